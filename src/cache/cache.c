@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* cache.c: accounting, choosing victims, and taking them out of their files.
+ *
+ * A victim is first marked absent. Its bytes are punched, or its file removed, only while nobody has the segment pinned and
+ * no fetch of the chunk is under way; else it stays on a list and is tried again at the next round.
+ */
+#include "cache/cache.h"
+
+#include "base/report.h"
+#include "cache/chunk_queue.h"
+#include "cache/fetch.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BATCH 64
+
+struct cache {
+	struct spare_pool *spares;
+	struct executor *executor;
+	uint64_t limit;
+	_Atomic uint64_t used;
+	pthread_mutex_t mutex; /* guards the queues; before segment mutexes */
+	struct chunk_queue small, main, pending;
+	struct ghosts ghosts;
+	pthread_mutex_t round_mutex; /* one round of eviction at a time; before all others */
+	_Atomic bool round_queued;
+};
+
+struct cache *cache_new(uint64_t limit, struct spare_pool *spares, struct executor *executor)
+{
+	struct cache *c = calloc(1, sizeof *c);
+
+	if (!c)
+		return NULL;
+	c->limit = limit;
+	c->spares = spares;
+	c->executor = executor;
+	pthread_mutex_init(&c->mutex, NULL);
+	pthread_mutex_init(&c->round_mutex, NULL);
+	if (ghosts_init(&c->ghosts, limit / CHUNK_BYTES)) {
+		cache_free(c);
+		return NULL;
+	}
+	return c;
+}
+
+void cache_free(struct cache *c)
+{
+	if (!c)
+		return;
+	chunk_queue_destroy(&c->small);
+	chunk_queue_destroy(&c->main);
+	chunk_queue_destroy(&c->pending);
+	ghosts_destroy(&c->ghosts);
+	pthread_mutex_destroy(&c->round_mutex);
+	pthread_mutex_destroy(&c->mutex);
+	free(c);
+}
+
+uint64_t cache_used(struct cache *c)
+{
+	return atomic_load(&c->used);
+}
+
+uint64_t cache_limit(struct cache *c)
+{
+	return c->limit;
+}
+
+/* ---- entering ---- */
+
+static void round_job(void *arg)
+{
+	struct cache *c = arg;
+
+	atomic_store(&c->round_queued, false);
+	cache_make_room(c, 0);
+}
+
+static void kick(struct cache *c)
+{
+	if (atomic_load(&c->used) > c->limit && !atomic_exchange(&c->round_queued, true) &&
+	    executor_run(c->executor, round_job, c))
+		atomic_store(&c->round_queued, false);
+}
+
+void cache_grown(struct cache *c, uint64_t bytes)
+{
+	atomic_fetch_add(&c->used, bytes);
+	kick(c);
+}
+
+static void enqueue(struct cache *c, struct segment *s, uint32_t chunk)
+{
+	struct chunk_ref ref = {s, chunk};
+
+	pthread_mutex_lock(&c->mutex);
+	chunk_queue_push(ghosts_take(&c->ghosts, &ref) ? &c->main : &c->small, ref);
+	pthread_mutex_unlock(&c->mutex);
+}
+
+void cache_segment_stored(struct cache *c, struct segment *s)
+{
+	uint32_t chunks = s->shape.chunks, used = (uint32_t)(((uint64_t)s->slot_count * s->shape.slot_bytes + CHUNK_BYTES - 1) / CHUNK_BYTES);
+
+	pthread_mutex_lock(&s->mutex);
+	struct segment_file *f = atomic_load(&s->file);
+	if (!s->held)
+		s->held = chunks;
+	/* A short segment does not keep a whole file's blocks. */
+	if (used < chunks && f && !segment_file_punch(f, used, chunks - used)) {
+		s->punched = true;
+		if (s->held > used)
+			atomic_fetch_sub(&c->used, (uint64_t)(s->held - used) * CHUNK_BYTES);
+		s->held = used;
+	}
+	pthread_mutex_unlock(&s->mutex);
+	for (uint32_t i = 0; i < used; i++)
+		if (segment_chunk_state(s, i) != CHUNK_ABSENT)
+			enqueue(c, s, i);
+	kick(c);
+}
+
+void cache_segment_found(struct cache *c, struct segment *s)
+{
+	uint64_t bytes = s->shape.data_offset;
+
+	if (!atomic_load(&s->chunk))
+		return;
+	for (uint32_t i = 0; i < s->shape.chunks; i++) {
+		if (segment_chunk_state(s, i) == CHUNK_ABSENT) {
+			s->punched = true;
+			continue;
+		}
+		bytes += CHUNK_BYTES;
+		s->held++;
+		if (atomic_load(&s->life) == LIFE_STORED)
+			enqueue(c, s, i);
+	}
+	cache_grown(c, bytes);
+}
+
+void cache_file_made(struct cache *c, struct segment *s)
+{
+	s->punched = true;
+	s->held = 0;
+	atomic_fetch_add(&c->used, s->shape.data_offset);
+}
+
+void cache_chunk_filled(struct cache *c, struct segment *s, uint32_t chunk)
+{
+	pthread_mutex_lock(&s->mutex);
+	s->held++;
+	pthread_mutex_unlock(&s->mutex);
+	enqueue(c, s, chunk);
+	cache_grown(c, CHUNK_BYTES);
+}
+
+/* ---- leaving ---- */
+
+static _Atomic uint8_t *state_of(const struct chunk_ref *ref)
+{
+	return &atomic_load(&ref->segment->chunk)[ref->chunk];
+}
+
+static unsigned uses_of(const struct chunk_ref *ref)
+{
+	return atomic_load(state_of(ref)) & CHUNK_USES;
+}
+
+static void uses_less(const struct chunk_ref *ref)
+{
+	_Atomic uint8_t *b = state_of(ref);
+	uint8_t v = atomic_load(b);
+
+	while ((v & CHUNK_USES) && !atomic_compare_exchange_weak(b, &v, (uint8_t)(v - CHUNK_USES_ONE)))
+		;
+}
+
+/* The next victim by S3-FIFO. The mutex is held. Bounded: every step takes an entry out or lowers a count. */
+static bool choose(struct cache *c, struct chunk_ref *victim)
+{
+	struct chunk_ref ref;
+
+	while (c->small.count || c->main.count) {
+		bool from_small = c->small.count && (c->small.count * 10 > c->small.count + c->main.count || !c->main.count);
+		chunk_queue_pop(from_small ? &c->small : &c->main, &ref);
+		if (!ref.segment || segment_chunk_state(ref.segment, ref.chunk) == CHUNK_ABSENT)
+			continue;
+		if (!uses_of(&ref)) {
+			if (from_small)
+				ghosts_add(&c->ghosts, &ref);
+			*victim = ref;
+			return true;
+		}
+		uses_less(&ref);
+		if (chunk_queue_push(&c->main, ref)) {
+			*victim = ref;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool all_absent(const struct segment *s)
+{
+	for (uint32_t i = 0; i < s->shape.chunks; i++)
+		if (segment_chunk_state(s, i) != CHUNK_ABSENT)
+			return false;
+	return true;
+}
+
+/* Removes or recycles the file of a segment of which nothing is present. Its mutex is held; nobody has it pinned. */
+static int drop_file(struct cache *c, struct segment *s, uint64_t *bytes)
+{
+	struct segment_file *f = atomic_load(&s->file);
+	char *path = segment_path(s->set, s->number);
+	int rc;
+
+	if (!path)
+		return -ENOMEM;
+	*bytes += s->shape.data_offset + (uint64_t)s->held * CHUNK_BYTES;
+	s->held = 0;
+	rc = s->punched ? disk_unlink(segment_set_disk(s->set), path) : spare_give(c->spares, path, s->shape.file_bytes);
+	if (rc && rc != -ENOENT)
+		report_warning("cache: cannot remove %s: %s", path, strerror(-rc));
+	atomic_store(&s->file, NULL);
+	s->local = false;
+	segment_file_close(f);
+	free(path);
+	return 0;
+}
+
+/* Takes `count` chunks of one segment, marked absent, out of its file. Returns the bytes given back, or -EBUSY. */
+static int64_t take_out(struct cache *c, struct segment *s, const struct chunk_ref *refs, size_t count)
+{
+	uint64_t bytes = 0;
+	int rc = -EBUSY;
+
+	pthread_mutex_lock(&s->mutex);
+	if (atomic_load(&s->pins) || s->fetches)
+		goto out;
+	rc = 0;
+	if (!s->local)
+		goto out; /* the file went with another batch */
+	if (all_absent(s)) {
+		rc = drop_file(c, s, &bytes);
+		goto out;
+	}
+	struct segment_file *f = atomic_load(&s->file);
+	if (!f) {
+		/* Known since the start, and not opened since. */
+		char *path = segment_path(s->set, s->number);
+		rc = path ? segment_file_open(segment_set_disk(s->set), path, segment_set_pool(s->set),
+		                              segment_set_image(s->set), s->number, &f, NULL)
+		          : -ENOMEM;
+		free(path);
+		if (rc) {
+			rc = 0; /* damaged or gone: nothing to give back */
+			goto out;
+		}
+		atomic_store(&s->file, f);
+	}
+	for (size_t i = 0; i < count; i++) {
+		if (segment_chunk_state(s, refs[i].chunk) != CHUNK_ABSENT)
+			continue; /* fetched again meanwhile */
+		if (segment_file_punch(f, refs[i].chunk, 1) || !s->held)
+			continue;
+		s->punched = true;
+		s->held--;
+		bytes += CHUNK_BYTES;
+	}
+out:
+	pthread_mutex_unlock(&s->mutex);
+	return rc ? rc : (int64_t)bytes;
+}
+
+static int by_segment(const void *a, const void *b)
+{
+	const struct chunk_ref *x = a, *y = b;
+
+	if (x->segment != y->segment)
+		return x->segment < y->segment ? -1 : 1;
+	return x->chunk < y->chunk ? -1 : x->chunk > y->chunk;
+}
+
+/* Takes a batch out of its files, segment by segment; what is busy goes to the pending list. Returns bytes given back. */
+static uint64_t take_out_batch(struct cache *c, struct chunk_ref *refs, size_t count)
+{
+	uint64_t total = 0;
+
+	qsort(refs, count, sizeof *refs, by_segment);
+	for (size_t i = 0, n; i < count; i += n) {
+		for (n = 1; i + n < count && refs[i + n].segment == refs[i].segment;)
+			n++;
+		int64_t bytes = take_out(c, refs[i].segment, &refs[i], n);
+		if (bytes >= 0) {
+			total += (uint64_t)bytes;
+			continue;
+		}
+		pthread_mutex_lock(&c->mutex);
+		for (size_t k = 0; k < n; k++)
+			chunk_queue_push(&c->pending, refs[i + k]);
+		pthread_mutex_unlock(&c->mutex);
+	}
+	atomic_fetch_sub(&c->used, total);
+	return total;
+}
+
+/* One round: until at most `target` bytes are in use or nothing more can go. */
+static void evict_to(struct cache *c, uint64_t target)
+{
+	struct chunk_ref refs[BATCH];
+	uint64_t busy = 0;
+	size_t count;
+
+	pthread_mutex_lock(&c->round_mutex);
+	pthread_mutex_lock(&c->mutex);
+	size_t old = c->pending.count;
+	pthread_mutex_unlock(&c->mutex);
+	while (old) {
+		pthread_mutex_lock(&c->mutex);
+		for (count = 0; count < BATCH && old && chunk_queue_pop(&c->pending, &refs[count]); old--)
+			count += refs[count].segment && segment_chunk_state(refs[count].segment, refs[count].chunk) == CHUNK_ABSENT;
+		pthread_mutex_unlock(&c->mutex);
+		uint64_t given = take_out_batch(c, refs, count);
+		busy += given < count * CHUNK_BYTES ? count * CHUNK_BYTES - given : 0;
+	}
+	while (atomic_load(&c->used) > target + busy) {
+		uint64_t excess = atomic_load(&c->used) - target - busy;
+
+		pthread_mutex_lock(&c->mutex);
+		for (count = 0; count < BATCH && count * CHUNK_BYTES < excess && choose(c, &refs[count]); count++)
+			segment_chunk_set(refs[count].segment, refs[count].chunk, CHUNK_ABSENT);
+		pthread_mutex_unlock(&c->mutex);
+		if (!count)
+			break;
+		uint64_t given = take_out_batch(c, refs, count);
+		busy += given < count * CHUNK_BYTES ? count * CHUNK_BYTES - given : 0;
+	}
+	pthread_mutex_unlock(&c->round_mutex);
+}
+
+void cache_make_room(struct cache *c, uint64_t bytes)
+{
+	evict_to(c, c->limit > bytes ? c->limit - bytes : 0);
+	if (atomic_load(&c->used) + bytes > c->limit)
+		spare_drop_all(c->spares);
+}
+
+void cache_evict_all(struct cache *c)
+{
+	evict_to(c, 0);
+}
+
+/* Subtracts what the segment's file uses. */
+static int uncount(void *arg, struct segment *s)
+{
+	struct cache *c = arg;
+
+	pthread_mutex_lock(&s->mutex);
+	if (s->local && atomic_load(&s->chunk))
+		atomic_fetch_sub(&c->used, s->shape.data_offset + (uint64_t)s->held * CHUNK_BYTES);
+	s->held = 0;
+	pthread_mutex_unlock(&s->mutex);
+	return 0;
+}
+
+static void forget(struct cache *c, const struct segment_set *set, const struct segment *s)
+{
+	pthread_mutex_lock(&c->mutex);
+	chunk_queue_forget(&c->small, set, s);
+	chunk_queue_forget(&c->main, set, s);
+	chunk_queue_forget(&c->pending, set, s);
+	pthread_mutex_unlock(&c->mutex);
+}
+
+void cache_forget_segment(struct cache *c, struct segment *s)
+{
+	pthread_mutex_lock(&c->round_mutex);
+	forget(c, s->set, s);
+	uncount(c, s);
+	pthread_mutex_unlock(&c->round_mutex);
+}
+
+void cache_forget_set(struct cache *c, struct segment_set *set)
+{
+	pthread_mutex_lock(&c->round_mutex);
+	forget(c, set, NULL);
+	segment_set_each(set, uncount, c);
+	pthread_mutex_unlock(&c->round_mutex);
+}

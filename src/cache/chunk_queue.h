@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* chunk_queue.h: a FIFO of chunks, and the memory of chunks evicted not long ago. Not thread-safe. */
+#ifndef GARNER_CACHE_CHUNK_QUEUE_H
+#define GARNER_CACHE_CHUNK_QUEUE_H
+
+#include "log/segment.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct chunk_ref {
+	struct segment *segment; /* NULL: forgotten meanwhile */
+	uint32_t chunk;
+};
+
+struct chunk_queue {
+	struct chunk_ref *ring;
+	size_t capacity, head, count;
+};
+
+void chunk_queue_destroy(struct chunk_queue *q);
+/* 0 or -ENOMEM (and the chunk is then not queued). */
+int chunk_queue_push(struct chunk_queue *q, struct chunk_ref ref);
+/* False when it is empty. */
+bool chunk_queue_pop(struct chunk_queue *q, struct chunk_ref *ref);
+/* Makes all entries of the set's segments NULL, or only those of segment `s` if that is not NULL. */
+void chunk_queue_forget(struct chunk_queue *q, const struct segment_set *set, const struct segment *s);
+
+/* Remembers about `slots` keys; a newer one may drive out an older one early. */
+struct ghosts {
+	uint64_t *key;
+	size_t mask;
+};
+int ghosts_init(struct ghosts *g, size_t slots);
+void ghosts_destroy(struct ghosts *g);
+void ghosts_add(struct ghosts *g, const struct chunk_ref *ref);
+/* Whether it is remembered; forgets it. */
+bool ghosts_take(struct ghosts *g, const struct chunk_ref *ref);
+
+#endif

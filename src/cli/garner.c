@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* garner.c: the garner command: the table of its subcommands, help, version. */
+#include "cli/command.h"
+
+#include "base/report.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define KEY_WORDS "[--key-file F | --passphrase-file F]"
+#define KEY_DETAIL                                                           \
+	"  --key-file F           the pool's key is in file F (mode 0600)\n" \
+	"  --passphrase-file F    the pool's passphrase is the first line of F (mode 0600)\n"
+
+static const struct command commands[] = {
+	{ "init", "STORE " KEY_WORDS " [--grain 4K]", "make a pool in a store",
+	  KEY_DETAIL "                         with neither, the pool is plain: not encrypted\n"
+	             "  --grain SIZE           unit of mapping of new images, 4K to 64K (4K)\n",
+	  cmd_init },
+	{ "create", "IMAGE SIZE", "make an empty image of that size, like truncate -s",
+	  "  IMAGE                  a name in a mount that does not exist yet: /mnt/disks/vm1.raw\n"
+	  "  SIZE                   10G, 512M, or bytes\n",
+	  cmd_create },
+	{ "ls", "MOUNTPOINT|STORE [-l] " KEY_WORDS, "list the images",
+	  "  -l                     with size, space in use and time of the last change\n" KEY_DETAIL, cmd_ls },
+	{ "info", "IMAGE|STORE [--json] " KEY_WORDS, "what an image or a pool is",
+	  "  --json                 for programs\n" KEY_DETAIL, cmd_info },
+	{ "status", "MOUNTPOINT|IMAGE [--json]", "how a mount or an image is doing, and how far the store is behind",
+	  "  --json                 for programs\n", cmd_status },
+	{ "flush", "MOUNTPOINT|IMAGE", "wait until everything written before is in the store", "", cmd_flush },
+	{ "import", "FILE IMAGE [--replace]", "copy a raw disk file into a mount",
+	  "  --replace              let the new image take the place of one that has that name\n"
+	  "                         Interrupted, it leaves IMAGE.garner-part, and goes on from there when run again.\n",
+	  cmd_import },
+	{ "export", "IMAGE FILE [--replace]", "copy an image out of a mount",
+	  "  --replace              let the copy take the place of a file that has that name\n"
+	  "                         Interrupted, it leaves FILE.garner-part, and goes on from there when run again.\n",
+	  cmd_export },
+	{ "verify", "STORE [IMAGE] " KEY_WORDS, "read everything in a store and check every tag and chain",
+	  "  IMAGE                  only that one, by its name in the pool\n" KEY_DETAIL, cmd_verify },
+	{ "takeover", "IMAGE", "take an image over from the host that owns it", "", cmd_takeover },
+	{ "key", "STORE " KEY_WORDS " [--new-key-file F | --new-passphrase-file F]",
+	  "change the key file or passphrase of a pool",
+	  KEY_DETAIL "  --new-key-file F       from now on this is what opens the pool\n"
+	             "  --new-passphrase-file F\n",
+	  cmd_key },
+};
+
+#define COMMANDS (sizeof commands / sizeof commands[0])
+
+static const struct command *find_command(const char *name)
+{
+	for (size_t i = 0; i < COMMANDS; i++)
+		if (!strcmp(commands[i].name, name))
+			return &commands[i];
+	return NULL;
+}
+
+static void print_help(FILE *out)
+{
+	fputs("Usage: garner COMMAND [WORD...]\n"
+	      "Works with pools of disk images and with the mounts that show them.\n"
+	      "\n",
+	      out);
+	for (size_t i = 0; i < COMMANDS; i++)
+		fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+	fputs("\n"
+	      "STORE is file:///srv/pool; MOUNTPOINT is where garnerfs shows it; IMAGE is a file in there.\n"
+	      "`garner COMMAND --help` tells more, and the manual is garner(1). `garnerfs STORE MOUNTPOINT` mounts a "
+	      "pool.\n",
+	      out);
+}
+
+static int help(int argc, char **argv)
+{
+	const struct command *c = argc > 1 ? find_command(argv[1]) : NULL;
+	char *ask[] = { argv[1], (char[]){ "--help" }, NULL };
+
+	if (c)
+		return c->run(c, 2, ask);
+	print_help(stdout);
+	return EXIT_DONE;
+}
+
+int main(int argc, char **argv)
+{
+	const struct command *c;
+	int rc;
+
+	report_init("garner", REPORT_NOTICE);
+	if (argc < 2) {
+		print_help(stderr);
+		return EXIT_USAGE;
+	}
+	c = find_command(argv[1]);
+	if (c) {
+		rc = c->run(c, argc - 1, argv + 1);
+		return command_finish(c, rc);
+	}
+	if (!strcmp(argv[1], "help") || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
+		rc = help(argc - 1, argv + 1);
+	} else if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {
+		printf("garner %s\n", PACKAGE_VERSION);
+		rc = EXIT_DONE;
+	} else {
+		report_error("there is no command '%s': `garner --help` lists them", argv[1]);
+		return EXIT_USAGE;
+	}
+	return command_finish(NULL, rc);
+}

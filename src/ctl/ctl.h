@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* ctl.h: the control socket: how the garner command talks to the daemon that has a pool mounted.
+ *
+ * An AF_UNIX stream socket, "control" in the cache directory, mode 0600. The protocol is lines of text. A request is
+ *     garner 1 COMMAND [WORD...]
+ * and its answer any number of lines that begin with "= ", then one line "ok" or "error ERRNO TEXT". A connection may carry
+ * many requests, one at a time. Closing it gives up what runs. Commands (ID is 16 hex digits, 0 means everything):
+ *     status text|json [ID]   state of the engine, or of one image
+ *     images text|json        state of every image that is open or has unsent data here: one line for each
+ *     flush ID                waits until all is in the store; sends "left BYTES" lines meanwhile
+ *     takeover ID             fences the owner and takes the image over
+ * JSON comes as one line for each object. Knows nothing of FUSE, nor of segments.
+ */
+#ifndef GARNER_CTL_CTL_H
+#define GARNER_CTL_CTL_H
+
+#include "base/error.h"
+#include "image/image.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CTL_VERSION 1
+#define CTL_REQUEST_MAX 256 /* bytes of a request line, newline included */
+#define CTL_LINE_MAX 16384  /* bytes of an answer line, newline included */
+#define CTL_SOCKET_NAME "control"
+
+/* The extended attributes by which a mount tells where its socket is and how an image does. */
+#define CTL_XATTR_SOCKET "user.garner.socket"
+#define CTL_XATTR_STATUS "user.garner.status"
+
+/* ---- the daemon's side ------------------------------------------------------------------------------------------- */
+
+struct ctl_server;
+
+/* Makes the socket in the engine's cache directory (what a crash left there is replaced) and starts to answer, on threads of
+ * its own. Stop it before engine_close(). Returns 0, or a negative errno with a text in `err`. */
+int ctl_server_start(struct engine *engine, struct ctl_server **server, struct error *err);
+
+/* Gives up what runs, closes every connection, removes the socket, joins the threads, frees. NULL is ignored. */
+void ctl_server_stop(struct ctl_server *server);
+
+/* The absolute path of the socket; lives as long as the server. */
+const char *ctl_server_path(const struct ctl_server *server);
+
+/* ---- the command's side ------------------------------------------------------------------------------------------ */
+
+struct ctl_client;
+
+/* Finds the daemon behind `path`, anything in a garnerfs mount (its root, an image, a directory), and connects to it. `*id`
+ * becomes the image's id, or 0 when `path` is a directory. -ENOTSUP when `path` is not in a garnerfs mount; -ECONNREFUSED
+ * when the daemon does not answer; -EACCES when its user is another one. The text names the path. Free with
+ * ctl_disconnect(). */
+int ctl_connect(const char *path, struct ctl_client **client, uint64_t *id, struct error *err);
+
+/* The same by the path of the socket itself, of any length. */
+int ctl_connect_socket(const char *socket_path, struct ctl_client **client, struct error *err);
+
+/* NULL is ignored. */
+void ctl_disconnect(struct ctl_client *client);
+
+/* Called for each line of an answer, without "= " and newline. Returns 0 to go on; anything else ends the call, which
+ * returns that value, and the connection (further calls answer -ENOTCONN). */
+typedef int ctl_line_fn(void *arg, const char *line);
+
+/* Sends `request` ("status json", "flush 00000000000000a1": without "garner 1") and waits for the whole answer, as long as it
+ * takes. `line` may be NULL. Returns 0, the daemon's error (negative errno; its text in `err`), -EINTR after a signal whose
+ * handler was installed without SA_RESTART, or -ECONNRESET when the daemon went away. */
+int ctl_call(struct ctl_client *client, const char *request, ctl_line_fn *line, void *arg, struct error *err);
+
+/* The four commands. */
+int ctl_status(struct ctl_client *client, uint64_t id, bool json, ctl_line_fn *line, void *arg, struct error *err);
+int ctl_images(struct ctl_client *client, bool json, ctl_line_fn *line, void *arg, struct error *err);
+/* `progress` (may be NULL) is told the bytes left now and then; it returns false to give up (-EINTR). */
+int ctl_flush(struct ctl_client *client, uint64_t id, bool (*progress)(void *arg, uint64_t bytes_left), void *arg,
+              struct error *err);
+int ctl_takeover(struct ctl_client *client, uint64_t id, struct error *err);
+
+#endif

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* epoch.h: who may write an image: epochs, terms, leases, and the end of a log in the store.
+ *
+ * Objects (all sealed with the image key, but leases with the catalog key):
+ *   images/<id>/epochs/<epoch>   create-only: host id, hostname, time; rewritten by its owner with `released 1`, `last`
+ *                                (last segment number) when it hands over in order
+ *   images/<id>/terms/<epoch>    written after the claim: the list of all terms that count, "epoch:first", oldest first, this
+ *                                one last, and the digest of segment first-1
+ *   images/<id>/head             a hint, rewritten after each checkpoint: epoch, checkpoint position, segment number and
+ *                                digest, size, allocated, mtime
+ *   leases/<host id>             a host's heartbeat: counter, hostname, lease_ms
+ *
+ * Claiming epoch N+1: create epochs/N+1 (claims, and fences), find the end of the gap-free run under the older terms, write
+ * terms/N+1 with first = end+1. The newest epoch that has a term object names the terms that count; an epoch without one
+ * never wrote. All calls block on the store; any thread; nothing is cached here.
+ */
+#ifndef GARNER_IMAGE_EPOCH_H
+#define GARNER_IMAGE_EPOCH_H
+
+#include "image/pool.h"
+#include "log/types.h"
+
+#define HOST_ID_BYTES 8
+
+struct term {
+	uint64_t epoch;
+	segment_no_t first; /* the first segment number that is this epoch's */
+};
+
+/* What the store says about an image's log. */
+struct log_view {
+	uint64_t newest_epoch;  /* 0: never owned */
+	uint64_t owner_host;    /* of newest_epoch */
+	char owner_name[65];    /* its hostname */
+	bool released;          /* it handed over in order */
+	struct term *terms;     /* oldest first */
+	size_t term_count;
+};
+
+struct head {
+	uint64_t epoch;
+	struct log_position checkpoint; /* the checkpoint record; segment 0: none */
+	uint64_t size, allocated, mtime_ns, grain_bytes;
+};
+
+/* Reads epochs and terms. An image that nobody ever wrote gives newest_epoch 0 and no terms. */
+int log_view_load(struct pool *p, uint64_t image, struct log_view *view, struct error *err);
+void log_view_destroy(struct log_view *view);
+
+/* The epoch in whose name segment `number` was stored, or 0 when no term has it. */
+uint64_t log_view_epoch_of(const struct log_view *view, segment_no_t number);
+
+/* "images/<id>/segments/<number>-<epoch>" */
+void segment_key_format(uint64_t image, segment_no_t number, uint64_t epoch, char out[STORE_KEY_MAX + 1]);
+
+/* Finds the last segment number of the gap-free run, by probing from `hint` (a number known to exist, or 0 to begin at
+ * the start of the log) forward: *end, 0 when there is none. Probes in growing parallel batches, so a long run costs few round trips. A hint that does not exist is
+ * an error of the caller's (-ENOENT): load it from the head and verify, or pass 0 after log_find_by_listing(). */
+int log_find_end(struct pool *p, uint64_t image, const struct log_view *view, segment_no_t hint, segment_no_t *end,
+                 struct error *err);
+
+/* Where to begin probing when there is no head: the last number of the gap-free run that a listing shows (0: none). */
+int log_find_by_listing(struct pool *p, uint64_t image, const struct log_view *view, segment_no_t *last,
+                        struct error *err);
+
+/* The image's head. -ENOENT. */
+int head_load(struct pool *p, uint64_t image, struct head *head, struct error *err);
+int head_save(struct pool *p, uint64_t image, const struct head *head, struct error *err);
+
+struct host {
+	uint64_t id;
+	char name[65];
+};
+
+/* Claims epoch view->newest_epoch + 1 for `host`. -EBUSY when another host was quicker. Updates the view's epoch, owner. No term yet. */
+int epoch_claim(struct pool *p, uint64_t image, const struct host *host, struct log_view *view, struct error *err);
+
+/* Records that the claimed term begins at `first`; adds it to the view. From then on segments may be put. */
+int epoch_begin_term(struct pool *p, uint64_t image, struct log_view *view, segment_no_t first, struct error *err);
+
+/* Orderly hand-over: marks our newest epoch as released, with the last segment. */
+int epoch_release(struct pool *p, uint64_t image, const struct host *host, const struct log_view *view, segment_no_t last,
+                  struct error *err);
+
+/* Whether an epoch newer than `epoch` exists: 1, 0, -errno. Answers correctly if called after a put was answered. */
+int epoch_superseded(struct pool *p, uint64_t image, uint64_t epoch, struct error *err);
+
+/* The lease of a host. `counter` changes at every renewal; an observer measures with its own clock how long it stays. */
+struct lease {
+	uint64_t counter;
+	uint64_t lease_ms;
+	char name[65];
+};
+int lease_load(struct pool *p, uint64_t host_id, struct lease *lease, struct error *err); /* -ENOENT */
+int lease_renew(struct pool *p, const struct host *host, uint64_t counter, uint64_t lease_ms, struct error *err);
+int lease_drop(struct pool *p, const struct host *host, struct error *err);
+
+/* Watches until the lease of view's owner changes (-EBUSY: it is alive; err names it), or has stayed for its lease_ms plus a
+ * third (0: may be taken). Gone altogether counts as run out. Blocks that long. `*stop`, polled, ends it with -EINTR. */
+int lease_wait_expired(struct pool *p, const struct log_view *view, const volatile bool *stop, struct error *err);
+
+/* Deletes all objects below images/<id>/: segments first, epochs last, so that a crash leaves it deletable. */
+int image_objects_remove(struct pool *p, uint64_t image, struct error *err);
+
+#endif

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* head.c: an image's head: a hint where its newest checkpoint is. Whoever uses it verifies it. */
+#include "image/epoch.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sodium.h>
+#include <stdio.h>
+
+static void head_key(uint64_t image, char key[STORE_KEY_MAX + 1])
+{
+	snprintf(key, STORE_KEY_MAX + 1, "images/%016" PRIx64 "/head", image);
+}
+
+static int head_parse(const struct fields *f, struct head *head)
+{
+	uint64_t record;
+
+	if (fields_hex64(f, "epoch", &head->epoch) || fields_u64(f, "segment", &head->checkpoint.segment) ||
+	    fields_u64(f, "record", &record) || fields_u64(f, "size", &head->size) ||
+	    fields_u64(f, "allocated", &head->allocated) || fields_u64(f, "mtime", &head->mtime_ns) ||
+	    fields_u64(f, "grain", &head->grain_bytes) || record > UINT32_MAX)
+		return -EBADMSG;
+	head->checkpoint.record = (uint32_t)record;
+	return 0;
+}
+
+int head_load(struct pool *p, uint64_t image, struct head *head, struct error *err)
+{
+	char key[STORE_KEY_MAX + 1];
+	struct seal_key sealing;
+	struct fields *f;
+	int rc;
+
+	head_key(image, key);
+	image_key(&p->master, image, &sealing);
+	rc = pool_get_object(p, key, OBJECT_HEAD, &sealing, &f, err);
+	sodium_memzero(&sealing, sizeof sealing);
+	if (rc)
+		return rc;
+	rc = head_parse(f, head);
+	fields_free(f);
+	return rc ? error_set(err, rc, "%s: a field is missing or damaged", key) : 0;
+}
+
+int head_save(struct pool *p, uint64_t image, const struct head *head, struct error *err)
+{
+	char key[STORE_KEY_MAX + 1];
+	struct seal_key sealing;
+	struct fields *f = fields_new();
+	int rc;
+
+	if (!f)
+		return -ENOMEM;
+	head_key(image, key);
+	fields_add_hex64(f, "epoch", head->epoch);
+	fields_add_u64(f, "segment", head->checkpoint.segment);
+	fields_add_u64(f, "record", head->checkpoint.record);
+	fields_add_u64(f, "size", head->size);
+	fields_add_u64(f, "allocated", head->allocated);
+	fields_add_u64(f, "mtime", head->mtime_ns);
+	fields_add_u64(f, "grain", head->grain_bytes);
+	image_key(&p->master, image, &sealing);
+	rc = pool_put_object(p, key, OBJECT_HEAD, &sealing, f, 0, err);
+	sodium_memzero(&sealing, sizeof sealing);
+	fields_free(f);
+	return rc;
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* image.h: the engine's face: everything that a front end may know.
+ *
+ * An engine is one pool opened with one cache directory. It has a tree of names (directories and images) and opens images
+ * for reading and writing. Two kinds of calls:
+ *   - names and opening (engine_*): may block on the store: call them on threads that can wait;
+ *   - data (image_*): never hold the calling thread for the store. They answer at once where they can; else they return
+ *     -EINPROGRESS and call done(arg, result) later, once, on a thread of the engine that the callback must not block.
+ * "At once" may still include I/O on the local disk. Every call is allowed on any thread.
+ */
+#ifndef GARNER_IMAGE_IMAGE_H
+#define GARNER_IMAGE_IMAGE_H
+
+#include "base/disk.h"
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+#define NODE_ROOT 1u
+#define NAME_BYTES_MAX 255
+
+enum sync_policy { SYNC_LOCAL, SYNC_REMOTE, SYNC_NONE };
+enum full_policy { FULL_BLOCK, FULL_ERROR };
+
+/* All sizes in bytes; 0 or NULL means the default that is given here. */
+struct engine_options {
+	const char *store_url;
+	const char *cache_dir; /* /var/cache/garnerfs/<pool uuid> */
+	const char *key_file, *passphrase_file;
+	uint64_t cache_size;     /* 20 GiB: local segments, sent and unsent */
+	uint64_t dirty_limit;    /* 4 GiB: bytes not yet in the store; at most half of cache_size */
+	uint32_t segment_size;   /* 8 MiB */
+	uint32_t grain_size;     /* of new images; 0: what the pool was made with */
+	uint64_t seal_after_ms;  /* 5000 */
+	uint64_t map_memory;     /* 64 MiB: memory for grain map nodes */
+	uint64_t lease_ms;       /* 15000: how long another host waits for this one */
+	uint64_t stop_deadline_ms; /* 60000: how long engine_close() uploads before it keeps the rest for next time */
+	unsigned uploads;        /* 4: parallel uploads */
+	int compression;         /* zstd level, 1 */
+	enum sync_policy sync;
+	enum full_policy on_full;
+	bool read_only;
+	bool may_init;           /* make a plain pool where a file: store is an empty directory */
+	struct disk *disk;       /* NULL: disk_posix() */
+};
+
+struct engine;
+struct image;
+
+/* Opens the pool and the cache directory, recovers what a crash left, starts the engine's threads. One clear text in `err`
+ * for: wrong URL, no pool there, wrong key, a pool of a newer version, a cache directory in use (-EBUSY, names the process)
+ * or of another pool, a full disk. */
+int engine_open(const struct engine_options *options, struct engine **engine, struct error *err);
+
+/* Seals, uploads and hands over within stop_deadline_ms; what does not fit stays in the cache directory for next time (and
+ * that is reported). All images are closed by then. Frees. Returns 0, or -EAGAIN when something was kept. */
+int engine_close(struct engine *e, struct error *err);
+
+/* ---- names ------------------------------------------------------------------------------------------------------- */
+
+enum node_type { NODE_FILE = 1, NODE_DIRECTORY = 2 };
+
+struct node_attr {
+	uint64_t id; /* the inode number: the same on every host, for good */
+	enum node_type type;
+	uint32_t mode; /* permission bits only */
+	uint32_t uid, gid;
+	uint64_t size;            /* bytes */
+	uint64_t allocated_bytes; /* what is mapped */
+	uint64_t mtime_ns, ctime_ns;
+	uint32_t nlink; /* 0 once unlinked */
+	uint32_t grain_bytes;
+};
+
+int engine_lookup(struct engine *e, uint64_t dir, const char *name, struct node_attr *attr, struct error *err);
+
+/* Of a node that was looked up, listed or created before by this engine. -ENOENT otherwise. Does not block on the store
+ * for an image that is open for writing here. */
+int engine_getattr(struct engine *e, uint64_t id, struct node_attr *attr, struct error *err);
+
+#define ATTR_MODE 1u
+#define ATTR_OWNER 2u /* uid and gid, both */
+/* Sets what `mask` says from `attr`. */
+int engine_setattr(struct engine *e, uint64_t id, unsigned mask, const struct node_attr *attr, struct error *err);
+
+/* Creates a directory or an image of size 0. -EEXIST, -ENAMETOOLONG, -EINVAL (a name that is empty, ".", "..", or has '/'),
+ * -EROFS. */
+int engine_create(struct engine *e, uint64_t dir, const char *name, enum node_type type, uint32_t mode, uint32_t uid,
+                  uint32_t gid, struct node_attr *attr, struct error *err);
+
+/* -ENOENT, -EISDIR / -ENOTDIR, -ENOTEMPTY. The data of an image goes later, once nobody has it open. */
+int engine_unlink(struct engine *e, uint64_t dir, const char *name, struct error *err);
+int engine_rmdir(struct engine *e, uint64_t dir, const char *name, struct error *err);
+
+/* rename(2), with `no_replace` as RENAME_NOREPLACE. What was at the new name goes to the trash first. */
+int engine_rename(struct engine *e, uint64_t dir, const char *name, uint64_t new_dir, const char *new_name, bool no_replace,
+                  struct error *err);
+
+/* Calls each() for every entry of a directory, in no order, until it returns non-zero (which is returned). */
+int engine_list(struct engine *e, uint64_t dir, int (*each)(void *arg, const char *name, const struct node_attr *attr),
+                void *arg, struct error *err);
+
+/* Resolves "a/b/c" (from the root; leading slashes are ignored). */
+int engine_resolve(struct engine *e, const char *path, struct node_attr *attr, struct error *err);
+
+/* ---- images ------------------------------------------------------------------------------------------------------ */
+
+enum image_open_flags { IMAGE_READ = 1, IMAGE_WRITE = 2 };
+
+/* Opens an image. For writing, this host becomes its owner: -EBUSY when another host is (the text names it and says what
+ * to do), after waiting for its lease to run out where it shows no sign of life; -EROFS. For reading, an image that
+ * another host owns is seen as of its newest checkpoint. Opened several times, it is one image. */
+int image_open(struct engine *e, uint64_t id, unsigned flags, struct image **image, struct error *err);
+
+/* Undoes one image_open(). The last writer's close starts the hand-over in the background after a while. Never blocks. */
+void image_close(struct image *i, unsigned flags);
+
+typedef void image_done_fn(void *arg, int64_t result);
+
+/* Reads up to `len` bytes; fewer only at the end of the image. `buf` stays valid until answered. Returns or answers with the
+ * number of bytes, or a negative errno. */
+int64_t image_read(struct image *i, uint64_t offset, void *buf, size_t len, image_done_fn *done, void *arg);
+
+/* Writes `len` bytes, extending the image when they end past it. `buf` need only be valid during the call, and nobody may
+ * change it meanwhile. Answers with `len`, or -ENOSPC (on_full=error), -EIO (fenced, or the local disk failed), -EROFS,
+ * -EFBIG. */
+int64_t image_write(struct image *i, uint64_t offset, const void *buf, size_t len, image_done_fn *done, void *arg);
+
+enum image_flush_level {
+	IMAGE_FLUSH_POLICY, /* what the sync= policy says */
+	IMAGE_FLUSH_LOCAL,  /* on the local disk */
+	IMAGE_FLUSH_REMOTE, /* in the store */
+};
+/* Answers 0 once everything written (answered) before is as durable as `level` says. */
+int64_t image_flush(struct image *i, enum image_flush_level level, image_done_fn *done, void *arg);
+
+/* Makes [offset, offset+len) read as zeros and gives its space back. Does not change the size; what lies past it is ignored.
+ * Answers 0. */
+int64_t image_discard(struct image *i, uint64_t offset, uint64_t len, image_done_fn *done, void *arg);
+
+/* Sets the size in bytes. What is cut off is gone; what is added reads as zeros. */
+int64_t image_resize(struct image *i, uint64_t size, image_done_fn *done, void *arg);
+
+/* Sets the modification time. */
+int64_t image_set_mtime(struct image *i, uint64_t mtime_ns, image_done_fn *done, void *arg);
+
+/* SEEK_DATA (data true) or SEEK_HOLE from `offset`: answers with the offset found, or -ENXIO. */
+int64_t image_seek(struct image *i, uint64_t offset, bool data, image_done_fn *done, void *arg);
+
+/* Copies between two images, or within one (ranges may not overlap then: -EINVAL). Answers with the bytes copied. Always
+ * answers by `done` (returns -EINPROGRESS), unless it fails at once. Holes stay holes. */
+int64_t image_copy(struct image *from, uint64_t offset, struct image *to, uint64_t to_offset, uint64_t len,
+                   image_done_fn *done, void *arg);
+
+/* Size, allocation and times, from memory; never blocks. Only the fields that the log knows are set (size,
+ * allocated_bytes, mtime_ns, grain_bytes). */
+void image_stat(struct image *i, struct node_attr *attr);
+
+/* ---- state ------------------------------------------------------------------------------------------------------- */
+
+struct image_status {
+	uint64_t id;
+	char owner[128]; /* "hostname (host id)", "" when nobody owns it */
+	bool writable_here;
+	uint64_t epoch;
+	uint64_t size, allocated_bytes;
+	uint64_t segment;         /* the open segment's number */
+	uint64_t stored_segment;  /* everything up to this one is in the store */
+	uint64_t lag_bytes;       /* written here and not yet in the store */
+	double lag_seconds;       /* age of the oldest of them */
+	const char *sync;         /* local, remote, none */
+	char state[32];           /* "ok", "fenced", "failed", "store away" */
+	char detail[256];         /* for the last two: what happened and what to do */
+};
+
+struct engine_status {
+	char store_url[512];
+	uint8_t pool_uuid[16];
+	bool sealed;              /* the pool has a key */
+	char cache_dir[512];
+	uint64_t cache_size, cache_used;
+	uint64_t dirty_limit, lag_bytes;
+	double lag_seconds;
+	bool store_ok;
+	char store_error[256];
+	uint64_t reads, writes, flushes, read_bytes, write_bytes;
+	uint64_t cache_hits, cache_misses;
+	uint64_t store_puts, store_gets, store_lists, store_heads, store_removes, store_put_bytes, store_get_bytes;
+	uint64_t retries;
+	uint64_t map_bytes;
+	unsigned images_open;
+};
+
+void engine_status(struct engine *e, struct engine_status *status);
+
+/* Of an image by id, open or not; blocks on the store when it is not open. */
+int engine_image_status(struct engine *e, uint64_t id, struct image_status *status, struct error *err);
+
+/* Calls each() for every image that is open or has unsent data here. */
+int engine_each_image(struct engine *e, int (*each)(void *arg, const struct image_status *status), void *arg);
+
+/* Waits until everything written before to image `id` (0: to all images) is in the store. `progress` (may be NULL) is
+ * called now and then with what is left; it returns false to give up (-EINTR). */
+int engine_flush(struct engine *e, uint64_t id, bool (*progress)(void *arg, uint64_t bytes_left), void *arg,
+                 struct error *err);
+
+/* Takes the image over from its owner without waiting for the lease, fencing that owner. What it had not uploaded stays in
+ * its cache directory and is not part of the image any more. */
+int engine_takeover(struct engine *e, uint64_t id, struct error *err);
+
+#endif

@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* load.c: the map of an image as of the end of its log: from SQLite if that is of the same log, else from the newest checkpoint;
+ * then the records after that are replayed.
+ */
+#include "image/private.h"
+
+#include "log/recover.h"
+#include "map/checkpoint.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the end of the log ---- */
+
+static int find_stored_end(struct image *i, segment_no_t *end, struct error *err)
+{
+	struct pool *p = i->engine->pool;
+	struct head head = {0};
+	segment_no_t hint = i->stored_end;
+	int rc = hint ? 0 : head_load(p, i->id, &head, err);
+
+	if (!i->view.term_count) {
+		*end = 0;
+		return 0;
+	}
+	if (rc && rc != -ENOENT)
+		report_warning("image %016" PRIx64 ": %s; looking for the end of the log by listing", i->id, error_text(err));
+	if (!hint && !rc)
+		hint = head.checkpoint.segment;
+	if (!rc && !i->head_checkpoint.segment)
+		i->head_checkpoint = head.checkpoint;
+	rc = hint ? log_find_end(p, i->id, &i->view, hint, end, err) : -ENOENT;
+	if (rc != -ENOENT)
+		return rc;
+	rc = log_find_by_listing(p, i->id, &i->view, &hint, err);
+	return rc ? rc : log_find_end(p, i->id, &i->view, hint, end, err);
+}
+
+/* The digest of a segment that is sealed here or in the store. */
+static int digest_of_segment(struct image *i, segment_no_t number, uint8_t digest[DIGEST_BYTES], struct error *err)
+{
+	struct segment_meta meta;
+	struct segment *s;
+	bool here = false;
+
+	memset(digest, 0, DIGEST_BYTES);
+	if (!number)
+		return 0;
+	s = segment_pin_known(i->set, number);
+	if (s && atomic_load(&s->life) >= LIFE_SEALED) {
+		memcpy(digest, s->digest, DIGEST_BYTES);
+		here = true;
+	}
+	if (s)
+		segment_unpin(s);
+	if (here)
+		return 0;
+	int rc = fetch_meta(&i->source, number, &meta, err);
+	if (!rc)
+		memcpy(digest, meta.digest, DIGEST_BYTES);
+	return rc;
+}
+
+/* ---- local segments against the store ---- */
+
+/* Moves a segment that is no part of the log any more out of the way, where its owner can find it. */
+static int set_aside(struct image *i, struct segment *s, struct error *err)
+{
+	char *dir = NULL, *from = segment_path(i->set, s->number), *to = NULL;
+	int rc = -ENOMEM;
+
+	if (from && asprintf(&dir, "%s/lost", segment_set_dir(i->set)) >= 0 &&
+	    asprintf(&to, "%s/%016" PRIx64 "-%016" PRIx64 ".seg", dir, s->number, i->view.newest_epoch) >= 0)
+		rc = disk_make_path(i->engine->disk, dir);
+	if (!rc)
+		rc = disk_rename(i->engine->disk, from, to);
+	if (rc && rc != -ENOENT)
+		error_set(err, rc, "cannot move %s aside: %s", from ? from : "a segment", strerror(-rc));
+	else
+		report_error("image %016" PRIx64 ": segment %" PRIu64
+		             " was never part of the stored log, which another host went on with; it is kept as %s",
+		             i->id, s->number, to);
+	free(from);
+	free(dir);
+	free(to);
+	return rc == -ENOENT ? 0 : rc;
+}
+
+struct check_local {
+	struct image *image;
+	segment_no_t end;
+	bool ours; /* unsent segments after the end go on with the log */
+	struct segment **bad;
+	size_t count, room;
+	struct error *err;
+};
+
+/* Finds local segments that are not what the log holds under their number. */
+static int check_local(void *arg, struct segment *s)
+{
+	struct check_local *c = arg;
+	struct image *i = c->image;
+	struct segment_meta meta;
+	bool bad = false;
+	int life = atomic_load(&s->life);
+
+	if (!s->local || life == LIFE_UNKNOWN)
+		return 0;
+	if (s->number > c->end) {
+		bad = !c->ours;
+	} else {
+		struct segment_file *f = segment_open_file(s, NULL);
+		if (life == LIFE_STORED && f && f->header.epoch == log_view_epoch_of(&i->view, s->number))
+			return 0;
+		int rc = fetch_meta(&i->source, s->number, &meta, c->err);
+		if (rc)
+			return rc;
+		bad = !f || life == LIFE_CLOSED || memcmp(meta.digest, s->digest, DIGEST_BYTES) != 0;
+		if (!bad)
+			atomic_store(&s->life, LIFE_STORED);
+	}
+	if (!bad)
+		return 0;
+	if (c->count == c->room) {
+		size_t room = c->room ? c->room * 2 : 16;
+		struct segment **more = realloc(c->bad, room * sizeof *more);
+		if (!more)
+			return -ENOMEM;
+		c->bad = more;
+		c->room = room;
+	}
+	c->bad[c->count++] = s;
+	return 0;
+}
+
+/* Compares what is here with the store: what was uploaded is marked so, what is not of this log is dropped or set aside. */
+static int reconcile(struct image *i, segment_no_t end, bool ours, struct error *err)
+{
+	struct check_local c = {.image = i, .end = end, .ours = ours, .err = err};
+	int rc = segment_set_each(i->set, check_local, &c);
+
+	for (size_t k = 0; !rc && k < c.count; k++) {
+		cache_forget_segment(i->engine->cache, c.bad[k]);
+		rc = set_aside(i, c.bad[k], err);
+		if (!rc)
+			rc = segment_forget(i->set, c.bad[k]->number);
+	}
+	free(c.bad);
+	return rc;
+}
+
+/* ---- where to begin ---- */
+
+/* Whether the segment ends before the position: a disk that lost what it had synced. */
+static bool shorter_than(struct image *i, struct log_position p)
+{
+	struct segment *s = segment_pin_known(i->set, p.segment);
+	bool shorter = p.record && s && atomic_load(&s->life) == LIFE_SEALED && s->record_count < p.record;
+
+	if (s)
+		segment_unpin(s);
+	return shorter;
+}
+
+/* The state in SQLite, if it is of this log. */
+static int base_from_db(struct image *i, segment_no_t last, struct error *err)
+{
+	struct map_state st;
+	uint8_t digest[DIGEST_BYTES];
+	int rc = map_db_load_state(i->engine->db, i->id, &st, err);
+
+	if (rc)
+		return rc == -EBADMSG ? -ENOENT : rc;
+	if (!st.position.segment || st.position.segment > last + 1)
+		return -ENOENT;
+	rc = digest_of_segment(i, st.position.segment - 1, digest, err);
+	if (rc)
+		return rc;
+	if (memcmp(digest, st.prev_digest, DIGEST_BYTES) != 0)
+		return -ENOENT;
+	if (shorter_than(i, st.position))
+		return -ENOENT;
+	struct map_need root = {.level = MAP_LEVELS - 1, .index = 0, .address = st.checkpoint_root};
+	map_entry_t entries[MAP_FANOUT];
+	rc = image_read_node(i, &root, entries, err);
+	if (rc == -ENOENT && st.checkpoint_root == MAP_ENTRY_NONE)
+		memset(entries, 0, sizeof entries);
+	else if (rc)
+		return rc == -ENOENT || rc == -EIO ? -ENOENT : rc;
+	rc = grain_map_install(i->map, root.level, root.index, entries);
+	if (rc)
+		return rc;
+	i->saved = st;
+	i->position = st.position;
+	grain_map_set_allocated(i->map, st.allocated);
+	atomic_store(&i->size, st.size);
+	atomic_store(&i->mtime_ns, st.mtime_ns);
+	return 0;
+}
+
+/* The newest checkpoint at or before the end of segment `last`: segment 0 if there is none. */
+static int newest_checkpoint(struct image *i, segment_no_t last, struct log_position *checkpoint, struct error *err)
+{
+	struct segment_meta meta;
+	struct segment *s = last ? segment_pin_known(i->set, last) : NULL;
+	int rc = 0;
+
+	*checkpoint = (struct log_position){0, 0};
+	if (s && atomic_load(&s->life) == LIFE_SEALED) {
+		*checkpoint = s->checkpoint; /* recovered just now */
+	} else if (last) {
+		rc = fetch_meta(&i->source, last, &meta, err);
+		if (!rc)
+			*checkpoint = meta.checkpoint;
+	}
+	if (s)
+		segment_unpin(s);
+	return rc;
+}
+
+static int read_checkpoint(struct image *i, struct log_position at, struct checkpoint *c, struct error *err)
+{
+	uint8_t body[CHECKPOINT_BYTES];
+	struct record *records = NULL;
+	size_t count = 0;
+	int rc = fetch_records(&i->source, at.segment, &records, &count, err);
+
+	/* Packing drops overwritten records, so the number may have moved: the last checkpoint of the segment is meant. */
+	size_t k = count;
+	while (!rc && k && records[k - 1].kind != RECORD_CHECKPOINT)
+		k--;
+	if (!rc && !k)
+		rc = error_set(err, -EBADMSG, "segment %" PRIu64 " has no checkpoint", at.segment);
+	if (!rc)
+		rc = fetch_read_wait(&i->source, at.segment, records[k - 1].slot, 0, body, sizeof body);
+	if (!rc)
+		rc = checkpoint_decode(body, c, err);
+	free(records);
+	return rc ? error_prefix(err, rc, "checkpoint in segment %" PRIu64, at.segment) : 0;
+}
+
+static int base_from_checkpoint(struct image *i, segment_no_t last, struct error *err)
+{
+	struct log_position at;
+	struct checkpoint c = {.position = {1, 0}};
+	map_entry_t entries[MAP_FANOUT] = {0};
+	int rc = map_db_forget(i->engine->db, i->id, err);
+
+	if (!rc)
+		rc = newest_checkpoint(i, last, &at, err);
+	if (!rc && at.segment)
+		rc = read_checkpoint(i, at, &c, err);
+	struct map_need root = {.level = MAP_LEVELS - 1, .index = 0, .address = c.root};
+	if (!rc && c.root != MAP_ENTRY_NONE)
+		rc = image_read_node(i, &root, entries, err);
+	if (!rc)
+		rc = grain_map_install(i->map, root.level, root.index, entries);
+	if (rc)
+		return rc;
+	i->saved = (struct map_state){.checkpoint = at, .checkpoint_root = c.root};
+	i->position = c.position;
+	grain_map_set_allocated(i->map, c.allocated);
+	atomic_store(&i->size, c.size);
+	atomic_store(&i->mtime_ns, c.mtime_ns);
+	return 0;
+}
+
+/* ---- replay ---- */
+
+static int replay_range(struct image *i, grain_no_t first, uint64_t count, map_entry_t entry,
+                        struct error *err)
+{
+	struct map_need need;
+	int rc;
+
+	while ((rc = grain_map_pin(i->map, first, count, entry == MAP_ENTRY_NONE, &need)) == -EAGAIN) {
+		rc = image_load_node_wait(i, &need, err);
+		if (rc)
+			return rc;
+	}
+	if (rc)
+		return error_set(err, rc, "%s", strerror(-rc));
+	if (entry == MAP_ENTRY_NONE)
+		grain_map_clear(i->map, first, count);
+	else
+		grain_map_update(i->map, first, 1, &entry);
+	grain_map_unpin(i->map, first, count);
+	return 0;
+}
+
+/* A zero record may cover the whole disk: only what is mapped is visited. */
+static int replay_zero(struct image *i, grain_no_t first, uint64_t count, struct error *err)
+{
+	const uint64_t most = (uint64_t)1 << 18;
+	grain_no_t end = first + count, found;
+	struct map_need need;
+	int rc = 0;
+
+	if (end > MAP_GRAINS_MAX)
+		end = MAP_GRAINS_MAX;
+	while (!rc && first < end) {
+		rc = grain_map_next(i->map, first, end, true, &found, &need);
+		if (rc == -EAGAIN) {
+			rc = image_load_node_wait(i, &need, err);
+			continue;
+		}
+		if (rc || found == GRAIN_NONE)
+			break;
+		uint64_t n = most - found % most;
+		if (n > end - found)
+			n = end - found;
+		rc = replay_range(i, found, n, MAP_ENTRY_NONE, err);
+		first = found + n;
+	}
+	return rc;
+}
+
+static int replay_record(struct image *i, segment_no_t number, const struct record *r, struct error *err)
+{
+	int rc = 0;
+
+	switch (r->kind) {
+	case RECORD_DATA:
+		if (r->value >= MAP_GRAINS_MAX)
+			return error_set(err, -EBADMSG, "segment %" PRIu64 " holds grain %" PRIu64, number, r->value);
+		rc = replay_range(i, r->value, 1, map_entry(0, number, r->slot), err);
+		break;
+	case RECORD_ZERO:
+		rc = replay_zero(i, r->value, r->count, err);
+		break;
+	case RECORD_RESIZE:
+		atomic_store(&i->size, r->value);
+		break;
+	case RECORD_CHECKPOINT:
+		i->saved.checkpoint = (struct log_position){number, 0};
+		return 0;
+	default:
+		break;
+	}
+	if (r->kind == RECORD_TIMES)
+		atomic_store(&i->mtime_ns, r->value);
+	else if (r->kind <= RECORD_RESIZE)
+		atomic_store(&i->mtime_ns, r->time_ns);
+	return rc;
+}
+
+/* Saves what was replayed so far, when too much of it is dirty. */
+static int save_if_full(struct image *i, struct error *err)
+{
+	if (map_budget_dirty(i->engine->budget) < map_budget_limit(i->engine->budget) / 2)
+		return 0;
+	return image_save(i, err);
+}
+
+static int replay(struct image *i, segment_no_t last, struct error *err)
+{
+	int rc = 0;
+
+	while (!rc && i->position.segment <= last) {
+		struct record *records;
+		segment_no_t number = i->position.segment;
+		size_t count;
+
+		rc = fetch_records(&i->source, number, &records, &count, err);
+		if (rc)
+			break;
+		/* The position counts records as written; packing may have dropped some, all of them overwritten: replaying from the
+		 * start of the segment gives the same map. */
+		for (size_t k = 0; !rc && k < count; k++)
+			rc = replay_record(i, number, &records[k], err);
+		free(records);
+		if (!rc) {
+			i->position = (struct log_position){number + 1, 0};
+			rc = save_if_full(i, err);
+		}
+	}
+	return rc;
+}
+
+/* ---- all of it ---- */
+
+static int recover_unsent(struct image *i, segment_no_t end, segment_no_t *last, struct error *err)
+{
+	struct recovery r = {.last = end};
+	struct segment_meta meta;
+	int rc = 0;
+
+	if (end) {
+		rc = fetch_meta(&i->source, end, &meta, err);
+		if (rc)
+			return rc;
+		memcpy(r.digest, meta.digest, sizeof r.digest);
+		r.image_size = meta.image_size;
+		r.checkpoint = meta.checkpoint;
+	}
+	rc = log_recover(i->set, &r, err);
+	if (rc)
+		return error_prefix(err, rc,
+		                    "what is here and not in the store cannot be used (garner takeover sets it aside)");
+	if (r.segments || r.dropped)
+		report_notice("image %016" PRIx64 ": recovered %u segment(s) that were not in the store, dropped %u unfinished",
+		              i->id, r.segments, r.dropped);
+	*last = r.last;
+	memcpy(i->end_digest, r.digest, sizeof i->end_digest);
+	i->end_size = r.image_size;
+	i->end_checkpoint = r.checkpoint;
+	return 0;
+}
+
+int image_load(struct image *i, bool ours, struct error *err)
+{
+	segment_no_t end, last;
+	int rc = find_stored_end(i, &end, err);
+
+	if (!rc && !i->loaded)
+		rc = reconcile(i, end, ours, err);
+	last = end;
+	if (!rc && ours)
+		rc = recover_unsent(i, end, &last, err);
+	if (!rc && !i->loaded) {
+		rc = base_from_db(i, last, err);
+		if (rc == -ENOENT)
+			rc = base_from_checkpoint(i, last, err);
+	}
+	if (!rc)
+		rc = replay(i, last, err);
+	if (rc)
+		return error_prefix(err, rc, "image %016" PRIx64, i->id);
+	i->stored_end = end;
+	i->last = last;
+	i->loaded = true;
+	return 0;
+}

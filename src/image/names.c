@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* names.c: the tree of names as front ends see it: the catalog's entries, with size and times from the images' logs. */
+#include "image/private.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How old an answer about a name may be. */
+#define NAME_AGE_MS 1000
+
+static void from_entry(const struct catalog_entry *entry, struct node_attr *attr)
+{
+	*attr = (struct node_attr){
+		.id = entry->id,
+		.type = entry->type,
+		.mode = entry->mode,
+		.uid = entry->uid,
+		.gid = entry->gid,
+		.mtime_ns = entry->changed_ns,
+		.ctime_ns = entry->changed_ns,
+		.nlink = entry->type == NODE_DIRECTORY ? 2 : 1,
+		.grain_bytes = entry->grain_bytes,
+	};
+}
+
+void image_stat(struct image *i, struct node_attr *attr)
+{
+	attr->size = atomic_load(&i->size);
+	attr->allocated_bytes = grain_map_allocated(i->map) << i->grain_shift;
+	attr->mtime_ns = atomic_load(&i->mtime_ns);
+	attr->grain_bytes = i->grain_bytes;
+}
+
+/* Size and times of an image: from memory, or else from its head in the store. */
+static int add_data(struct engine *e, struct node_attr *attr, struct error *err)
+{
+	struct head head;
+	struct image *i;
+	int rc;
+
+	if (attr->type != NODE_FILE)
+		return 0;
+	uint64_t created = attr->mtime_ns;
+	i = image_get(e, attr->id);
+	if (i) {
+		bool known = i->loaded;
+		if (known)
+			image_stat(i, attr);
+		image_put(i);
+		if (!attr->mtime_ns)
+			attr->mtime_ns = created;
+		if (attr->mtime_ns > attr->ctime_ns)
+			attr->ctime_ns = attr->mtime_ns;
+		if (known)
+			return 0;
+	}
+	rc = head_load(e->pool, attr->id, &head, err);
+	if (rc == -ENOENT)
+		return 0; /* nothing was written yet, or not yet a checkpoint */
+	if (rc)
+		return rc;
+	attr->size = head.size;
+	attr->allocated_bytes = head.allocated * attr->grain_bytes;
+	attr->mtime_ns = head.mtime_ns ? head.mtime_ns : attr->mtime_ns;
+	if (attr->mtime_ns > attr->ctime_ns)
+		attr->ctime_ns = attr->mtime_ns;
+	return 0;
+}
+
+int engine_lookup(struct engine *e, uint64_t dir, const char *name, struct node_attr *attr, struct error *err)
+{
+	struct catalog_entry entry;
+	int rc = catalog_lookup(e->catalog, dir, name, NAME_AGE_MS, &entry, err);
+
+	if (rc)
+		return rc;
+	from_entry(&entry, attr);
+	return add_data(e, attr, err);
+}
+
+/* An entry by id, also of an image that was unlinked while open. */
+static int entry_of(struct engine *e, uint64_t id, struct catalog_entry *entry, bool *unlinked)
+{
+	pthread_mutex_lock(&e->mutex);
+	const struct catalog_entry *gone = hash_get(e->unlinked, id);
+	if (gone)
+		*entry = *gone;
+	pthread_mutex_unlock(&e->mutex);
+	*unlinked = gone != NULL;
+	return gone ? 0 : catalog_get(e->catalog, id, entry);
+}
+
+int engine_getattr(struct engine *e, uint64_t id, struct node_attr *attr, struct error *err)
+{
+	struct catalog_entry entry;
+	bool unlinked;
+	int rc = entry_of(e, id, &entry, &unlinked);
+
+	if (rc)
+		return error_set(err, rc, "no node %016" PRIx64, id);
+	from_entry(&entry, attr);
+	if (unlinked)
+		attr->nlink = 0;
+	return add_data(e, attr, err);
+}
+
+static int writable(struct engine *e, struct error *err)
+{
+	return e->options.read_only ? error_set(err, -EROFS, "mounted read only") : 0;
+}
+
+int engine_setattr(struct engine *e, uint64_t id, unsigned mask, const struct node_attr *attr, struct error *err)
+{
+	struct catalog_entry entry;
+	bool unlinked;
+	int rc = writable(e, err);
+
+	if (!rc)
+		rc = entry_of(e, id, &entry, &unlinked);
+	if (rc)
+		return rc;
+	if (mask & ATTR_MODE)
+		entry.mode = attr->mode & 07777;
+	if (mask & ATTR_OWNER) {
+		entry.uid = attr->uid;
+		entry.gid = attr->gid;
+	}
+	if (!unlinked)
+		return catalog_update(e->catalog, &entry, err);
+	pthread_mutex_lock(&e->mutex);
+	struct catalog_entry *gone = hash_get(e->unlinked, id);
+	if (gone)
+		*gone = entry;
+	pthread_mutex_unlock(&e->mutex);
+	return 0;
+}
+
+static int check_name(const char *name, struct error *err)
+{
+	if (!*name || !strcmp(name, ".") || !strcmp(name, "..") || strchr(name, '/'))
+		return error_set(err, -EINVAL, "\"%s\" is not a file name", name);
+	if (strlen(name) > NAME_BYTES_MAX)
+		return error_set(err, -ENAMETOOLONG, "the name is longer than %d bytes", NAME_BYTES_MAX);
+	return 0;
+}
+
+int engine_create(struct engine *e, uint64_t dir, const char *name, enum node_type type, uint32_t mode, uint32_t uid,
+                  uint32_t gid, struct node_attr *attr, struct error *err)
+{
+	struct catalog_entry entry = {
+		.parent = dir,
+		.type = type,
+		.mode = mode & 07777,
+		.uid = uid,
+		.gid = gid,
+	};
+	int rc = writable(e, err);
+
+	if (!rc)
+		rc = check_name(name, err);
+	if (rc)
+		return rc;
+	if (type == NODE_FILE)
+		entry.grain_bytes = e->options.grain_size ? e->options.grain_size : e->pool->grain_bytes;
+	snprintf(entry.name, sizeof entry.name, "%s", name);
+	rc = catalog_create(e->catalog, &entry, err);
+	if (!rc)
+		from_entry(&entry, attr);
+	return rc;
+}
+
+/* The name of an image is gone: its data goes when nobody has it open. */
+static void name_gone(struct engine *e, const struct catalog_entry *entry)
+{
+	struct catalog_entry *copy;
+
+	if (!entry->id || entry->type != NODE_FILE)
+		return;
+	copy = malloc(sizeof *copy);
+	pthread_mutex_lock(&e->mutex);
+	struct image *i = hash_get(e->images, entry->id);
+	if (i)
+		i->unlinked = true;
+	if (copy) {
+		*copy = *entry;
+		free(hash_remove(e->unlinked, entry->id));
+		if (hash_put(e->unlinked, entry->id, copy))
+			free(copy);
+	}
+	pthread_mutex_unlock(&e->mutex);
+	engine_delete_later(e, entry->id);
+}
+
+int engine_unlink(struct engine *e, uint64_t dir, const char *name, struct error *err)
+{
+	struct catalog_entry entry = {0};
+	int rc = writable(e, err);
+
+	if (!rc)
+		rc = catalog_remove(e->catalog, dir, name, NODE_FILE, &entry, err);
+	if (!rc)
+		name_gone(e, &entry);
+	return rc;
+}
+
+int engine_rmdir(struct engine *e, uint64_t dir, const char *name, struct error *err)
+{
+	int rc = writable(e, err);
+
+	return rc ? rc : catalog_remove(e->catalog, dir, name, NODE_DIRECTORY, NULL, err);
+}
+
+int engine_rename(struct engine *e, uint64_t dir, const char *name, uint64_t new_dir, const char *new_name, bool no_replace,
+                  struct error *err)
+{
+	struct catalog_entry replaced = {0};
+	int rc = writable(e, err);
+
+	if (!rc)
+		rc = check_name(new_name, err);
+	if (!rc)
+		rc = catalog_rename(e->catalog, dir, name, new_dir, new_name, no_replace, &replaced, err);
+	if (!rc)
+		name_gone(e, &replaced);
+	return rc;
+}
+
+struct list_arg {
+	struct engine *e;
+	int (*each)(void *arg, const char *name, const struct node_attr *attr);
+	void *arg;
+};
+
+static int list_one(void *arg, const struct catalog_entry *entry)
+{
+	struct list_arg *l = arg;
+	struct node_attr attr;
+	struct error err = {0};
+
+	from_entry(entry, &attr);
+	if (add_data(l->e, &attr, &err))
+		report_warning("%s: %s", entry->name, error_text(&err));
+	return l->each(l->arg, entry->name, &attr);
+}
+
+int engine_list(struct engine *e, uint64_t dir, int (*each)(void *arg, const char *name, const struct node_attr *attr),
+                void *arg, struct error *err)
+{
+	struct list_arg l = {e, each, arg};
+
+	return catalog_list(e->catalog, dir, list_one, &l, err);
+}
+
+int engine_resolve(struct engine *e, const char *path, struct node_attr *attr, struct error *err)
+{
+	char name[NAME_BYTES_MAX + 1];
+	int rc = engine_getattr(e, NODE_ROOT, attr, err);
+
+	while (!rc) {
+		path += strspn(path, "/");
+		if (!*path)
+			break;
+		size_t len = strcspn(path, "/");
+		if (len > NAME_BYTES_MAX)
+			return error_set(err, -ENAMETOOLONG, "a name is longer than %d bytes", NAME_BYTES_MAX);
+		memcpy(name, path, len);
+		name[len] = 0;
+		path += len;
+		rc = engine_lookup(e, attr->id, name, attr, err);
+	}
+	return rc;
+}

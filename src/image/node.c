@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* node.c: where a map node comes from: its row in SQLite, or else the slot of the log that its parent points at. */
+#include "image/private.h"
+#include "map/checkpoint.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The row in SQLite: 0, -ENOENT (ask the log), or an error. */
+static int load_row(struct image *i, const struct map_need *need, map_entry_t *entries, struct error *err)
+{
+	int rc = map_db_load_node(i->engine->db, i->id, need->level, need->index, entries, err);
+
+	if (rc == -ENOENT && need->address == MAP_ENTRY_LOCAL)
+		rc = error_set(err, -EBADMSG, "map node %u/%" PRIu64 " is missing", need->level, need->index);
+	if (rc == -EBADMSG)
+		image_fail(i, "failed", -EIO, "garner.db in %s is damaged: unmount and mount again, it is then rebuilt",
+		           i->engine->cache_dir);
+	return rc == -EBADMSG ? -EIO : rc;
+}
+
+static int decode(struct image *i, const struct map_need *need, const uint8_t *bytes, map_entry_t *entries)
+{
+	int rc = map_node_decode(bytes, true, entries);
+
+	if (rc)
+		report_error("image %016" PRIx64 ": map node %u/%" PRIu64 " in segment %" PRIu64 " is damaged", i->id,
+		             need->level, need->index, map_entry_segment(need->address));
+	return rc == -EBADMSG ? -EIO : rc;
+}
+
+int image_read_node(struct image *i, const struct map_need *need, map_entry_t *entries, struct error *err)
+{
+	uint8_t bytes[MAP_NODE_BYTES];
+	int rc = load_row(i, need, entries, err);
+
+	if (rc != -ENOENT)
+		return rc;
+	rc = fetch_read_wait(&i->source, map_entry_segment(need->address), map_entry_slot(need->address), 0, bytes,
+	                     sizeof bytes);
+	if (!rc)
+		rc = decode(i, need, bytes, entries);
+	if (rc)
+		error_set(err, rc, "cannot read map node %u/%" PRIu64 " from segment %" PRIu64, need->level, need->index,
+		          map_entry_segment(need->address));
+	return rc;
+}
+
+/* Installs the row if there is one. A row is read and installed under node_lock, so that no newer version of the node was saved and
+ * dropped from memory in between (save.c). */
+static int install_row(struct image *i, const struct map_need *need, struct error *err)
+{
+	map_entry_t entries[MAP_FANOUT];
+
+	pthread_rwlock_rdlock(&i->node_lock);
+	int rc = load_row(i, need, entries, err);
+	if (!rc)
+		rc = grain_map_install(i->map, need->level, need->index, entries);
+	pthread_rwlock_unlock(&i->node_lock);
+	return rc;
+}
+
+/* Installs a node that came from the log, unless a row has appeared since it was asked for: that is newer. */
+static int install_from_log(struct image *i, const struct map_need *need, const uint8_t *bytes, struct error *err)
+{
+	map_entry_t entries[MAP_FANOUT];
+
+	pthread_rwlock_rdlock(&i->node_lock);
+	int rc = load_row(i, need, entries, err);
+	if (rc == -ENOENT)
+		rc = decode(i, need, bytes, entries);
+	if (!rc)
+		rc = grain_map_install(i->map, need->level, need->index, entries);
+	pthread_rwlock_unlock(&i->node_lock);
+	return rc;
+}
+
+int image_load_node_wait(struct image *i, const struct map_need *need, struct error *err)
+{
+	uint8_t bytes[MAP_NODE_BYTES];
+	int rc = install_row(i, need, err);
+
+	if (rc != -ENOENT)
+		return rc;
+	rc = fetch_read_wait(&i->source, map_entry_segment(need->address), map_entry_slot(need->address), 0, bytes,
+	                     sizeof bytes);
+	if (rc)
+		return error_set(err, rc, "cannot read map node %u/%" PRIu64 " from segment %" PRIu64, need->level, need->index,
+		                 map_entry_segment(need->address));
+	return install_from_log(i, need, bytes, err);
+}
+
+int image_load_node(struct image *i, const struct map_need *need, struct op *op)
+{
+	int rc = install_row(i, need, NULL);
+
+	if (rc != -ENOENT)
+		return rc;
+	if (!op->node_bytes && !(op->node_bytes = malloc(MAP_NODE_BYTES)))
+		return -ENOMEM;
+	op->need = *need;
+	op->node_coming = true;
+	fetch_op_begin(&op->fetch, image_op_fetched);
+	fetch_read(&i->source, &op->fetch, map_entry_segment(need->address), map_entry_slot(need->address), 0, op->node_bytes,
+	           MAP_NODE_BYTES);
+	return fetch_op_end(&op->fetch) ? image_op_node_arrived(op) : -EINPROGRESS;
+}
+
+int image_op_node_arrived(struct op *op)
+{
+	int rc;
+
+	if (!op->node_coming)
+		return 0;
+	op->node_coming = false;
+	rc = atomic_load(&op->fetch.result);
+	return rc ? rc : install_from_log(op->image, &op->need, op->node_bytes, NULL);
+}

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* open.c: which images are in memory, who has them open, and when they leave. */
+#include "image/private.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* An image that nobody has open stays in memory this long. */
+#define KEEP_NS seconds_ns(30)
+
+/* ---- making and freeing ---- */
+
+static uint64_t epoch_of(void *arg, segment_no_t number)
+{
+	struct image *i = arg;
+
+	pthread_mutex_lock(&i->view_mutex);
+	uint64_t epoch = log_view_epoch_of(&i->view, number);
+	pthread_mutex_unlock(&i->view_mutex);
+	return epoch;
+}
+
+static void on_got(void *arg, unsigned gets, uint64_t bytes)
+{
+	struct image *i = arg;
+
+	atomic_fetch_add_explicit(&i->engine->counters.gets, gets, memory_order_relaxed);
+	atomic_fetch_add_explicit(&i->engine->counters.get_bytes, bytes, memory_order_relaxed);
+}
+
+static void image_free(struct image *i)
+{
+	grain_map_free(i->map);
+	log_view_destroy(&i->view);
+	range_locks_destroy(&i->locks);
+	pthread_rwlock_destroy(&i->gate);
+	pthread_rwlock_destroy(&i->node_lock);
+	pthread_mutex_destroy(&i->open_mutex);
+	pthread_mutex_destroy(&i->view_mutex);
+	pthread_mutex_destroy(&i->state_mutex);
+	sodium_memzero(&i->source.key, sizeof i->source.key);
+	free(i);
+}
+
+static struct image *image_new(struct engine *e, uint64_t id, uint32_t grain_bytes)
+{
+	struct image *i = calloc(1, sizeof *i);
+
+	if (!i)
+		return NULL;
+	i->engine = e;
+	i->id = id;
+	i->grain_bytes = grain_bytes;
+	i->grain_shift = (unsigned)__builtin_ctz(grain_bytes);
+	pthread_mutex_init(&i->open_mutex, NULL);
+	pthread_mutex_init(&i->view_mutex, NULL);
+	pthread_mutex_init(&i->state_mutex, NULL);
+	pthread_rwlock_init(&i->node_lock, NULL);
+	/* Cuts are rare and short, and must not be starved by writers. */
+	pthread_rwlockattr_t attr;
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&i->gate, &attr);
+	pthread_rwlockattr_destroy(&attr);
+	range_locks_init(&i->locks);
+	i->map = grain_map_new(e->budget);
+	i->set = engine_set(e, id);
+	if (!i->map || !i->set) {
+		image_free(i);
+		return NULL;
+	}
+	i->source = (struct fetch_source){
+		.cache = e->cache,
+		.store = e->pool->store,
+		.set = i->set,
+		.slot_bytes = grain_bytes,
+		.epoch_of = epoch_of,
+		.counted = on_got,
+		.arg = i,
+	};
+	image_key(&e->pool->master, id, &i->source.key);
+	return i;
+}
+
+struct image *image_get(struct engine *e, uint64_t id)
+{
+	pthread_mutex_lock(&e->mutex);
+	struct image *i = hash_get(e->images, id);
+	if (i)
+		i->refs++;
+	pthread_mutex_unlock(&e->mutex);
+	return i;
+}
+
+void image_put(struct image *i)
+{
+	struct engine *e = i->engine;
+
+	pthread_mutex_lock(&e->mutex);
+	if (--i->refs == 0)
+		i->idle_since_ns = clock_monotonic_ns();
+	pthread_mutex_unlock(&e->mutex);
+}
+
+int images_get_all(struct engine *e, struct image ***images, size_t *count)
+{
+	size_t cursor = 0;
+	struct image *i;
+	uint64_t id;
+
+	*count = 0;
+	pthread_mutex_lock(&e->mutex);
+	*images = malloc((hash_count(e->images) + 1) * sizeof **images);
+	if (*images)
+		while ((i = hash_next(e->images, &cursor, &id))) {
+			i->refs++;
+			(*images)[(*count)++] = i;
+		}
+	pthread_mutex_unlock(&e->mutex);
+	return *images ? 0 : -ENOMEM;
+}
+
+bool image_unload(struct image *i, bool even_recent)
+{
+	struct engine *e = i->engine;
+	struct error err = {0};
+
+	if (i->loaded && grain_map_dirty(i->map) && !atomic_load(&i->failed)) {
+		pthread_mutex_lock(&i->open_mutex);
+		if (image_save(i, &err))
+			report_debug("%s", error_text(&err));
+		pthread_mutex_unlock(&i->open_mutex);
+	}
+	/* The caller holds the one reference that is left. */
+	pthread_mutex_lock(&e->mutex);
+	bool go = i->refs == 1 && !atomic_load(&i->log) &&
+	          (even_recent || clock_monotonic_ns() - i->idle_since_ns > KEEP_NS);
+	if (go)
+		hash_remove(e->images, i->id);
+	pthread_mutex_unlock(&e->mutex);
+	if (go)
+		image_free(i);
+	return go;
+}
+
+/* The image in memory, made if it is not there, with a reference. */
+static int find_or_make(struct engine *e, uint64_t id, struct image **image, struct error *err)
+{
+	struct catalog_entry entry;
+	struct image *i = image_get(e, id);
+
+	if (i) {
+		*image = i;
+		return 0;
+	}
+	if (catalog_get(e->catalog, id, &entry) || entry.type != NODE_FILE)
+		return error_set(err, -ENOENT, "no image %016" PRIx64, id);
+	i = image_new(e, id, entry.grain_bytes);
+	if (!i)
+		return error_set(err, -ENOMEM, "out of memory");
+	pthread_mutex_lock(&e->mutex);
+	struct image *other = hash_get(e->images, id);
+	int rc = other ? 0 : hash_put(e->images, id, i);
+	if (!rc)
+		(other ? other : i)->refs++;
+	pthread_mutex_unlock(&e->mutex);
+	if (other || rc)
+		image_free(i);
+	*image = other ? other : i;
+	return rc;
+}
+
+/* ---- opening and closing ---- */
+
+static int unsent(void *arg, struct segment *s)
+{
+	int life = atomic_load(&s->life);
+
+	(void)arg;
+	return s->local && (life == LIFE_CLOSED || life == LIFE_SEALED);
+}
+
+bool set_has_unsent(struct segment_set *set)
+{
+	return segment_set_each(set, unsent, NULL) == 1;
+}
+
+/* For reading: as of the newest end in the store, unless it is ours. */
+static int load_to_read(struct image *i, struct error *err)
+{
+	struct log_view view = {0};
+	int rc;
+
+	if (!i->loaded && !i->engine->options.read_only && set_has_unsent(i->set))
+		return image_acquire(i, false, err);
+	rc = log_view_load(i->engine->pool, i->id, &view, err);
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&i->view_mutex);
+	struct log_view old = i->view;
+	i->view = view;
+	pthread_mutex_unlock(&i->view_mutex);
+	log_view_destroy(&old);
+	return image_load(i, view.owner_host == i->engine->host.id, err);
+}
+
+int image_open(struct engine *e, uint64_t id, unsigned flags, struct image **image, struct error *err)
+{
+	struct image *i;
+	int rc;
+
+	if ((flags & IMAGE_WRITE) && e->options.read_only)
+		return error_set(err, -EROFS, "mounted read only");
+	rc = find_or_make(e, id, &i, err);
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&i->open_mutex);
+	if (atomic_load(&i->failed) && atomic_load(&i->log) && !i->writers) {
+		/* A failed image is begun anew by its next opening. */
+		image_release(i, 0, true, NULL);
+		i->loaded = false;
+	}
+	if (atomic_load(&i->failed) && !atomic_load(&i->log)) {
+		pthread_mutex_unlock(&i->open_mutex);
+		image_unload(i, true);
+		return error_set(err, -EIO, "image %016" PRIx64 " has stopped: see garner status; open it again when all have closed it",
+		                 id);
+	}
+	if (!atomic_load(&i->log))
+		rc = flags & IMAGE_WRITE ? image_acquire(i, false, err) : load_to_read(i, err);
+	if (!rc && (flags & IMAGE_WRITE)) {
+		pthread_mutex_lock(&e->mutex);
+		i->writers++;
+		pthread_mutex_unlock(&e->mutex);
+	}
+	bool unusable = rc && !i->loaded;
+	pthread_mutex_unlock(&i->open_mutex);
+	if (rc) {
+		if (!unusable || !image_unload(i, true))
+			image_put(i);
+		return rc;
+	}
+	*image = i;
+	return 0;
+}
+
+void image_close(struct image *i, unsigned flags)
+{
+	struct engine *e = i->engine;
+
+	pthread_mutex_lock(&e->mutex);
+	if (flags & IMAGE_WRITE) {
+		i->writers--;
+		i->idle_since_ns = clock_monotonic_ns();
+	}
+	if (--i->refs == 0)
+		i->idle_since_ns = clock_monotonic_ns();
+	bool gone = i->unlinked && !i->refs;
+	pthread_mutex_unlock(&e->mutex);
+	if (gone)
+		engine_kick(e);
+}
+
+int engine_takeover(struct engine *e, uint64_t id, struct error *err)
+{
+	struct image *i;
+	int rc = e->options.read_only ? error_set(err, -EROFS, "mounted read only") : find_or_make(e, id, &i, err);
+
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&i->open_mutex);
+	if (atomic_load(&i->log) && !atomic_load(&i->failed))
+		rc = error_set(err, -EALREADY, "this host is the owner already");
+	else if (i->loaded)
+		rc = error_set(err, -EBUSY, "the image is open here: close it first");
+	else
+		rc = image_acquire(i, true, err);
+	pthread_mutex_unlock(&i->open_mutex);
+	image_put(i);
+	return rc;
+}
+
+/* ---- after a crash ---- */
+
+void engine_recover_images(struct engine *e)
+{
+	size_t cursor = 0, count = 0;
+	uint64_t id, *ids;
+	struct segment_set *set;
+
+	pthread_mutex_lock(&e->mutex);
+	ids = malloc((hash_count(e->sets) + 1) * sizeof *ids);
+	while (ids && (set = hash_next(e->sets, &cursor, &id)))
+		ids[count++] = id;
+	pthread_mutex_unlock(&e->mutex);
+	for (size_t k = 0; k < count; k++) {
+		struct error err = {0};
+		struct image *i;
+
+		pthread_mutex_lock(&e->mutex);
+		set = hash_get(e->sets, ids[k]);
+		pthread_mutex_unlock(&e->mutex);
+		if (!set_has_unsent(set))
+			continue;
+		if (image_open(e, ids[k], IMAGE_READ | IMAGE_WRITE, &i, &err)) {
+			report_warning("image %016" PRIx64 " has data here that is not in the store, kept in %s: %s", ids[k],
+			               segment_set_dir(set), error_text(&err));
+			continue;
+		}
+		image_close(i, IMAGE_READ | IMAGE_WRITE);
+	}
+	free(ids);
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* pace.c: what is not in the store yet is limited: from half of the limit on writes are slowed towards the rate at which uploads
+ * drain, and at the limit they wait (or fail, with on_full=error). */
+#include "image/private.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define DRAIN_WINDOW_NS 500000000ull
+#define DRAIN_RATE_MIN (1 << 20)
+#define DELAY_MAX_NS 1000000000ull
+
+void engine_wake_dirty_waiters(struct engine *e)
+{
+	struct dirty_waiter *w;
+
+	for (;;) {
+		pthread_mutex_lock(&e->pace_mutex);
+		w = STAILQ_FIRST(&e->dirty_waiters);
+		if (w)
+			STAILQ_REMOVE_HEAD(&e->dirty_waiters, link);
+		pthread_mutex_unlock(&e->pace_mutex);
+		if (!w)
+			return;
+		if (executor_run(e->work, w->wake, w->arg))
+			w->wake(w->arg);
+		free(w);
+	}
+}
+
+void engine_unsent_add(struct engine *e, uint64_t bytes)
+{
+	atomic_fetch_add_explicit(&e->unsent, bytes, memory_order_relaxed);
+}
+
+void engine_unsent_sent(struct engine *e, uint64_t bytes)
+{
+	uint64_t now = clock_monotonic_ns();
+
+	atomic_fetch_sub_explicit(&e->unsent, bytes, memory_order_relaxed);
+	pthread_mutex_lock(&e->pace_mutex);
+	e->drain_bytes += bytes;
+	if (now - e->drain_since_ns >= DRAIN_WINDOW_NS) {
+		double rate = (double)e->drain_bytes * 1e9 / (double)(now - e->drain_since_ns);
+		e->drain_rate = e->drain_rate > 0 ? e->drain_rate * 0.7 + rate * 0.3 : rate;
+		e->drain_since_ns = now;
+		e->drain_bytes = 0;
+	}
+	pthread_mutex_unlock(&e->pace_mutex);
+	engine_wake_dirty_waiters(e);
+}
+
+/* Waits for uploads to make room. */
+static int park(struct engine *e, job_fn *wake, void *arg)
+{
+	struct dirty_waiter *w = malloc(sizeof *w);
+
+	if (!w)
+		return -ENOMEM;
+	w->wake = wake;
+	w->arg = arg;
+	pthread_mutex_lock(&e->pace_mutex);
+	STAILQ_INSERT_TAIL(&e->dirty_waiters, w, link);
+	pthread_mutex_unlock(&e->pace_mutex);
+	/* It may have become free in between: then nobody else would wake us. */
+	if (atomic_load(&e->unsent) < e->options.dirty_limit)
+		engine_wake_dirty_waiters(e);
+	return -EAGAIN;
+}
+
+int engine_pace(struct engine *e, uint64_t len, bool *paced, job_fn *wake, void *arg)
+{
+	uint64_t unsent = atomic_load_explicit(&e->unsent, memory_order_relaxed), half = e->options.dirty_limit / 2;
+
+	if (unsent <= half || e->stopping)
+		return 0;
+	if (unsent >= e->options.dirty_limit) {
+		engine_kick(e);
+		return e->options.on_full == FULL_ERROR ? -ENOSPC : park(e, wake, arg);
+	}
+	if (*paced)
+		return 0;
+	*paced = true;
+	/* Writes may go at drain rate / over, where over grows from 0 at half to 1 at the limit. */
+	uint64_t now = clock_monotonic_ns(), delay = 0;
+	double over = (double)(unsent - half) / (double)(e->options.dirty_limit - half);
+	pthread_mutex_lock(&e->pace_mutex);
+	double rate = (e->drain_rate > DRAIN_RATE_MIN ? e->drain_rate : DRAIN_RATE_MIN) / over;
+	if (e->pace_next_ns < now)
+		e->pace_next_ns = now;
+	delay = e->pace_next_ns - now;
+	if (delay < DELAY_MAX_NS)
+		e->pace_next_ns += (uint64_t)((double)len * 1e9 / rate);
+	pthread_mutex_unlock(&e->pace_mutex);
+	if (delay < 1000000)
+		return 0;
+	return executor_run_after(e->work, delay / 1000000, wake, arg) ? 0 : -EAGAIN;
+}

@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* pool.c: one store prefix with its format object and keys.
+ *
+ * Making a pool asks the store to prove what the engine cannot do without: that of two create-only puts of one key the
+ * second fails and changes nothing. What is found is kept in the format object, and a store that claims more later is
+ * not believed.
+ */
+#include "image/pool.h"
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "seal/crypto_init.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Where probing puts its objects. A crash may leave one: it is no content of a pool. */
+#define PROBE_PREFIX "probe/"
+
+/* The format object, decoded. */
+struct pool_format {
+	uint8_t uuid[POOL_UUID_BYTES];
+	uint64_t created_ns;
+	uint64_t grain_bytes;
+	uint64_t sealed;
+	uint64_t capabilities;
+	struct wrapped_key wrapped; /* when sealed */
+};
+
+static const struct seal_key plain_key = {.plain = true};
+
+const char *uuid_format(const uint8_t uuid[16], char out[UUID_TEXT_BYTES])
+{
+	static const char digits[] = "0123456789abcdef";
+	char *o = out;
+
+	for (int i = 0; i < 16; i++) {
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*o++ = '-';
+		*o++ = digits[uuid[i] >> 4];
+		*o++ = digits[uuid[i] & 15];
+	}
+	*o = '\0';
+	return out;
+}
+
+int pool_secret(const char *key_file, const char *passphrase_file, struct secret **secret, struct error *err)
+{
+	*secret = NULL;
+	if (key_file && passphrase_file)
+		return error_set(err, -EINVAL, "a key file and a passphrase file were given: a pool has one of them");
+	if (key_file)
+		return secret_from_key_file(key_file, secret, err);
+	if (passphrase_file)
+		return secret_from_passphrase_file(passphrase_file, secret, err);
+	return 0;
+}
+
+/* ---- small objects ----------------------------------------------------------------------------------------------- */
+
+int pool_get_object(struct pool *p, const char *store_key, enum object_kind kind, const struct seal_key *key,
+                    struct fields **f, struct error *err)
+{
+	uint8_t *bytes = malloc(OBJECT_BYTES_MAX + 1);
+	size_t len;
+	int rc;
+
+	if (!bytes)
+		return -ENOMEM;
+	rc = store_get_wait(p->store, store_key, 0, bytes, OBJECT_BYTES_MAX + 1, &len, err);
+	if (!rc)
+		rc = object_decode(bytes, len, kind, store_key, key, f, err);
+	free(bytes);
+	return rc;
+}
+
+int pool_put_object(struct pool *p, const char *store_key, enum object_kind kind, const struct seal_key *key,
+                    const struct fields *f, unsigned put_flags, struct error *err)
+{
+	uint8_t *bytes;
+	size_t len;
+	int rc = object_encode(f, kind, store_key, key, &bytes, &len);
+
+	if (rc)
+		return error_set(err, rc, "cannot make object %s: %s", store_key, strerror(-rc));
+	rc = store_put_wait(p->store, store_key, bytes, len, put_flags, err);
+	free(bytes);
+	return rc;
+}
+
+/* ---- the format object ------------------------------------------------------------------------------------------- */
+
+static int format_save(struct pool *p, const struct pool_format *format, unsigned put_flags, struct error *err)
+{
+	struct fields *f = fields_new();
+	int rc;
+
+	if (!f)
+		return -ENOMEM;
+	fields_add_u64(f, "version", POOL_VERSION);
+	fields_add_bytes(f, "uuid", format->uuid, sizeof format->uuid);
+	fields_add_u64(f, "created", format->created_ns);
+	fields_add_u64(f, "grain", format->grain_bytes);
+	fields_add_u64(f, "capabilities", format->capabilities);
+	fields_add_u64(f, "sealed", format->sealed);
+	if (format->sealed) {
+		fields_add_bytes(f, "salt", format->wrapped.salt, sizeof format->wrapped.salt);
+		fields_add_u64(f, "ops", format->wrapped.ops_limit);
+		fields_add_u64(f, "mem", format->wrapped.mem_limit);
+		fields_add_bytes(f, "key", format->wrapped.bytes, sizeof format->wrapped.bytes);
+	}
+	rc = pool_put_object(p, POOL_KEY, OBJECT_POOL, &plain_key, f, put_flags, err);
+	fields_free(f);
+	return rc;
+}
+
+static int format_parse(const struct fields *f, struct pool_format *format, struct error *err)
+{
+	uint64_t version;
+
+	memset(format, 0, sizeof *format);
+	if (fields_u64(f, "version", &version) || version == 0)
+		return error_set(err, -EBADMSG, "the pool's format object has no version");
+	if (version > POOL_VERSION)
+		return error_set(err, -EPROTONOSUPPORT,
+		                 "the pool has format version %" PRIu64 ", and this garnerfs knows up to %d: upgrade it",
+		                 version, POOL_VERSION);
+	if (fields_bytes(f, "uuid", format->uuid, sizeof format->uuid) || fields_u64(f, "created", &format->created_ns) ||
+	    fields_u64(f, "grain", &format->grain_bytes) || fields_u64(f, "sealed", &format->sealed) ||
+	    fields_u64(f, "capabilities", &format->capabilities) || format->sealed > 1)
+		return error_set(err, -EBADMSG, "the pool's format object is damaged");
+	if (!is_power_of_two(format->grain_bytes) || format->grain_bytes < GRAIN_BYTES_MIN ||
+	    format->grain_bytes > GRAIN_BYTES_MAX)
+		return error_set(err, -EBADMSG, "the pool's format object names an impossible grain size: %" PRIu64,
+		                 format->grain_bytes);
+	if (format->sealed && (fields_bytes(f, "salt", format->wrapped.salt, sizeof format->wrapped.salt) ||
+	                       fields_u64(f, "ops", &format->wrapped.ops_limit) ||
+	                       fields_u64(f, "mem", &format->wrapped.mem_limit) ||
+	                       fields_bytes(f, "key", format->wrapped.bytes, sizeof format->wrapped.bytes)))
+		return error_set(err, -EBADMSG, "the pool's format object says sealed, but its key is missing or damaged");
+	return 0;
+}
+
+static int format_load(struct pool *p, struct pool_format *format, struct error *err)
+{
+	struct fields *f;
+	int rc = pool_get_object(p, POOL_KEY, OBJECT_POOL, &plain_key, &f, err);
+
+	if (rc == -ENOENT)
+		return error_set(err, rc, "no pool at %s: make one with garner init", p->store->url);
+	if (rc)
+		return rc;
+	rc = format_parse(f, format, err);
+	fields_free(f);
+	return rc;
+}
+
+/* ---- making a pool ----------------------------------------------------------------------------------------------- */
+
+static int is_content(void *arg, const struct store_entry *entry)
+{
+	(void)arg;
+	return strncmp(entry->key, PROBE_PREFIX, strlen(PROBE_PREFIX)) != 0;
+}
+
+/* 1, 0, or -errno. */
+static int store_is_empty(struct store *s, struct error *err)
+{
+	int rc = store_list_each(s, "", NULL, is_content, NULL, err);
+
+	return rc < 0 ? rc : rc == 0;
+}
+
+static int find_key(void *arg, const struct store_entry *entry)
+{
+	return strcmp(entry->key, arg) == 0;
+}
+
+static int probe_with(struct store *s, const char *key, uint64_t *capabilities, struct error *err)
+{
+	char first[16] = "garnerfs probe 1", second[16] = "garnerfs probe 2", got[32];
+	size_t len;
+	int rc = store_put_wait(s, key, first, sizeof first, STORE_PUT_CREATE_ONLY, err);
+
+	if (rc)
+		return rc;
+	rc = store_put_wait(s, key, second, sizeof second, STORE_PUT_CREATE_ONLY, err);
+	if (rc && rc != -EEXIST)
+		return rc;
+	bool refused = rc == -EEXIST;
+	rc = store_get_wait(s, key, 0, got, sizeof got, &len, err);
+	if (rc)
+		return rc;
+	if (refused && len == sizeof first && memcmp(got, first, len) == 0)
+		*capabilities |= STORE_CREATE_ONLY;
+	rc = store_list_each(s, PROBE_PREFIX, NULL, find_key, (void *)key, err);
+	if (rc < 0)
+		return rc;
+	if (rc == 1)
+		*capabilities |= STORE_LIST_CONSISTENT;
+	return 0;
+}
+
+/* Finds what the store keeps of what it promises. */
+static int probe(struct store *s, uint64_t *capabilities, struct error *err)
+{
+	char key[64];
+	uint64_t nonce;
+	int rc, removed;
+
+	*capabilities = 0;
+	randombytes_buf(&nonce, sizeof nonce);
+	snprintf(key, sizeof key, PROBE_PREFIX "%016" PRIx64, nonce);
+	rc = probe_with(s, key, capabilities, err);
+	/* Also after a failure: a put that was not answered may have happened. */
+	removed = store_remove_wait(s, key, rc ? NULL : err);
+	if (!rc)
+		rc = removed;
+	if (rc)
+		return error_prefix(err, rc, "cannot find out what the store can do");
+	*capabilities &= s->capabilities;
+	if (!(*capabilities & STORE_CREATE_ONLY))
+		return error_set(err, -EOPNOTSUPP,
+		                 "%s: the store replaces an object that it was told to create only if there is none, so two "
+		                 "hosts could own one image: it cannot hold a pool",
+		                 s->url);
+	return 0;
+}
+
+static int check_place_is_free(struct store *s, struct error *err)
+{
+	uint64_t size;
+	int rc = store_head_wait(s, POOL_KEY, &size, err);
+
+	if (rc == 0)
+		return error_set(err, -EEXIST, "already a pool: %s", s->url);
+	if (rc != -ENOENT)
+		return rc;
+	rc = store_is_empty(s, err);
+	if (rc < 0)
+		return rc;
+	if (rc == 0)
+		return error_set(err, -ENOTEMPTY, "%s holds other objects: a pool needs a place of its own", s->url);
+	return 0;
+}
+
+static int make_format(struct pool_format *format, const struct secret *secret, uint32_t grain_bytes, struct error *err)
+{
+	struct seal_key master;
+	int rc;
+
+	randombytes_buf(format->uuid, sizeof format->uuid);
+	format->uuid[6] = (uint8_t)((format->uuid[6] & 0x0f) | 0x40); /* RFC 4122: version 4 */
+	format->uuid[8] = (uint8_t)((format->uuid[8] & 0x3f) | 0x80);
+	format->created_ns = clock_wall_ns();
+	format->grain_bytes = grain_bytes;
+	format->sealed = secret != NULL;
+	if (!secret)
+		return 0;
+	master_key_new(&master);
+	rc = master_key_wrap(&master, secret, &format->wrapped, err);
+	sodium_memzero(&master, sizeof master);
+	return rc;
+}
+
+int pool_init(const char *url, const struct store_options *options, const struct secret *secret, uint32_t grain_bytes,
+              struct error *err)
+{
+	struct store_options creating = options ? *options : (struct store_options){0};
+	struct pool_format format = {0};
+	struct pool p = {0};
+	int rc;
+
+	crypto_init();
+	if (grain_bytes == 0)
+		grain_bytes = GRAIN_BYTES_MIN;
+	if (!is_power_of_two(grain_bytes) || grain_bytes < GRAIN_BYTES_MIN || grain_bytes > GRAIN_BYTES_MAX)
+		return error_set(err, -EINVAL, "grain size %" PRIu32 ": it must be a power of two from %u to %u", grain_bytes,
+		                 GRAIN_BYTES_MIN, GRAIN_BYTES_MAX);
+	creating.create = true;
+	rc = store_open(url, &creating, &p.store, err);
+	if (rc)
+		return rc;
+	rc = check_place_is_free(p.store, err);
+	if (!rc)
+		rc = probe(p.store, &format.capabilities, err);
+	if (!rc)
+		rc = make_format(&format, secret, grain_bytes, err);
+	if (!rc) {
+		rc = format_save(&p, &format, STORE_PUT_CREATE_ONLY, err);
+		if (rc == -EEXIST)
+			error_set(err, rc, "already a pool: %s (made by another host just now)", p.store->url);
+	}
+	store_close(p.store);
+	return rc;
+}
+
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
+
+static int unlock(struct pool *p, const struct pool_format *format, const struct secret *secret, struct error *err)
+{
+	if (format->sealed && !secret)
+		return error_set(err, -ENOKEY,
+		                 "the pool at %s is sealed: give its key with --key-file FILE or --passphrase-file FILE",
+		                 p->store->url);
+	/* Whoever can write to the store could put a plain format object there, and read what is written after. */
+	if (!format->sealed && secret)
+		return error_set(err, -EINVAL, "the pool at %s has no key, but one was given: wrong pool?", p->store->url);
+	p->sealed = format->sealed;
+	if (format->sealed) {
+		int rc = master_key_unwrap(&format->wrapped, secret, &p->master, err);
+		if (rc)
+			return rc;
+	} else {
+		p->master.plain = true;
+	}
+	catalog_key(&p->master, &p->catalog);
+	return 0;
+}
+
+int pool_open(const char *url, const struct store_options *options, const struct secret *secret, struct pool **pool,
+              struct error *err)
+{
+	struct pool_format format;
+	struct pool *p;
+	int rc;
+
+	crypto_init();
+	p = sodium_malloc(sizeof *p); /* locked memory: it holds keys */
+	if (!p)
+		return -ENOMEM;
+	memset(p, 0, sizeof *p);
+	rc = store_open(url, options, &p->store, err);
+	if (!rc)
+		rc = format_load(p, &format, err);
+	if (!rc)
+		rc = unlock(p, &format, secret, err);
+	if (rc) {
+		pool_close(p);
+		return rc;
+	}
+	memcpy(p->uuid, format.uuid, sizeof p->uuid);
+	p->grain_bytes = (uint32_t)format.grain_bytes;
+	p->created_ns = format.created_ns;
+	p->store->capabilities &= (unsigned)format.capabilities;
+	*pool = p;
+	return 0;
+}
+
+void pool_close(struct pool *p)
+{
+	if (!p)
+		return;
+	store_close(p->store);
+	sodium_free(p); /* wipes */
+}
+
+int pool_store_is_empty(const char *url, const struct store_options *options, struct error *err)
+{
+	struct store *s;
+	int rc = store_open(url, options, &s, err);
+
+	if (rc)
+		return rc;
+	rc = store_is_empty(s, err);
+	store_close(s);
+	return rc;
+}
+
+int pool_rewrap(struct pool *p, const struct secret *secret, struct error *err)
+{
+	struct pool_format format;
+	int rc;
+
+	if (!p->sealed)
+		return error_set(err, -EINVAL, "the pool at %s is plain: it has no key to wrap", p->store->url);
+	rc = format_load(p, &format, err);
+	if (rc)
+		return rc;
+	if (!format.sealed || memcmp(format.uuid, p->uuid, sizeof format.uuid) != 0)
+		return error_set(err, -ESTALE, "the pool at %s is not the one that was opened", p->store->url);
+	rc = master_key_wrap(&p->master, secret, &format.wrapped, err);
+	if (rc)
+		return rc;
+	return format_save(p, &format, 0, err);
+}

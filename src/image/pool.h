@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* pool.h: one store prefix with its format object and keys: made by `garner init`, opened by everything else.
+ *
+ * The format object ("pool", OBJECT_POOL, always in a plain box) has the fields: version, uuid, created, grain, sealed (0/1), wrapped key
+ * (salt, ops, mem, key), capabilities found by probing. A pool of a newer version is refused.
+ */
+#ifndef GARNER_IMAGE_POOL_H
+#define GARNER_IMAGE_POOL_H
+
+#include "base/error.h"
+#include "log/segment_file.h"
+#include "seal/keys.h"
+#include "seal/object.h"
+#include "store/store.h"
+
+#define POOL_VERSION 1
+#define POOL_KEY "pool"
+
+struct pool {
+	struct store *store;
+	uint8_t uuid[POOL_UUID_BYTES];
+	bool sealed;
+	uint32_t grain_bytes;    /* of new images */
+	uint64_t created_ns;
+	struct seal_key master;  /* plain when not sealed */
+	struct seal_key catalog; /* derived */
+};
+
+/* Makes a pool: opens the store (creating the place), probes what it promises (a create-only put that must fail the second
+ * time, a listing that must show it), and puts the format object create-only. `secret` NULL: a plain pool. -EEXIST when a pool is there ("already a pool: ..."),
+ * -ENOTEMPTY when other objects are. */
+int pool_init(const char *url, const struct store_options *options, const struct secret *secret, uint32_t grain_bytes,
+              struct error *err);
+
+/* Opens a pool. `secret` may be NULL for a plain pool; -ENOKEY when it is sealed and no secret was given (says which
+ * options there are), -EKEYREJECTED, -ENOENT ("no pool at ...: make one with garner init"), -EPROTONOSUPPORT (newer). */
+int pool_open(const char *url, const struct store_options *options, const struct secret *secret, struct pool **pool,
+              struct error *err);
+/* Closes the store, wipes keys. NULL is ignored. */
+void pool_close(struct pool *p);
+
+/* Whether the store holds no object at all. 1 yes, 0 no, or -errno. */
+int pool_store_is_empty(const char *url, const struct store_options *options, struct error *err);
+
+/* Wraps the master key with another secret and replaces the format object. Data is not touched. */
+int pool_rewrap(struct pool *p, const struct secret *secret, struct error *err);
+
+/* Reads the secret that the two paths name (at most one; both NULL: *secret = NULL). */
+int pool_secret(const char *key_file, const char *passphrase_file, struct secret **secret, struct error *err);
+
+/* "xxxxxxxx-xxxx-..." */
+#define UUID_TEXT_BYTES 37
+const char *uuid_format(const uint8_t uuid[16], char out[UUID_TEXT_BYTES]);
+
+/* Small objects with their codec, blocking: get + decode, encode + put. `key` is the sealing key. */
+int pool_get_object(struct pool *p, const char *store_key, enum object_kind kind, const struct seal_key *key,
+                    struct fields **f, struct error *err);
+int pool_put_object(struct pool *p, const char *store_key, enum object_kind kind, const struct seal_key *key,
+                    const struct fields *f, unsigned put_flags, struct error *err);
+
+#endif

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* private.h: the engine and its images from inside: what the files of this folder share.
+ *
+ * Threads: front ends' threads, the store's, `work` (continuations, log jobs: may block on the local disk), `packers`
+ * (uploads), one maintenance thread (saves, checkpoints, hand-overs), one lease thread.
+ * Lock order: image open_mutex; engine mutex; range locks (waited for without a thread); gate; log mutex; upload mutex;
+ * segment mutex; map mutex. No lock but open_mutex and the gate is held over I/O; the gate only over page-cache writes.
+ */
+#ifndef GARNER_IMAGE_PRIVATE_H
+#define GARNER_IMAGE_PRIVATE_H
+
+#include "base/executor.h"
+#include "base/hash.h"
+#include "base/range_lock.h"
+#include "base/report.h"
+#include "cache/cache.h"
+#include "cache/fetch.h"
+#include "image/catalog.h"
+#include "image/epoch.h"
+#include "image/image.h"
+#include "image/pool.h"
+#include "log/log.h"
+#include "log/upload.h"
+#include "map/grain_map.h"
+#include "map/map_db.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+/* A checkpoint is written after this many segments, so that opening elsewhere never replays more. */
+#define CHECKPOINT_SEGMENTS 128
+#define SAVE_INTERVAL_NS (10 * 1000000000ull)
+
+struct counters {
+	_Atomic uint64_t reads, writes, flushes, read_bytes, write_bytes, hits, misses;
+	_Atomic uint64_t puts, gets, put_bytes, get_bytes, retries;
+};
+
+struct dirty_waiter {
+	job_fn *wake;
+	void *arg;
+	STAILQ_ENTRY(dirty_waiter) link;
+};
+
+struct engine {
+	struct engine_options options; /* defaults filled in; strings are the engine's */
+	struct disk *disk;
+	char *cache_dir;
+	int lock_fd;
+	struct pool *pool;
+	struct catalog *catalog;
+	struct map_db *db;
+	struct map_budget *budget;
+	struct spare_pool *spares;
+	struct cache *cache;
+	struct executor *work, *packers;
+	struct host host;
+	struct counters counters;
+
+	pthread_mutex_t mutex;   /* guards what follows */
+	struct hash *images;     /* id -> struct image: loaded ones */
+	struct hash *sets;       /* id -> struct segment_set: of every image with files here */
+	struct hash *unlinked;   /* id -> catalog entry: names gone, still open */
+	bool stopping;
+	char store_error[256];   /* "" when the store answers */
+	pthread_cond_t tick;     /* wakes the maintenance thread */
+	bool tick_wanted;
+
+	pthread_t maintenance, heartbeat;
+	bool maintenance_runs, heartbeat_runs;
+	pthread_mutex_t lease_mutex; /* one renewal at a time; guards lease_counter */
+	uint64_t lease_counter;
+	volatile bool stop_waiting; /* nobody waits for another host's lease any more */
+	struct deletion *deletions; /* images whose names are gone; guarded by mutex */
+
+	_Atomic uint64_t unsent; /* bytes of slots not in the store, of all images */
+	pthread_mutex_t pace_mutex; /* guards what follows */
+	uint64_t pace_next_ns;      /* when the next paced write may go */
+	double drain_rate;          /* bytes per second that uploads take away */
+	uint64_t drain_since_ns, drain_bytes;
+	STAILQ_HEAD(, dirty_waiter) dirty_waiters;
+};
+
+struct image {
+	struct engine *engine;
+	uint64_t id;
+	uint32_t grain_bytes;
+	unsigned grain_shift;
+	unsigned refs, writers;    /* guarded by engine->mutex */
+	uint64_t idle_since_ns;    /* since when there is no writer; likewise */
+	bool unlinked;             /* likewise */
+
+	pthread_mutex_t open_mutex; /* one load, acquisition, release, save or checkpoint at a time; guards what follows */
+	bool loaded;
+	struct log_position position; /* while there is no log of ours: the map is the log up to here */
+	segment_no_t stored_end, last; /* at the last load: end of the stored run; of what is here after it */
+	uint8_t end_digest[DIGEST_BYTES]; /* likewise, if we own it: of `last`, ... */
+	uint64_t end_size;
+	struct log_position end_checkpoint;
+	struct map_state saved;       /* what SQLite has; position.segment 0: nothing */
+	uint64_t saved_ns;
+	bool recovered_more;          /* the log began with segments after its last checkpoint */
+	uint64_t clean_sequence;      /* records in the log when the last checkpoint was complete */
+	struct log_position head_checkpoint; /* what the store's head says */
+
+	pthread_mutex_t view_mutex; /* guards view */
+	struct log_view view;
+
+	struct segment_set *set; /* the engine's; constant from here on */
+	struct fetch_source source;
+	struct grain_map *map;
+	pthread_rwlock_t node_lock; /* read: a node's row is read and installed; write: saved nodes become droppable */
+	struct range_locks locks;
+	pthread_rwlock_t gate; /* read: reservation to map update; write: a cut of the log */
+	_Atomic uint64_t size, mtime_ns;
+
+	_Atomic unsigned users;        /* operations that use log or upload */
+	_Atomic(struct log *) log;     /* NULL: not writable here */
+	struct upload *upload;         /* with log */
+	uint64_t epoch;
+	_Atomic int failed;            /* -errno: writes are refused */
+	pthread_mutex_t state_mutex;   /* guards what follows */
+	char state[32], detail[256];
+};
+
+/* ---- op.c: operations that may go on later ---- */
+
+struct op {
+	struct fetch_op fetch; /* first: fetch completion finds the op by it */
+	struct image *image;
+	int64_t (*step)(struct op *op); /* result, or -EINPROGRESS: somebody will call image_op_resume() */
+	void (*destroy)(struct op *op); /* frees what the kind holds, may be NULL */
+	image_done_fn *done;
+	void *arg;
+	bool uses_log;
+
+	bool node_coming; /* a map node is on its way into node_bytes */
+	struct map_need need;
+	uint8_t *node_bytes;
+};
+
+/* Runs the first step. Frees the op unless it goes on later. */
+int64_t image_op_start(struct op *op);
+/* Runs the next step on this thread, and answers if it is the last. For executors: arg is the op. */
+void image_op_resume(void *arg);
+/* fetch_op completion: resumes on the work executor. */
+void image_op_fetched(struct fetch_op *fetch);
+
+/* Keeps log and upload alive; false when the image is not writable here. */
+bool image_use_log(struct image *i);
+void image_unuse_log(struct image *i);
+
+/* ---- node.c: map nodes from SQLite or the log ---- */
+
+/* Brings the node of `need` into the map. 0; -EINPROGRESS (op: call again from its next step: image_op_node_arrived()); or an error. */
+int image_load_node(struct image *i, const struct map_need *need, struct op *op);
+/* To be called at the begin of a step: installs the node that the op waited for. 0 or an error. */
+int image_op_node_arrived(struct op *op);
+/* The same, blocking. */
+int image_load_node_wait(struct image *i, const struct map_need *need, struct error *err);
+/* The entries of a node as it is in SQLite, or else in the log at `address`. Blocks. */
+int image_read_node(struct image *i, const struct map_need *need, map_entry_t *entries, struct error *err);
+
+/* ---- read.c ---- */
+
+/* Reads one whole grain into `buf` as part of an op: 0, -EINPROGRESS, or an error. Call again with the same arguments after -EINPROGRESS, with
+ * *fetched true then. */
+int image_op_read_grain(struct op *op, grain_no_t grain, uint8_t *buf, bool *fetched);
+
+/* ---- append.c: records into the log and the map ---- */
+
+/* Appends one record that is no guest data (a map node, a checkpoint) with its slot's bytes, waiting for room. Sets r->slot,
+ * the segment's number, and the sequence after it. Blocks. */
+int image_append_wait(struct image *i, struct record *r, const void *data, segment_no_t *number, uint64_t *sequence);
+
+/* Appends a record without a slot at a cut: on success the gate is held for writing, and the record is the last of the log. */
+int image_append_at_cut(struct image *i, struct record *r);
+
+/* ---- pace.c: back-pressure ---- */
+
+/* Whether a write of `len` bytes may go now: 0; -EAGAIN: wake(arg) is called on the work executor later; -ENOSPC. */
+int engine_pace(struct engine *e, uint64_t len, bool *paced, job_fn *wake, void *arg);
+void engine_unsent_add(struct engine *e, uint64_t bytes);
+void engine_unsent_sent(struct engine *e, uint64_t bytes);
+void engine_wake_dirty_waiters(struct engine *e);
+
+/* ---- load.c: the map as of the end of the log ---- */
+
+/* Loads or catches up: looks at the store (by i->view) and the local segments, and replays up to their end. open_mutex is held.
+ * `ours`: the last owner was this host, and the epoch has been claimed: local segments past the store's end go on with the log.
+ * Else they are set aside. */
+int image_load(struct image *i, bool ours, struct error *err);
+
+/* ---- own.c: ownership ---- */
+
+int image_acquire(struct image *i, bool force, struct error *err);
+/* Hands over: checkpoints, seals, uploads, releases; open_mutex is held. When the deadline (monotonic) passes: -EAGAIN, and with `leave`
+ * the log is stopped all the same, and what is not sent stays for next time; without, the image goes on as it was. */
+int image_release(struct image *i, uint64_t deadline_ns, bool leave, struct error *err);
+/* Whether the log holds anything that the last checkpoint does not. */
+bool image_changed(struct image *i);
+/* Whether a flush to the store may be answered: 0, or -EIO (and the image is fenced). Blocks on the store. */
+int image_entitled(struct image *i);
+void image_fail(struct image *i, const char *state, int error, const char *format, ...)
+        __attribute__((format(printf, 4, 5)));
+
+/* ---- save.c ---- */
+
+int image_save(struct image *i, struct error *err);
+int image_checkpoint(struct image *i, struct error *err);
+/* Rewrites the head if a newer checkpoint has reached the store. */
+int image_update_head(struct image *i, struct error *err);
+
+/* ---- maintain.c ---- */
+int engine_start_threads(struct engine *e, struct error *err);
+void engine_stop_threads(struct engine *e);
+void engine_kick(struct engine *e);
+/* Renews the lease now. */
+int engine_renew_lease(struct engine *e, struct error *err);
+
+/* ---- engine.c ---- */
+/* The segments of an image, made known if they are not. NULL when memory is short. */
+struct segment_set *engine_set(struct engine *e, uint64_t image);
+/* Notes whether the store answers, and says so once when that changes. */
+void engine_store_state(struct engine *e, const struct error *err);
+
+/* ---- open.c: which images are in memory ---- */
+
+/* Takes a reference to an image in memory; NULL if it is not. image_put() gives it back. */
+struct image *image_get(struct engine *e, uint64_t id);
+void image_put(struct image *i);
+/* References to all images in memory: `*images` is malloc'ed. */
+int images_get_all(struct engine *e, struct image ***images, size_t *count);
+/* Saves and frees an image that nobody refers to and that has no log. False when somebody does. */
+bool image_unload(struct image *i, bool even_recent);
+/* Whether segments of the set wait for their upload. */
+bool set_has_unsent(struct segment_set *set);
+/* Opens for writing every image that has unsent segments here, so that they are recovered and uploaded. */
+void engine_recover_images(struct engine *e);
+
+/* ---- remove.c: images whose names are gone ---- */
+
+struct deletion {
+	uint64_t id;
+	struct deletion *next;
+};
+/* Queues the deletion of an image's data. */
+void engine_delete_later(struct engine *e, uint64_t id);
+/* Deletes what can be deleted now. Blocks on the store. */
+void engine_delete_now(struct engine *e);
+/* Queues what is in the trash since earlier. */
+void engine_load_trash(struct engine *e);
+
+static inline uint64_t seconds_ns(uint64_t s)
+{
+	return s * 1000000000ull;
+}
+
+static inline grain_no_t grain_of(const struct image *i, uint64_t offset)
+{
+	return offset >> i->grain_shift;
+}
+
+#endif

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* remove.c: deleting the data of images whose names are gone.
+ *
+ * Nothing is deleted while somebody here has the image open, or while another host owns it. The mark in the trash goes last, so that a
+ * crash in between only means doing it again.
+ */
+#include "image/private.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+void engine_delete_later(struct engine *e, uint64_t id)
+{
+	struct deletion *d = malloc(sizeof *d);
+
+	/* Without memory it stays in the trash until the next start. */
+	if (!d)
+		return;
+	pthread_mutex_lock(&e->mutex);
+	*d = (struct deletion){id, e->deletions};
+	e->deletions = d;
+	pthread_mutex_unlock(&e->mutex);
+	engine_kick(e);
+}
+
+static int from_trash(void *arg, uint64_t id)
+{
+	engine_delete_later(arg, id);
+	return 0;
+}
+
+void engine_load_trash(struct engine *e)
+{
+	struct error err = {0};
+
+	if (catalog_trash_each(e->catalog, from_trash, e, &err))
+		report_warning("cannot read the trash: %s", error_text(&err));
+}
+
+static int forget_segment(void *arg, struct segment *s)
+{
+	segment_no_t *number = arg;
+
+	if (!s->local)
+		return 0;
+	*number = s->number;
+	return 1;
+}
+
+/* Deletes the local segments and what SQLite holds. */
+static void remove_local(struct engine *e, uint64_t id)
+{
+	segment_no_t number;
+
+	pthread_mutex_lock(&e->mutex);
+	struct segment_set *set = hash_remove(e->sets, id);
+	pthread_mutex_unlock(&e->mutex);
+	if (!set)
+		return;
+	cache_forget_set(e->cache, set);
+	while (segment_set_each(set, forget_segment, &number) == 1)
+		if (segment_forget(set, number))
+			break;
+	disk_rmdir(e->disk, segment_set_dir(set));
+	segment_set_free(set);
+	map_db_forget(e->db, id, NULL);
+}
+
+/* Takes the image out of memory if nobody has it open. */
+static bool take_out(struct engine *e, uint64_t id)
+{
+	struct image *i = image_get(e, id);
+
+	if (!i)
+		return true;
+	pthread_mutex_lock(&e->mutex);
+	bool open = i->refs > 1;
+	pthread_mutex_unlock(&e->mutex);
+	if (!open) {
+		pthread_mutex_lock(&i->open_mutex);
+		image_fail(i, "deleted", -ENOENT, "the image was deleted");
+		image_release(i, 0, true, NULL);
+		pthread_mutex_unlock(&i->open_mutex);
+		if (image_unload(i, true))
+			return true;
+	}
+	image_put(i);
+	return false;
+}
+
+/* 0: gone; -EAGAIN: not now; or an error. */
+static int delete_image(struct engine *e, uint64_t id, struct error *err)
+{
+	struct log_view view = {0};
+	int rc = take_out(e, id) ? log_view_load(e->pool, id, &view, err) : -EAGAIN;
+
+	if (rc)
+		return rc;
+	bool foreign = view.newest_epoch && view.owner_host != e->host.id && !view.released;
+	log_view_destroy(&view);
+	if (foreign)
+		return error_set(err, -EBUSY, "another host owns it");
+	remove_local(e, id);
+	rc = image_objects_remove(e->pool, id, err);
+	return rc ? rc : catalog_trash_done(e->catalog, id, err);
+}
+
+void engine_delete_now(struct engine *e)
+{
+	struct deletion *list, *d;
+
+	pthread_mutex_lock(&e->mutex);
+	list = e->deletions;
+	e->deletions = NULL;
+	pthread_mutex_unlock(&e->mutex);
+	while ((d = list)) {
+		struct error err = {0};
+		list = d->next;
+		int rc = delete_image(e, d->id, &err);
+		if (rc == -EAGAIN) {
+			pthread_mutex_lock(&e->mutex);
+			d->next = e->deletions;
+			e->deletions = d;
+			pthread_mutex_unlock(&e->mutex);
+			continue;
+		}
+		if (rc)
+			report_notice("image %016" PRIx64 " stays in the trash: %s", d->id, error_text(&err));
+		free(d);
+	}
+}

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* verify.c: walks the catalog and reads every image's log, a few segments in flight, in the order of their numbers. */
+#include "image/verify_private.h"
+
+#include "image/catalog_private.h"
+#include "image/flight.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sodium.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GETS 4
+#define OBJECT_MAX ((uint64_t)SEGMENT_BYTES_MAX + SEGMENT_OBJECT_META_MAX)
+
+/* ---- the report -------------------------------------------------------------------------------------------------- */
+
+static void add_text(struct verify_report *report, const char *path, const char *text)
+{
+	report->errors++;
+	if (report->text_count == VERIFY_TEXTS)
+		return;
+	int len = snprintf(report->text[report->text_count], ERROR_TEXT_MAX, "%s%s%s", path, path[0] ? ": " : "", text);
+	if (len >= 0)
+		report->text_count++;
+}
+
+void verify_note(struct verify *v, const char *format, ...)
+{
+	char text[ERROR_TEXT_MAX];
+	va_list args;
+
+	va_start(args, format);
+	int len = vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	add_text(v->report, v->path, len < 0 ? "" : text);
+}
+
+bool verify_go_on(struct verify *v, segment_no_t number)
+{
+	return !v->progress || v->progress(v->arg, v->path, number, v->end);
+}
+
+/* ---- the segments of one image ----------------------------------------------------------------------------------- */
+
+/* A get under way. */
+struct reading {
+	struct flight flight;
+	segment_no_t number;
+	uint64_t epoch;
+	uint8_t *bytes;
+	size_t room;
+	int status;
+	uint64_t length;
+	char text[ERROR_TEXT_MAX];
+};
+
+struct run_reader {
+	struct verify *v;
+	struct reading ring[GETS];
+	unsigned first, count;  /* of the ring */
+	segment_no_t next;      /* the number that the listing must show next */
+	size_t prefix;
+};
+
+static void read_done(void *arg, int status, uint64_t length, const struct error *err)
+{
+	struct reading *r = arg;
+
+	r->status = status;
+	r->length = length;
+	if (status)
+		snprintf(r->text, sizeof r->text, "%s", err ? error_text(err) : strerror(-status));
+	flight_end(&r->flight, 0, NULL);
+}
+
+/* Waits for the oldest get and checks what it brought. */
+static int finish_oldest(struct run_reader *reader)
+{
+	struct reading *r = &reader->ring[reader->first];
+	struct verify *v = reader->v;
+	int rc = flight_wait(&r->flight, NULL);
+
+	flight_destroy(&r->flight);
+	reader->first = (reader->first + 1) % GETS;
+	reader->count--;
+	if (r->status == -ETIMEDOUT) {
+		rc = r->status;
+	} else if (r->status) {
+		verify_note(v, "segment %" PRIu64 " cannot be read: %s", r->number, r->text);
+		v->incomplete = true;
+		v->digest_known = false;
+	} else {
+		v->report->segments++;
+		v->report->bytes += r->length;
+		rc = verify_segment(v, r->number, r->epoch, r->bytes, (size_t)r->length);
+		if (!rc && !verify_go_on(v, r->number))
+			rc = -EINTR;
+	}
+	free(r->bytes);
+	r->bytes = NULL;
+	return rc;
+}
+
+static int begin_read(struct run_reader *reader, segment_no_t number, uint64_t epoch, const struct store_entry *entry)
+{
+	struct reading *r;
+	int rc = reader->count == GETS ? finish_oldest(reader) : 0;
+
+	if (rc)
+		return rc;
+	r = &reader->ring[(reader->first + reader->count) % GETS];
+	*r = (struct reading){.number = number, .epoch = epoch, .room = (size_t)entry->size + 1};
+	r->bytes = malloc(r->room);
+	if (!r->bytes)
+		return -ENOMEM;
+	rc = flight_init(&r->flight);
+	if (rc) {
+		free(r->bytes);
+		return rc;
+	}
+	reader->count++;
+	flight_begin(&r->flight, 1);
+	store_get(reader->v->pool->store, entry->key, 0, r->bytes, r->room, read_done, r);
+	return 0;
+}
+
+/* Waits for all of them; checks what they brought unless the caller has failed already. */
+static int drain(struct run_reader *reader, int rc)
+{
+	while (reader->count) {
+		if (rc == 0) {
+			rc = finish_oldest(reader);
+			continue;
+		}
+		struct reading *r = &reader->ring[reader->first];
+		(void)flight_wait(&r->flight, NULL);
+		flight_destroy(&r->flight);
+		free(r->bytes);
+		reader->first = (reader->first + 1) % GETS;
+		reader->count--;
+	}
+	return rc;
+}
+
+/* What comes next cannot be checked against what is under way: the chain is cut. */
+static int cut_chain(struct run_reader *reader)
+{
+	int rc = drain(reader, 0);
+
+	reader->v->incomplete = true;
+	reader->v->digest_known = false;
+	return rc;
+}
+
+/* The listing has come to `number`: those between are not there. */
+static int note_missing(struct run_reader *reader, segment_no_t number)
+{
+	int rc = reader->next == number ? 0 : cut_chain(reader);
+
+	for (; !rc && reader->next < number; reader->next++)
+		verify_note(reader->v, "segment %" PRIu64 " is missing", reader->next);
+	return rc;
+}
+
+static int meet_segment(void *arg, const struct store_entry *entry)
+{
+	struct run_reader *reader = arg;
+	struct verify *v = reader->v;
+	char expected[STORE_KEY_MAX + 1];
+	segment_no_t number;
+	uint64_t epoch;
+	int rc;
+
+	if (sscanf(entry->key + reader->prefix, "%16" SCNx64 "-%16" SCNx64, &number, &epoch) != 2) {
+		v->report->stray++;
+		return 0;
+	}
+	segment_key_format(v->image, number, log_view_epoch_of(&v->view, number), expected);
+	if (number == 0 || number > v->end || strcmp(entry->key, expected) != 0) {
+		v->report->stray++;
+		return 0;
+	}
+	rc = note_missing(reader, number);
+	if (rc)
+		return rc;
+	reader->next = number + 1;
+	if (entry->size > OBJECT_MAX) {
+		rc = cut_chain(reader);
+		verify_note(v, "segment %" PRIu64 ": an object of %" PRIu64 " bytes is none", number, entry->size);
+		return rc;
+	}
+	return begin_read(reader, number, epoch, entry);
+}
+
+static int check_run(struct verify *v, struct error *err)
+{
+	struct run_reader reader = {.v = v, .next = 1};
+	char prefix[STORE_KEY_MAX + 1];
+	int rc;
+
+	reader.prefix = (size_t)snprintf(prefix, sizeof prefix, "images/%016" PRIx64 "/segments/", v->image);
+	rc = store_list_each(v->pool->store, prefix, NULL, meet_segment, &reader, err);
+	rc = drain(&reader, rc);
+	return rc ? rc : note_missing(&reader, v->end + 1);
+}
+
+/* ---- one image --------------------------------------------------------------------------------------------------- */
+
+/* The end of the run. A segment that is missing before a term's first is an error, and the run is then taken to go on up
+ * to that term, so that all that is still there is checked. */
+static int find_end(struct verify *v, struct error *err)
+{
+	segment_no_t from;
+	int rc = log_find_by_listing(v->pool, v->image, &v->view, &from, err);
+
+	if (!rc)
+		rc = log_find_end(v->pool, v->image, &v->view, from, &v->end, err);
+	if (rc == -EBADMSG) {
+		v->end = v->view.terms[v->view.term_count - 1].first - 1;
+		rc = 0;
+	}
+	return rc;
+}
+
+static void check_head(struct verify *v)
+{
+	struct head head;
+	struct error err = {0};
+	int rc = head_load(v->pool, v->image, &head, &err);
+
+	if (rc && rc != -ENOENT)
+		verify_note(v, "%s", error_text(&err));
+	else if (!rc && head.checkpoint.segment > v->end)
+		verify_note(v, "head: names a checkpoint in segment %" PRIu64 ", the last one is %" PRIu64,
+		            head.checkpoint.segment, v->end);
+}
+
+/* What is no verdict about the image but ends everything. */
+static bool is_final(int rc)
+{
+	return rc == -EINTR || rc == -ENOMEM || rc == -ETIMEDOUT || rc == -EACCES;
+}
+
+static int check_log(struct verify *v, struct error *err)
+{
+	int rc = log_view_load(v->pool, v->image, &v->view, err);
+
+	if (!rc)
+		rc = find_end(v, err);
+	if (rc)
+		return rc;
+	v->segments = calloc(v->end + 1, sizeof *v->segments);
+	if (!v->segments)
+		return -ENOMEM;
+	if (!verify_go_on(v, 0))
+		return -EINTR;
+	rc = check_run(v, err);
+	if (!rc)
+		rc = verify_map(v, err);
+	if (!rc)
+		check_head(v);
+	return rc;
+}
+
+static int check_image(struct verify *all, const char *path, const struct catalog_entry *entry, struct error *err)
+{
+	struct verify v = *all;
+	struct error why = {0};
+	int rc;
+
+	v.path = path;
+	v.image = entry->id;
+	v.grain_bytes = entry->grain_bytes;
+	v.digest_known = true; /* zeros come before the first segment */
+	image_key(&v.pool->master, v.image, &v.key);
+	v.report->images++;
+	rc = check_log(&v, &why);
+	for (uint64_t i = 0; v.segments && i < v.end; i++)
+		free(v.segments[i].uses);
+	free(v.segments);
+	log_view_destroy(&v.view);
+	sodium_memzero(&v.key, sizeof v.key);
+	if (rc && is_final(rc))
+		return error_set(err, rc, "%s: %s", path, why.text[0] ? why.text : strerror(-rc));
+	if (rc)
+		verify_note(&v, "%s", why.text[0] ? why.text : strerror(-rc));
+	return 0;
+}
+
+/* ---- the pool ---------------------------------------------------------------------------------------------------- */
+
+struct pool_walk {
+	struct verify *v;
+	struct error *err;
+};
+
+static int each_image(void *arg, const char *path, const struct catalog_entry *entry)
+{
+	struct pool_walk *w = arg;
+
+	return check_image(w->v, path, entry, w->err);
+}
+
+static int check_entries(struct verify *v, struct catalog *c, struct error *err)
+{
+	struct listed_entries entries;
+	int rc = catalog_load(c, "names/", &entries, err);
+
+	for (size_t i = 0; !rc && i < entries.count; i++) {
+		const struct listed_entry *e = &entries.list[i];
+		if (is_final(e->rc))
+			rc = error_set(err, e->rc, "%s", e->text ? e->text : strerror(-e->rc));
+		else if (e->rc && e->rc != -ENOENT)
+			add_text(v->report, "", e->text ? e->text : strerror(-e->rc));
+	}
+	listed_entries_destroy(&entries);
+	return rc;
+}
+
+static int find_path(struct catalog *c, const char *path, struct catalog_entry *entry, struct error *err)
+{
+	char name[NAME_BYTES_MAX + 1];
+	int rc = catalog_get(c, NODE_ROOT, entry);
+
+	while (!rc) {
+		path += strspn(path, "/");
+		size_t len = strcspn(path, "/");
+		if (len == 0)
+			break;
+		if (len > NAME_BYTES_MAX)
+			return error_set(err, -ENAMETOOLONG, "a name of more than %d bytes", NAME_BYTES_MAX);
+		if (entry->type != NODE_DIRECTORY)
+			return error_set(err, -ENOTDIR, "'%s' is no directory", entry->name);
+		memcpy(name, path, len);
+		name[len] = '\0';
+		rc = catalog_lookup(c, entry->id, name, 0, entry, err);
+		path += len;
+	}
+	if (!rc && entry->type != NODE_FILE)
+		rc = error_set(err, -EISDIR, "'%s' is a directory, not an image", entry->name);
+	return rc;
+}
+
+int pool_verify(struct pool *p, const char *path, struct verify_report *report, verify_progress_fn *progress, void *arg,
+                struct error *err)
+{
+	struct verify v = {.pool = p, .report = report, .progress = progress, .arg = arg, .path = ""};
+	struct pool_walk walk = {.v = &v, .err = err};
+	struct catalog *c = catalog_new(p, NULL);
+	struct catalog_entry entry;
+	int rc;
+
+	memset(report, 0, sizeof *report);
+	if (!c)
+		return -ENOMEM;
+	if (path) {
+		rc = find_path(c, path, &entry, err);
+		if (!rc)
+			rc = check_image(&v, path, &entry, err);
+	} else {
+		rc = check_entries(&v, c, err);
+		if (!rc)
+			rc = catalog_walk(c, each_image, &walk, err);
+	}
+	catalog_free(c);
+	return rc == -EINTR ? error_set(err, rc, "stopped") : rc;
+}

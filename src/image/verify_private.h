@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* verify_private.h: one image that is being verified. Private to src/image. */
+#ifndef GARNER_IMAGE_VERIFY_PRIVATE_H
+#define GARNER_IMAGE_VERIFY_PRIVATE_H
+
+#include "image/epoch.h"
+#include "image/verify.h"
+#include "log/segment_object.h"
+#include "map/checkpoint.h"
+
+/* What a slot of a segment holds, in two bits. */
+enum slot_use { SLOT_UNUSED = 0, SLOT_DATA = 1, SLOT_NODE = 2, SLOT_CHECKPOINT = 3 };
+
+struct segment_slots {
+	uint32_t slots; /* 0: the segment could not be read */
+	uint8_t *uses;
+};
+
+struct verify {
+	struct pool *pool;
+	struct verify_report *report;
+	verify_progress_fn *progress;
+	void *arg;
+
+	/* the image */
+	const char *path;
+	uint64_t image;
+	uint32_t grain_bytes;
+	struct seal_key key;
+	struct log_view view;
+	segment_no_t end;
+	struct segment_slots *segments; /* [number - 1] */
+	bool incomplete;                /* a segment could not be read */
+
+	uint8_t digest[DIGEST_BYTES]; /* of the segment before */
+	bool digest_known;
+
+	bool have_checkpoint; /* the newest one so far */
+	struct checkpoint checkpoint;
+	segment_no_t checkpoint_segment;
+};
+
+/* Counts an error of this image. */
+void verify_note(struct verify *v, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* False when the caller wants no more. */
+bool verify_go_on(struct verify *v, segment_no_t number);
+
+/* verify_segment.c: checks one object of the run, as read; and remembers what its slots hold. 0, or -ENOMEM. */
+int verify_segment(struct verify *v, segment_no_t number, uint64_t epoch, const uint8_t *bytes, size_t len);
+enum slot_use verify_slot_use(const struct verify *v, segment_no_t number, uint32_t slot);
+
+/* verify_map.c: checks the newest checkpoint's map, node by node. 0, -EINTR, -ENOMEM, -ETIMEDOUT. */
+int verify_map(struct verify *v, struct error *err);
+
+#endif

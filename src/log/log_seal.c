@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* log_seal.c: closed segments become sealed ones, in order of their numbers: synced, chained, header rewritten. */
+#include "log/log_private.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What the records of a segment say about the image at its end. */
+static void carry(const struct record *records, size_t count, segment_no_t number, uint64_t *size,
+                  struct log_position *checkpoint)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (records[i].kind == RECORD_RESIZE)
+			*size = records[i].value;
+		if (records[i].kind == RECORD_CHECKPOINT)
+			*checkpoint = (struct log_position){number, (uint32_t)i};
+	}
+}
+
+static int seal_segment(struct log *l, struct segment *s, struct error *err)
+{
+	struct segment_file *f = atomic_load(&s->file);
+	struct record *records = NULL;
+	uint8_t digest[DIGEST_BYTES];
+	size_t count;
+	int rc = segment_sync(s);
+
+	if (rc)
+		return error_set(err, rc, "cannot sync segment %llu: %s", (unsigned long long)s->number, strerror(-rc));
+	rc = segment_file_read_records(f, false, &records, &count, err);
+	if (rc)
+		return rc;
+	if (count != s->record_count) {
+		free(records);
+		return error_set(err, -EIO, "segment %llu holds %zu of %u records", (unsigned long long)s->number, count,
+		                 s->record_count);
+	}
+	s->image_size = l->image_size;
+	s->checkpoint = l->checkpoint;
+	carry(records, count, s->number, &s->image_size, &s->checkpoint);
+	rc = segment_digest(segment_set_image(l->options.set), s->number, l->digest, records, count, digest);
+	free(records);
+	if (!rc)
+		rc = segment_file_seal(f, s->record_count, s->slot_count, l->digest, digest, err);
+	if (rc)
+		return rc;
+	memcpy(s->prev_digest, l->digest, sizeof s->prev_digest);
+	memcpy(s->digest, digest, sizeof s->digest);
+	for (uint32_t i = 0; i < s->shape.chunks; i++)
+		if ((uint64_t)i * CHUNK_BYTES >= (uint64_t)s->slot_count * s->shape.slot_bytes)
+			segment_chunk_set(s, i, CHUNK_ABSENT);
+	return 0;
+}
+
+void log_seal_job(void *arg)
+{
+	struct log *l = arg;
+	struct closing *c;
+
+	pthread_mutex_lock(&l->mutex);
+	while ((c = TAILQ_FIRST(&l->closing)) && !l->failed) {
+		struct segment *s = c->segment;
+		struct error err = {0};
+
+		l->frontier_waiters++;
+		while (atomic_load(&s->filling) && !l->failed)
+			pthread_cond_wait(&l->changed, &l->mutex);
+		l->frontier_waiters--;
+		if (l->failed)
+			break;
+		pthread_mutex_unlock(&l->mutex);
+		int rc = seal_segment(l, s, &err);
+		if (rc) {
+			log_fail(l, rc, error_text(&err));
+			pthread_mutex_lock(&l->mutex);
+			break;
+		}
+		pthread_mutex_lock(&l->mutex);
+		TAILQ_REMOVE(&l->closing, c, link);
+		l->closing_bytes -= (uint64_t)s->slot_count * l->shape.slot_bytes;
+		l->last_sealed = s->number;
+		memcpy(l->digest, s->digest, sizeof l->digest);
+		l->image_size = s->image_size;
+		l->checkpoint = s->checkpoint;
+		atomic_store(&s->life, LIFE_SEALED);
+		pthread_cond_broadcast(&l->changed);
+		pthread_mutex_unlock(&l->mutex);
+		free(c);
+		if (l->options.hooks.sealed)
+			l->options.hooks.sealed(l->options.arg, s);
+		segment_unpin(s);
+		pthread_mutex_lock(&l->mutex);
+	}
+	l->sealing = false;
+	pthread_mutex_unlock(&l->mutex);
+	log_job_end(l);
+}
+
+int log_wait_sealed(struct log *l, segment_no_t number, uint8_t digest[DIGEST_BYTES])
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&l->mutex);
+	while (l->last_sealed < number && !l->failed)
+		pthread_cond_wait(&l->changed, &l->mutex);
+	if (l->last_sealed < number) {
+		rc = -EIO;
+	} else if (l->last_sealed == number) {
+		memcpy(digest, l->digest, DIGEST_BYTES);
+	} else {
+		struct segment *s = segment_pin_known(l->options.set, number);
+		if (!s || atomic_load(&s->life) < LIFE_SEALED)
+			rc = -EIO;
+		else
+			memcpy(digest, s->digest, DIGEST_BYTES);
+		if (s)
+			segment_unpin(s);
+	}
+	pthread_mutex_unlock(&l->mutex);
+	return rc;
+}

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* recover.c: walks the segments that are only here, and makes an end where the log ends. */
+#include "log/recover.h"
+
+#include "base/report.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One segment as found. */
+struct found {
+	struct segment *segment; /* pinned */
+	struct segment_file *file;
+	struct record *records;
+	size_t count;
+	bool sealed;
+};
+
+static void found_destroy(struct found *f)
+{
+	if (f->segment)
+		segment_unpin(f->segment);
+	free(f->records);
+	*f = (struct found){0};
+}
+
+/* Looks at segment `number`: 1 when there is one with records, 0 when the log ends before it. */
+static int look(struct segment_set *set, segment_no_t number, struct found *f, struct error *err)
+{
+	struct segment *s = segment_pin_known(set, number);
+	int rc;
+
+	*f = (struct found){.segment = s};
+	if (!s || !s->local)
+		return 0;
+	f->file = segment_open_file(s, err);
+	if (!f->file)
+		return 0; /* its header never became durable */
+	f->sealed = f->file->header.state != SEGMENT_OPEN;
+	rc = segment_file_read_records(f->file, !f->sealed, &f->records, &f->count, err);
+	if (rc == -EBADMSG && f->sealed)
+		error_prefix(err, rc, "%s", f->file->path);
+	if (rc)
+		return rc;
+	return f->count > 0;
+}
+
+/* Whether `next` goes on where `f`, found open with f->count records, ends. */
+static bool follows(const struct found *f, const struct found *next)
+{
+	const struct record *first = &next->records[0];
+
+	return first->kind == RECORD_FOLLOWS && first->value == f->count;
+}
+
+static int highest(void *arg, struct segment *s)
+{
+	segment_no_t *last = arg;
+
+	if (s->local && s->number > *last)
+		*last = s->number;
+	return 0;
+}
+
+/* Deletes everything after `last`, highest first, and makes that durable. */
+static int drop_after(struct segment_set *set, segment_no_t last, unsigned *dropped, struct error *err)
+{
+	segment_no_t top = last;
+	int rc = segment_set_each(set, highest, &top);
+	bool any = top > last;
+
+	for (; !rc && top > last; top--) {
+		struct segment *s = segment_pin_known(set, top);
+		if (!s)
+			continue;
+		*dropped += s->local;
+		segment_unpin(s);
+		rc = segment_forget(set, top);
+	}
+	if (!rc && any)
+		rc = disk_sync_dir(segment_set_disk(set), segment_set_dir(set));
+	return rc ? error_set(err, rc, "cannot delete segments in %s: %s", segment_set_dir(set), strerror(-rc)) : 0;
+}
+
+static uint32_t slots_used(const struct found *f)
+{
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < f->count; i++)
+		n += record_has_slot(f->records[i].kind);
+	return n;
+}
+
+static void carry(const struct found *f, struct recovery *r)
+{
+	for (size_t i = 0; i < f->count; i++) {
+		if (f->records[i].kind == RECORD_RESIZE)
+			r->image_size = f->records[i].value;
+		if (f->records[i].kind == RECORD_CHECKPOINT)
+			r->checkpoint = (struct log_position){f->segment->number, (uint32_t)i};
+	}
+}
+
+/* Makes the found segment the last of the recovery so far: sealed, in the chain. */
+static int take(struct found *f, struct recovery *r, struct error *err)
+{
+	struct segment *s = f->segment;
+	uint8_t digest[DIGEST_BYTES];
+	int rc = segment_digest(segment_set_image(s->set), s->number, r->digest, f->records, f->count, digest);
+
+	if (rc)
+		return rc;
+	carry(f, r);
+	if (f->sealed) {
+		if (memcmp(f->file->header.prev_digest, r->digest, DIGEST_BYTES) != 0 ||
+		    memcmp(f->file->header.digest, digest, DIGEST_BYTES) != 0)
+			return error_set(err, -EBADMSG, "%s is not the segment that follows in this log", f->file->path);
+	} else {
+		/* What was read may be in memory only: make it durable before anything is built on it. */
+		rc = segment_sync(s);
+		if (rc)
+			return error_set(err, rc, "cannot sync %s: %s", f->file->path, strerror(-rc));
+		rc = segment_file_seal(f->file, (uint32_t)f->count, slots_used(f), r->digest, digest, err);
+		if (rc)
+			return rc;
+		/* Slots of an open segment were checked one by one just now. */
+		for (uint32_t c = 0; c < s->shape.chunks; c++)
+			segment_chunk_set(s, c, (uint64_t)c * CHUNK_BYTES < (uint64_t)slots_used(f) * s->shape.slot_bytes
+			                                ? CHUNK_PRESENT
+			                                : CHUNK_ABSENT);
+	}
+	s->record_count = (uint32_t)f->count;
+	s->slot_count = slots_used(f);
+	s->image_size = r->image_size;
+	s->checkpoint = r->checkpoint;
+	memcpy(s->prev_digest, r->digest, DIGEST_BYTES);
+	memcpy(s->digest, digest, DIGEST_BYTES);
+	memcpy(r->digest, digest, DIGEST_BYTES);
+	atomic_store(&s->life, LIFE_SEALED);
+	r->last = s->number;
+	r->segments++;
+	return 0;
+}
+
+int log_recover(struct segment_set *set, struct recovery *r, struct error *err)
+{
+	struct found now = {0}, next = {0};
+	int rc;
+
+	r->segments = r->dropped = 0;
+	rc = look(set, r->last + 1, &now, err);
+	while (rc > 0) {
+		rc = look(set, now.segment->number + 1, &next, err);
+		if (rc < 0)
+			break;
+		bool goes_on = rc > 0 && (now.sealed || follows(&now, &next));
+		rc = 0;
+		if (!goes_on)
+			rc = drop_after(set, now.segment->number, &r->dropped, err);
+		if (!rc)
+			rc = take(&now, r, err);
+		found_destroy(&now);
+		now = next;
+		next = (struct found){0};
+		if (!rc)
+			rc = goes_on;
+		if (!goes_on)
+			break;
+	}
+	found_destroy(&now);
+	found_destroy(&next);
+	if (rc >= 0)
+		rc = drop_after(set, r->last, &r->dropped, err);
+	return rc;
+}

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* segment.c: the table of one image's segments. */
+#include "log/segment.h"
+
+#include "base/bytes.h"
+#include "base/hash.h"
+#include "base/report.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct segment_set {
+	struct disk *disk;
+	char *dir;
+	uint8_t pool[POOL_UUID_BYTES];
+	uint64_t image;
+	pthread_mutex_t mutex; /* guards the table; a leaf lock but for pins */
+	struct hash *table;
+};
+
+struct segment_set *segment_set_new(struct disk *disk, const char *dir, const uint8_t pool[POOL_UUID_BYTES],
+                                    uint64_t image)
+{
+	struct segment_set *set = calloc(1, sizeof *set);
+
+	if (!set)
+		return NULL;
+	set->disk = disk;
+	set->dir = strdup(dir);
+	set->table = hash_new();
+	memcpy(set->pool, pool, sizeof set->pool);
+	set->image = image;
+	pthread_mutex_init(&set->mutex, NULL);
+	if (!set->dir || !set->table) {
+		segment_set_free(set);
+		return NULL;
+	}
+	return set;
+}
+
+static void segment_free(struct segment *s)
+{
+	segment_file_close(atomic_load(&s->file));
+	free(s->checksums);
+	free(atomic_load(&s->chunk));
+	pthread_mutex_destroy(&s->mutex);
+	free(s);
+}
+
+void segment_set_free(struct segment_set *set)
+{
+	size_t cursor = 0;
+	uint64_t number;
+	struct segment *s;
+
+	if (!set)
+		return;
+	if (set->table)
+		while ((s = hash_next(set->table, &cursor, &number)))
+			segment_free(s);
+	hash_free(set->table);
+	free(set->dir);
+	pthread_mutex_destroy(&set->mutex);
+	free(set);
+}
+
+uint64_t segment_set_image(const struct segment_set *set)
+{
+	return set->image;
+}
+
+const char *segment_set_dir(const struct segment_set *set)
+{
+	return set->dir;
+}
+
+struct disk *segment_set_disk(const struct segment_set *set)
+{
+	return set->disk;
+}
+
+const uint8_t *segment_set_pool(const struct segment_set *set)
+{
+	return set->pool;
+}
+
+char *segment_path(const struct segment_set *set, segment_no_t number)
+{
+	char *path;
+
+	return asprintf(&path, "%s/%016llx.seg", set->dir, (unsigned long long)number) < 0 ? NULL : path;
+}
+
+static struct segment *segment_new(struct segment_set *set, segment_no_t number)
+{
+	struct segment *s = calloc(1, sizeof *s);
+
+	if (!s)
+		return NULL;
+	s->set = set;
+	s->number = number;
+	pthread_mutex_init(&s->mutex, NULL);
+	if (hash_put(set->table, number, s)) {
+		segment_free(s);
+		return NULL;
+	}
+	return s;
+}
+
+static struct segment *pin(struct segment_set *set, segment_no_t number, bool make)
+{
+	pthread_mutex_lock(&set->mutex);
+	struct segment *s = hash_get(set->table, number);
+	if (!s && make)
+		s = segment_new(set, number);
+	if (s)
+		atomic_fetch_add(&s->pins, 1);
+	pthread_mutex_unlock(&set->mutex);
+	return s;
+}
+
+struct segment *segment_pin(struct segment_set *set, segment_no_t number)
+{
+	return pin(set, number, true);
+}
+
+struct segment *segment_pin_known(struct segment_set *set, segment_no_t number)
+{
+	return pin(set, number, false);
+}
+
+void segment_unpin(struct segment *s)
+{
+	atomic_fetch_sub(&s->pins, 1);
+}
+
+int segment_forget(struct segment_set *set, segment_no_t number)
+{
+	pthread_mutex_lock(&set->mutex);
+	struct segment *s = hash_remove(set->table, number);
+	pthread_mutex_unlock(&set->mutex);
+	char *path = segment_path(set, number);
+	int rc = path ? disk_unlink(set->disk, path) : -ENOMEM;
+
+	free(path);
+	if (s)
+		segment_free(s);
+	return rc == -ENOENT ? 0 : rc;
+}
+
+int segment_set_shape(struct segment *s, const struct segment_shape *shape, uint8_t state)
+{
+	_Atomic uint8_t *states = atomic_load(&s->chunk);
+
+	if (!states) {
+		states = malloc(shape->chunks);
+		if (!states)
+			return -ENOMEM;
+		s->shape = *shape;
+	}
+	for (uint32_t i = 0; i < shape->chunks; i++)
+		atomic_init(&states[i], state);
+	atomic_store_explicit(&s->chunk, states, memory_order_release);
+	return 0;
+}
+
+void segment_adopt_file(struct segment *s, struct segment_file *f)
+{
+	s->local = true;
+	atomic_store_explicit(&s->file, f, memory_order_release);
+}
+
+struct segment_file *segment_open_file(struct segment *s, struct error *err)
+{
+	struct segment_file *f = atomic_load_explicit(&s->file, memory_order_acquire);
+
+	if (f)
+		return f;
+	pthread_mutex_lock(&s->mutex);
+	f = atomic_load(&s->file);
+	if (!f && s->local) {
+		char *path = segment_path(s->set, s->number);
+		if (path && !segment_file_open(s->set->disk, path, s->set->pool, s->set->image, s->number, &f, err))
+			atomic_store_explicit(&s->file, f, memory_order_release);
+		free(path);
+	}
+	pthread_mutex_unlock(&s->mutex);
+	return f;
+}
+
+int segment_sync(struct segment *s)
+{
+	struct segment_file *f = atomic_load(&s->file);
+	int rc;
+
+	pthread_mutex_lock(&s->mutex);
+	rc = s->sync_error;
+	if (!rc && f)
+		rc = s->sync_error = segment_file_sync(f);
+	pthread_mutex_unlock(&s->mutex);
+	return rc;
+}
+
+/* Makes one file of the directory known. A damaged one is known too, as local, so that recovery can deal with it. */
+static int scan_file(struct segment_set *set, segment_no_t number, const char *path)
+{
+	struct segment_file *f = NULL;
+	struct error err = {0};
+	uint8_t present[SEGMENT_BYTES_MAX / CHUNK_BYTES / 8];
+	int rc = segment_file_open(set->disk, path, set->pool, set->image, number, &f, &err);
+
+	if (rc == -ENOMEM || rc == -EMFILE || rc == -ENFILE)
+		return rc;
+	pthread_mutex_lock(&set->mutex);
+	struct segment *s = hash_get(set->table, number);
+	if (!s)
+		s = segment_new(set, number);
+	pthread_mutex_unlock(&set->mutex);
+	if (!s) {
+		segment_file_close(f);
+		return -ENOMEM;
+	}
+	s->local = true;
+	if (rc) {
+		report_warning("cache: %s: %s", path, error_text(&err));
+		return 0;
+	}
+	memset(present, 0, sizeof present);
+	rc = segment_file_present(f, present);
+	if (!rc)
+		rc = segment_set_shape(s, &f->shape, CHUNK_ABSENT);
+	if (!rc) {
+		for (uint32_t i = 0; i < f->shape.chunks; i++)
+			if (present[i / 8] >> (i % 8) & 1)
+				segment_chunk_set(s, i, CHUNK_UNVERIFIED);
+		const struct segment_header *h = &f->header;
+		s->record_count = h->record_count;
+		s->slot_count = h->slot_count;
+		memcpy(s->digest, h->digest, sizeof s->digest);
+		memcpy(s->prev_digest, h->prev_digest, sizeof s->prev_digest);
+		atomic_store(&s->life, h->state == SEGMENT_OPEN     ? LIFE_CLOSED
+		                       : h->state == SEGMENT_SEALED ? LIFE_SEALED
+		                                                    : LIFE_STORED);
+	}
+	segment_file_close(f);
+	return rc;
+}
+
+int segment_set_scan(struct segment_set *set, struct error *err)
+{
+	DIR *dir = opendir(set->dir);
+	struct dirent *entry;
+	int rc = 0;
+
+	if (!dir)
+		return errno == ENOENT ? 0 : error_set(err, -errno, "cannot read %s: %s", set->dir, strerror(errno));
+	while (!rc && (errno = 0, entry = readdir(dir))) {
+		char *end, *path = NULL;
+		segment_no_t number = strtoull(entry->d_name, &end, 16);
+
+		if (end != entry->d_name + 16 || strcmp(end, ".seg") != 0 || !number ||
+		    number >> MAP_ENTRY_SEGMENT_BITS)
+			continue;
+		if (asprintf(&path, "%s/%s", set->dir, entry->d_name) < 0)
+			rc = -ENOMEM;
+		else
+			rc = scan_file(set, number, path);
+		free(path);
+	}
+	closedir(dir);
+	if (rc)
+		error_set(err, rc, "cannot read the segments in %s: %s", set->dir, strerror(-rc));
+	return rc;
+}
+
+int segment_set_each(struct segment_set *set, int (*each)(void *arg, struct segment *s), void *arg)
+{
+	struct segment **all;
+	struct segment *s;
+	size_t cursor = 0, count = 0;
+	uint64_t number;
+	int rc = 0;
+
+	pthread_mutex_lock(&set->mutex);
+	all = malloc((hash_count(set->table) + 1) * sizeof *all);
+	if (all)
+		while ((s = hash_next(set->table, &cursor, &number))) {
+			atomic_fetch_add(&s->pins, 1);
+			all[count++] = s;
+		}
+	pthread_mutex_unlock(&set->mutex);
+	if (!all)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		if (!rc)
+			rc = each(arg, all[i]);
+		segment_unpin(all[i]);
+	}
+	free(all);
+	return rc;
+}

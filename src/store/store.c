@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* store.c: what all stores share: choosing one by its URL, the rules for keys, and the calls that wait.
+ *
+ * A store checks the keys it is given itself, on its own thread, since a callback must not run inside the call that asks
+ * for it. Must never know how a store keeps its objects.
+ */
+#include "store/store.h"
+
+#include "store/store_types.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct store_type *const store_types[] = {
+	&store_file_type,
+};
+
+#define TYPES (sizeof store_types / sizeof store_types[0])
+#define EXAMPLE "file:///srv/garner"
+
+/* The schemes there are, as "file, s3", cut when `room` is short. */
+static const char *scheme_names(char *out, size_t room)
+{
+	size_t used = 0;
+
+	out[0] = '\0';
+	for (size_t i = 0; i < TYPES; i++) {
+		size_t len = strlen(store_types[i]->scheme);
+
+		if (used + len + 3 > room)
+			break;
+		if (used) {
+			memcpy(out + used, ", ", 2);
+			used += 2;
+		}
+		memcpy(out + used, store_types[i]->scheme, len + 1);
+		used += len;
+	}
+	return out;
+}
+
+/* The length of the scheme in front of ':', or 0 when there is none. */
+static size_t scheme_length(const char *url)
+{
+	const char *p = url;
+
+	while ((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+	       (p > url && ((*p >= '0' && *p <= '9') || *p == '+' || *p == '-' || *p == '.')))
+		p++;
+	return *p == ':' ? (size_t)(p - url) : 0;
+}
+
+static const struct store_type *find_type(const char *scheme, size_t len)
+{
+	for (size_t i = 0; i < TYPES; i++)
+		if (strlen(store_types[i]->scheme) == len && strncmp(store_types[i]->scheme, scheme, len) == 0)
+			return store_types[i];
+	return NULL;
+}
+
+/* Messages and records are single lines, so a URL with a line break in it is refused unseen. */
+static bool has_control_bytes(const char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+			return true;
+	return false;
+}
+
+int store_open(const char *url, const struct store_options *options, struct store **store, struct error *err)
+{
+	static const struct store_options defaults;
+	const struct store_type *type;
+	char names[128];
+	size_t len;
+
+	*store = NULL;
+	if (has_control_bytes(url))
+		return error_set(err, -EINVAL, "a store's URL cannot contain control characters; example: %s", EXAMPLE);
+	if (strlen(url) >= sizeof((struct store *)0)->url)
+		return error_set(err, -EINVAL, "the store's URL is longer than %zu bytes",
+		                 sizeof((struct store *)0)->url - 1);
+	if (url[0] == '/') {
+		type = find_type("file", 4);
+	} else {
+		len = scheme_length(url);
+		if (len == 0)
+			return error_set(err, -EINVAL,
+			                 "'%s' is neither a URL nor an absolute path; stores there are: %s; "
+			                 "example: %s",
+			                 url, scheme_names(names, sizeof names), EXAMPLE);
+		type = find_type(url, len);
+		/* What follows the scheme is not shown: it may hold a secret. */
+		if (!type)
+			return error_set(err, -EINVAL,
+			                 "there is no store type '%.*s'; stores there are: %s; example: %s",
+			                 len < 32 ? (int)len : 32, url, scheme_names(names, sizeof names), EXAMPLE);
+	}
+	return type->open(url, options ? options : &defaults, store, err);
+}
+
+void store_close(struct store *s)
+{
+	if (s)
+		s->ops->close(s);
+}
+
+void store_put(struct store *s, const char *key, const struct iovec *iov, int iovcnt, unsigned flags,
+               store_done_fn *done, void *arg)
+{
+	s->ops->put(s, key, iov, iovcnt, flags, done, arg);
+}
+
+void store_get(struct store *s, const char *key, uint64_t offset, void *buf, size_t len, store_length_fn *done,
+               void *arg)
+{
+	s->ops->get(s, key, offset, buf, len, done, arg);
+}
+
+void store_head(struct store *s, const char *key, store_length_fn *done, void *arg)
+{
+	s->ops->head(s, key, done, arg);
+}
+
+void store_remove(struct store *s, const char *key, store_done_fn *done, void *arg)
+{
+	s->ops->remove(s, key, done, arg);
+}
+
+void store_list(struct store *s, const char *prefix, const char *after, size_t max, store_list_fn *done, void *arg)
+{
+	s->ops->list(s, prefix, after, max, done, arg);
+}
+
+/* One thread that waits for one answer. */
+struct waiter {
+	pthread_mutex_t mutex;
+	pthread_cond_t answered;
+	/* guarded by mutex */
+	bool done;
+	int status;
+	uint64_t length;
+	struct store_entry *entries;
+	size_t count;
+	bool more;
+	struct error *err; /* the caller's, or NULL */
+};
+
+#define WAITER(e)                                                                                    \
+	{                                                                                            \
+		.mutex = PTHREAD_MUTEX_INITIALIZER, .answered = PTHREAD_COND_INITIALIZER, .err = (e) \
+	}
+
+/* Takes the answer and wakes the waiter, which may be gone as soon as the mutex is free. */
+static void waiter_answer(struct waiter *w, int status, uint64_t length, const struct error *err)
+{
+	pthread_mutex_lock(&w->mutex);
+	w->status = status;
+	w->length = length;
+	if (status < 0 && w->err) {
+		if (err && err->code)
+			*w->err = *err;
+		else
+			error_set(w->err, status, "%s", strerror(-status));
+	}
+	w->done = true;
+	pthread_cond_signal(&w->answered);
+	pthread_mutex_unlock(&w->mutex);
+}
+
+static int waiter_wait(struct waiter *w)
+{
+	pthread_mutex_lock(&w->mutex);
+	while (!w->done)
+		pthread_cond_wait(&w->answered, &w->mutex);
+	pthread_mutex_unlock(&w->mutex);
+	pthread_cond_destroy(&w->answered);
+	pthread_mutex_destroy(&w->mutex);
+	return w->status;
+}
+
+static void waiter_done(void *arg, int status, const struct error *err)
+{
+	waiter_answer(arg, status, 0, err);
+}
+
+static void waiter_length(void *arg, int status, uint64_t length, const struct error *err)
+{
+	waiter_answer(arg, status, length, err);
+}
+
+int store_put_wait(struct store *s, const char *key, const void *buf, size_t len, unsigned flags, struct error *err)
+{
+	struct waiter w = WAITER(err);
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)buf, .iov_len = len };
+
+	store_put(s, key, &iov, 1, flags, waiter_done, &w);
+	return waiter_wait(&w);
+}
+
+int store_get_wait(struct store *s, const char *key, uint64_t offset, void *buf, size_t len, size_t *length,
+                   struct error *err)
+{
+	struct waiter w = WAITER(err);
+	int rc;
+
+	store_get(s, key, offset, buf, len, waiter_length, &w);
+	rc = waiter_wait(&w);
+	if (rc == 0 && length)
+		*length = w.length;
+	return rc;
+}
+
+int store_head_wait(struct store *s, const char *key, uint64_t *size, struct error *err)
+{
+	struct waiter w = WAITER(err);
+	int rc;
+
+	store_head(s, key, waiter_length, &w);
+	rc = waiter_wait(&w);
+	if (rc == 0 && size)
+		*size = w.length;
+	return rc;
+}
+
+int store_remove_wait(struct store *s, const char *key, struct error *err)
+{
+	struct waiter w = WAITER(err);
+
+	store_remove(s, key, waiter_done, &w);
+	return waiter_wait(&w);
+}
+
+/* Copies the page, because it lives only during this call. */
+static void waiter_list(void *arg, int status, const struct store_entry *entries, size_t count, bool more,
+                        const struct error *err)
+{
+	struct waiter *w = arg;
+	struct error no_memory = { 0 };
+	struct store_entry *copy = NULL;
+
+	if (status == 0 && count) {
+		copy = reallocarray(NULL, count, sizeof *copy);
+		if (copy) {
+			memcpy(copy, entries, count * sizeof *copy);
+		} else {
+			status = error_set(&no_memory, -ENOMEM, "out of memory while listing");
+			err = &no_memory;
+		}
+	}
+	pthread_mutex_lock(&w->mutex);
+	w->entries = copy;
+	w->count = copy ? count : 0;
+	w->more = more;
+	pthread_mutex_unlock(&w->mutex);
+	waiter_answer(w, status, 0, err);
+}
+
+/* Calls `each` for one page. `last` is the key before the page on entry ("" for none), and the page's last on return.
+ * Refuses a page that does not go forward, which would be listed for ever. */
+static int each_of_page(struct store *s, const struct waiter *page, char last[STORE_KEY_MAX + 1],
+                        int (*each)(void *arg, const struct store_entry *entry), void *arg, struct error *err)
+{
+	for (size_t i = 0; i < page->count; i++) {
+		int rc;
+
+		if (strcmp(page->entries[i].key, last) <= 0)
+			return error_set(err, -EIO, "%s lists its objects out of order", s->url);
+		memcpy(last, page->entries[i].key, STORE_KEY_MAX + 1);
+		rc = each(arg, &page->entries[i]);
+		if (rc != 0)
+			return rc;
+	}
+	return 0;
+}
+
+int store_list_each(struct store *s, const char *prefix, const char *after,
+                    int (*each)(void *arg, const struct store_entry *entry), void *arg, struct error *err)
+{
+	char last[STORE_KEY_MAX + 1] = "";
+	const char *from = after;
+	bool more = true;
+	int rc = 0;
+
+	while (more && rc == 0) {
+		struct waiter w = WAITER(err);
+
+		store_list(s, prefix, from, 0, waiter_list, &w);
+		rc = waiter_wait(&w);
+		if (rc < 0)
+			return rc;
+		more = w.more;
+		if (more && w.count == 0)
+			rc = error_set(err, -EIO, "%s sends empty pages of a listing", s->url);
+		else
+			rc = each_of_page(s, &w, last, each, arg, err);
+		free(w.entries);
+		from = last;
+	}
+	return rc;
+}
+
+static bool key_char(char c)
+{
+	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+	       c == '-';
+}
+
+/* A component may not begin with a dot: "." and ".." mean something to a file system, and stores on one keep files of their
+ * own under such names. */
+bool store_key_valid(const char *key)
+{
+	const char *p = key;
+
+	for (;;) {
+		if (!key_char(*p) || *p == '.')
+			return false;
+		while (key_char(*p))
+			p++;
+		if (p - key > STORE_KEY_MAX)
+			return false;
+		if (*p == '\0')
+			return true;
+		if (*p++ != '/')
+			return false;
+	}
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* store.h: where objects live for good, behind one interface.
+ *
+ * A store holds immutable objects under keys such as "images/0123/segments/...". Keys are made of [A-Za-z0-9._-] and '/',
+ * at most 200 bytes, no empty or dot components. Every call is asynchronous: it returns at once, and its `done` runs
+ * once, later, on a thread of the store, with no lock held; it must not block for long. The caller keeps key (copied),
+ * buffers and `arg` valid until then. A store retries passing faults itself within the deadline it was opened with.
+ * Knows nothing of segments or keys of ciphers.
+ *
+ * A new store is one file with a `struct store_type` and one line in store_types[] (store.c).
+ */
+#ifndef GARNER_STORE_STORE_H
+#define GARNER_STORE_STORE_H
+
+#include "base/disk.h"
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#define STORE_KEY_MAX 200
+
+/* What a store promises; the engine relies on nothing that is not said here. */
+enum store_capability {
+	STORE_CREATE_ONLY = 1 << 0,     /* STORE_PUT_CREATE_ONLY is atomic among all hosts */
+	STORE_LIST_CONSISTENT = 1 << 1, /* a listing shows every object whose put was answered before */
+};
+
+enum store_put_flags {
+	STORE_PUT_CREATE_ONLY = 1 << 0, /* -EEXIST when the key exists, and the object is left as it was */
+};
+
+/* One object in a listing. */
+struct store_entry {
+	char key[STORE_KEY_MAX + 1];
+	uint64_t size;
+	uint64_t version; /* changes whenever the object is replaced (mtime, ETag); compare only for equality */
+};
+
+/* `status` is 0 or a negative errno: -ENOENT no such object, -EEXIST, -ETIMEDOUT the store did not answer in time,
+ * -EIO it answered with a fault, -EACCES, -ENOSPC. `err` holds the text, and lives only during the call. */
+typedef void store_done_fn(void *arg, int status, const struct error *err);
+/* `length`: bytes put into the caller's buffer (get), or the object's size (head). */
+typedef void store_length_fn(void *arg, int status, uint64_t length, const struct error *err);
+/* `entries` are in key order and live only during the call; `more` when the listing was cut at `max`. */
+typedef void store_list_fn(void *arg, int status, const struct store_entry *entries, size_t count, bool more,
+                           const struct error *err);
+
+struct store;
+
+struct store_ops {
+	void (*put)(struct store *s, const char *key, const struct iovec *iov, int iovcnt, unsigned flags,
+	            store_done_fn *done, void *arg);
+	void (*get)(struct store *s, const char *key, uint64_t offset, void *buf, size_t len, store_length_fn *done,
+	            void *arg);
+	void (*head)(struct store *s, const char *key, store_length_fn *done, void *arg);
+	void (*remove)(struct store *s, const char *key, store_done_fn *done, void *arg);
+	void (*list)(struct store *s, const char *prefix, const char *after, size_t max, store_list_fn *done, void *arg);
+	void (*close)(struct store *s);
+};
+
+/* What every implementation begins with. */
+struct store {
+	const struct store_ops *ops;
+	unsigned capabilities; /* enum store_capability */
+	char url[512];         /* as given, without secrets: for messages */
+};
+
+struct store_options {
+	struct disk *disk;    /* for stores on the local file system; NULL: disk_posix() */
+	unsigned threads;     /* 0: the store's default */
+	uint64_t deadline_ms; /* per request; 0: 30 s */
+	bool create;          /* make the place (directory) when it is missing: init, and a mount on an empty file: store */
+};
+
+struct store_type {
+	const char *scheme; /* "file" */
+	int (*open)(const char *url, const struct store_options *options, struct store **store, struct error *err);
+};
+
+/* Opens the store that `url` names (file:///srv/pool, or a plain absolute path, which means the same). Returns 0 and
+ * `*store`, to be closed with store_close(); or -EINVAL for a URL that is wrong (the text says which schemes there are and
+ * shows an example), -ENOENT when the place does not exist (and says to run garner init), -EACCES, ... Blocks. */
+int store_open(const char *url, const struct store_options *options, struct store **store, struct error *err);
+
+/* Waits for what is under way, then frees. Not from a callback. NULL is ignored. */
+void store_close(struct store *s);
+
+/* Stores the bytes of `iov` as one object, replacing what was there (atomically: a reader sees all of one or the other),
+ * durable when done(0) is called. */
+void store_put(struct store *s, const char *key, const struct iovec *iov, int iovcnt, unsigned flags, store_done_fn *done,
+               void *arg);
+
+/* Reads [offset, offset+len) of the object into `buf`; fewer bytes when the object ends first (0 at or past its end). */
+void store_get(struct store *s, const char *key, uint64_t offset, void *buf, size_t len, store_length_fn *done, void *arg);
+
+void store_head(struct store *s, const char *key, store_length_fn *done, void *arg);
+
+/* Removing what is not there is success. */
+void store_remove(struct store *s, const char *key, store_done_fn *done, void *arg);
+
+/* Lists up to `max` (0: the store's choice, at most 1000) objects whose key begins with `prefix`, in byte order of their
+ * keys, beginning after key `after` (NULL: from the start). Recursive: '/' means nothing. */
+void store_list(struct store *s, const char *prefix, const char *after, size_t max, store_list_fn *done, void *arg);
+
+/* The same calls for callers that may block: not on a store's thread, not on a front end's data thread. */
+int store_put_wait(struct store *s, const char *key, const void *buf, size_t len, unsigned flags, struct error *err);
+/* `*length` may be NULL. */
+int store_get_wait(struct store *s, const char *key, uint64_t offset, void *buf, size_t len, size_t *length,
+                   struct error *err);
+int store_head_wait(struct store *s, const char *key, uint64_t *size, struct error *err);
+int store_remove_wait(struct store *s, const char *key, struct error *err);
+
+/* Calls each(arg, entry) for every object under `prefix` after `after`, page by page, until it returns non-zero, which is
+ * then returned. The callback runs on the calling thread and may use the store. */
+int store_list_each(struct store *s, const char *prefix, const char *after,
+                    int (*each)(void *arg, const struct store_entry *entry), void *arg, struct error *err);
+
+/* Whether `key` is one that a store accepts. */
+bool store_key_valid(const char *key);
+
+#endif

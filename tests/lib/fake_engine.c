@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* fake_engine.c: as much of an engine as the control socket asks for. */
+#include "lib/fake_engine.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static struct fake_engine *fake_of(struct engine *e)
+{
+	return (struct fake_engine *)e;
+}
+
+struct engine *fake_engine(struct fake_engine *fake)
+{
+	return (struct engine *)fake;
+}
+
+void fake_engine_init(struct fake_engine *fake, const char *cache_dir)
+{
+	memset(fake, 0, sizeof *fake);
+	snprintf(fake->status.store_url, sizeof fake->status.store_url, "file:///srv/pool");
+	snprintf(fake->status.cache_dir, sizeof fake->status.cache_dir, "%s", cache_dir);
+	fake->status.store_ok = true;
+	pthread_mutex_init(&fake->mutex, NULL);
+	pthread_cond_init(&fake->changed, NULL);
+}
+
+void fake_engine_destroy(struct fake_engine *fake)
+{
+	pthread_mutex_destroy(&fake->mutex);
+	pthread_cond_destroy(&fake->changed);
+}
+
+static struct timespec in_ten_seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	t.tv_sec += 10;
+	return t;
+}
+
+bool fake_engine_wait(struct fake_engine *fake, unsigned running, unsigned given_up)
+{
+	struct timespec until = in_ten_seconds();
+	bool reached;
+	int rc = 0;
+
+	pthread_mutex_lock(&fake->mutex);
+	while ((fake->flushes_running != running || fake->flushes_given_up != given_up) && rc == 0)
+		rc = pthread_cond_timedwait(&fake->changed, &fake->mutex, &until);
+	reached = fake->flushes_running == running && fake->flushes_given_up == given_up;
+	pthread_mutex_unlock(&fake->mutex);
+	return reached;
+}
+
+void engine_status(struct engine *e, struct engine_status *status)
+{
+	*status = fake_of(e)->status;
+}
+
+static const struct image_status *find(struct fake_engine *fake, uint64_t id)
+{
+	for (unsigned i = 0; i < fake->image_count; i++)
+		if (fake->image[i].id == id)
+			return &fake->image[i];
+	return NULL;
+}
+
+int engine_image_status(struct engine *e, uint64_t id, struct image_status *status, struct error *err)
+{
+	const struct image_status *s = find(fake_of(e), id);
+
+	if (!s)
+		return error_set(err, -ENOENT, "no image %016" PRIx64 "\nin this pool", id);
+	*status = *s;
+	return 0;
+}
+
+int engine_each_image(struct engine *e, int (*each)(void *arg, const struct image_status *status), void *arg)
+{
+	struct fake_engine *fake = fake_of(e);
+	int rc = 0;
+
+	for (unsigned i = 0; i < fake->image_count && rc == 0; i++)
+		rc = each(arg, &fake->image[i]);
+	return rc;
+}
+
+static void note_flush(struct fake_engine *fake, int running, unsigned given_up)
+{
+	pthread_mutex_lock(&fake->mutex);
+	fake->flushes_running += (unsigned)running;
+	fake->flushes_given_up += given_up;
+	pthread_cond_broadcast(&fake->changed);
+	pthread_mutex_unlock(&fake->mutex);
+}
+
+int engine_flush(struct engine *e, uint64_t id, bool (*progress)(void *arg, uint64_t bytes_left), void *arg,
+                 struct error *err)
+{
+	const struct timespec nap = { .tv_nsec = 5 * 1000 * 1000 };
+	struct fake_engine *fake = fake_of(e);
+
+	note_flush(fake, 1, 0);
+	for (uint64_t left = 2; left > 0 || fake->flush_blocks; left -= left > 0) {
+		if (progress && !progress(arg, left * 1000)) {
+			note_flush(fake, -1, 1);
+			return error_set(err, -EINTR, "given up");
+		}
+		nanosleep(&nap, NULL);
+	}
+	fake->flushed = id;
+	note_flush(fake, -1, 0);
+	return 0;
+}
+
+int engine_takeover(struct engine *e, uint64_t id, struct error *err)
+{
+	if (!find(fake_of(e), id))
+		return error_set(err, -ENOENT, "no image %016" PRIx64, id);
+	fake_of(e)->taken_over = id;
+	return 0;
+}

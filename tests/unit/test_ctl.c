@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* test_ctl.c: both sides of the control socket, over an engine that only pretends. */
+#include "ctl/ctl.h"
+
+#include "lib/fake_engine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define BYTES(literal) literal, sizeof literal - 1
+
+struct fixture {
+	char dir[512]; /* longer than an address of a socket may be */
+	char top[64];
+	struct fake_engine fake;
+	struct ctl_server *server;
+	struct ctl_client *client;
+};
+
+static struct fixture fixture;
+static char lines[8][CTL_LINE_MAX];
+static unsigned line_count;
+
+static int keep_line(void *arg, const char *line)
+{
+	(void)arg;
+	assert_true(line_count < 8);
+	strcpy(lines[line_count++], line);
+	return 0;
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = &fixture;
+	const char *tmp = getenv("TMPDIR");
+	struct error err = { 0 };
+	memset(f, 0, sizeof *f);
+	line_count = 0;
+	snprintf(f->top, sizeof f->top, "%.40s/ctl.XXXXXX", tmp ? tmp : "/tmp");
+	if (!mkdtemp(f->top))
+		return -1;
+	snprintf(f->dir, sizeof f->dir, "%.60s/%0150d", f->top, 1);
+	if (mkdir(f->dir, 0700) < 0)
+		return -1;
+	fake_engine_init(&f->fake, f->dir);
+	f->fake.image_count = 2;
+	f->fake.image[0] = (struct image_status){ .id = 0xa1, .size = 1 << 20, .sync = "local", .state = "ok" };
+	f->fake.image[1] = (struct image_status){ .id = 0xa2, .size = 2 << 20, .sync = "none", .state = "fenced" };
+	if (ctl_server_start(fake_engine(&f->fake), &f->server, &err) < 0 ||
+	    ctl_connect_socket(ctl_server_path(f->server), &f->client, &err) < 0) {
+		fprintf(stderr, "%s\n", err.text);
+		return -1;
+	}
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	ctl_disconnect(f->client);
+	ctl_server_stop(f->server);
+	fake_engine_destroy(&f->fake);
+	return rmdir(f->dir) < 0 || rmdir(f->top) < 0 ? -1 : 0; /* the socket is gone, else this fails */
+}
+
+/* A connection without manners. */
+static int raw_connect(const struct fixture *f)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int dir = open(f->dir, O_PATH | O_DIRECTORY), s = socket(AF_UNIX, SOCK_STREAM, 0);
+	const struct timeval timeout = { .tv_sec = 10 };
+
+	assert_true(dir >= 0 && s >= 0);
+	snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/control", dir);
+	assert_int_equal(connect(s, (struct sockaddr *)&address, sizeof address), 0);
+	assert_int_equal(setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout), 0);
+	close(dir);
+	return s;
+}
+
+/* Sends bytes and returns all that comes until the other side closes, or `until` lines have come. */
+static const char *raw_ask(int s, const void *bytes, size_t len, unsigned until)
+{
+	static char answer[65536];
+	size_t have = 0;
+
+	if (len > 0)
+		assert_int_equal(send(s, bytes, len, MSG_NOSIGNAL), (ssize_t)len);
+	while (until > 0) {
+		ssize_t n = recv(s, answer + have, 1, 0);
+
+		if (n == 0 || (n < 0 && errno == ECONNRESET))
+			break;
+		assert_int_equal(n, 1); /* a timeout fails here */
+		assert_true(have < sizeof answer - 1);
+		until -= answer[have++] == '\n';
+	}
+	answer[have] = '\0';
+	return answer;
+}
+
+static void the_socket_is_for_its_owner_only(void **state)
+{
+	struct fixture *f = *state;
+	struct stat st;
+
+	assert_int_equal(stat(ctl_server_path(f->server), &st), 0);
+	assert_true(S_ISSOCK(st.st_mode));
+	assert_int_equal(st.st_mode & 0777, 0600);
+	assert_true(strlen(ctl_server_path(f->server)) > sizeof((struct sockaddr_un *)0)->sun_path);
+}
+
+static void status_comes_as_text_and_as_json(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = { 0 };
+
+	assert_int_equal(ctl_status(f->client, 0, true, keep_line, NULL, &err), 0);
+	assert_int_equal(line_count, 1);
+	assert_non_null(strstr(lines[0], "\"store\":\"file:///srv/pool\""));
+	line_count = 0;
+	assert_int_equal(ctl_status(f->client, 0xa2, true, keep_line, NULL, &err), 0);
+	assert_int_equal(line_count, 1);
+	assert_non_null(strstr(lines[0], "\"id\":\"00000000000000a2\""));
+	line_count = 0;
+	assert_int_equal(ctl_status(f->client, 0xa1, false, keep_line, NULL, &err), 0);
+	assert_int_equal(line_count, 7);
+	assert_string_equal(lines[0], "id            00000000000000a1");
+}
+
+static void images_come_one_a_line(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = { 0 };
+
+	assert_int_equal(ctl_images(f->client, true, keep_line, NULL, &err), 0);
+	assert_int_equal(line_count, 2);
+	assert_int_equal(lines[0][0], '{');
+	assert_non_null(strstr(lines[1], "\"state\":\"fenced\""));
+}
+
+static void an_error_arrives_with_its_code_and_text_on_one_line(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = { 0 };
+
+	assert_int_equal(ctl_status(f->client, 0xdead, false, keep_line, NULL, &err), -ENOENT);
+	assert_string_equal(err.text, "no image 000000000000dead in this pool");
+	assert_int_equal(line_count, 0);
+	/* and the connection is still of use */
+	assert_int_equal(ctl_takeover(f->client, 0xa2, &err), 0);
+	assert_int_equal(f->fake.taken_over, 0xa2);
+}
+
+static bool note_left(void *arg, uint64_t bytes_left)
+{
+	uint64_t *seen = arg;
+
+	*seen = *seen * 10 + bytes_left / 1000;
+	return true;
+}
+
+static bool give_up(void *arg, uint64_t bytes_left)
+{
+	(void)arg;
+	(void)bytes_left;
+	return false;
+}
+
+static void flush_tells_its_progress(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = { 0 };
+	uint64_t seen = 0;
+
+	assert_int_equal(ctl_flush(f->client, 0xa1, note_left, &seen, &err), 0);
+	assert_int_equal(seen, 21);
+	assert_int_equal(f->fake.flushed, 0xa1);
+}
+
+static void a_flush_is_given_up_when_its_caller_leaves(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = { 0 };
+
+	f->fake.flush_blocks = true;
+	assert_int_equal(ctl_flush(f->client, 0, give_up, NULL, &err), -EINTR);
+	assert_true(fake_engine_wait(&f->fake, 0, 1));
+	assert_int_equal(ctl_status(f->client, 0, true, NULL, NULL, &err), -ENOTCONN);
+}
+
+static void a_long_flush_does_not_hold_up_others(void **state)
+{
+	struct fixture *f = *state;
+	struct ctl_client *other;
+	struct error err = { 0 };
+	int s = raw_connect(f);
+
+	f->fake.flush_blocks = true;
+	raw_ask(s, BYTES("garner 1 flush 0000000000000000\n"), 1);
+	assert_int_equal(ctl_connect_socket(ctl_server_path(f->server), &other, &err), 0);
+	assert_int_equal(ctl_status(other, 0, true, keep_line, NULL, &err), 0);
+	ctl_disconnect(other);
+	close(s);
+	assert_true(fake_engine_wait(&f->fake, 0, 1));
+}
+
+static void stopping_gives_up_what_runs(void **state)
+{
+	struct fixture *f = *state;
+	int s = raw_connect(f);
+
+	f->fake.flush_blocks = true;
+	raw_ask(s, BYTES("garner 1 flush 0000000000000000\n"), 1);
+	ctl_server_stop(f->server);
+	f->server = NULL;
+	assert_true(fake_engine_wait(&f->fake, 0, 1));
+	assert_non_null(strstr(raw_ask(s, "", 0, 1000), "error 4 given up\n"));
+	close(s);
+}
+
+static void requests_sent_together_are_answered_in_order(void **state)
+{
+	static const char two[] = "garner 1 takeover 00000000000000a1\ngarner 1 images text\n";
+	struct fixture *f = *state;
+	int s = raw_connect(f);
+	const char *answer = raw_ask(s, two, sizeof two - 1, 4);
+
+	assert_int_equal(strncmp(answer, "ok\n= 00000000000000a1", 20), 0);
+	assert_string_equal(strstr(answer, "fenced"), "fenced\nok\n");
+	close(s);
+}
+
+static void hostile_requests_are_refused(void **state)
+{
+	static const struct {
+		const char *bytes;
+		size_t len;
+		const char *answer;
+	} cases[] = {
+		{ BYTES("\n"), "error 71 " },
+		{ BYTES("GET / HTTP/1.1\n"), "error 71 " },
+		{ BYTES("garner 2 status text\n"), "error 71 this daemon speaks version 1 " },
+		{ BYTES("garner 1 explode\n"), "error 95 " },
+		{ BYTES("garner 1 status\n"), "error 22 " },
+		{ BYTES("garner 1 status xml\n"), "error 22 " },
+		{ BYTES("garner 1 status text a1\n"), "error 22 " },
+		{ BYTES("garner 1 flush 00000000000000A1\n"), "error 22 " },
+		{ BYTES("garner 1 flush 000000000000000g\n"), "error 22 " },
+		{ BYTES("garner 1 status text 00000000000000a1 more and more and more\n"), "error 22 " },
+		{ BYTES("garner 1 status\0text\n"), "error 71 " },
+		{ BYTES("garner 1 \x1b[2J\n"), "error 71 " },
+		{ BYTES("garner 1 \xff\n"), "error 71 " },
+	};
+	struct fixture *f = *state;
+	char flood[CTL_REQUEST_MAX];
+
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		int s = raw_connect(f);
+		const char *answer = raw_ask(s, cases[i].bytes, cases[i].len, 1);
+
+		if (strncmp(answer, cases[i].answer, strlen(cases[i].answer)) != 0)
+			fail_msg("case %zu: \"%s\"", i, answer);
+		close(s);
+	}
+	memset(flood, 'x', sizeof flood);
+	int s = raw_connect(f);
+	assert_int_equal(strncmp(raw_ask(s, flood, sizeof flood, 1000), "error 90 ", 9), 0);
+	close(s);
+}
+
+static void connections_are_bounded_and_free_again_when_closed(void **state)
+{
+	struct fixture *f = *state;
+	int s[15], more;
+
+	/* The fixture's own is the sixteenth. An answer shows that each has been taken in. */
+	for (int i = 0; i < 15; i++) {
+		s[i] = raw_connect(f);
+		raw_ask(s[i], BYTES("garner 1 x\n"), 1);
+	}
+	more = raw_connect(f);
+	assert_int_equal(strncmp(raw_ask(more, "", 0, 1), "error 16 ", 9), 0);
+	close(more);
+	for (int i = 0; i < 15; i++)
+		close(s[i]);
+	for (int i = 0; i < 100; i++) { /* the server closes its ends a moment later */
+		more = raw_connect(f);
+		const char *answer = raw_ask(more, BYTES("garner 1 images json\n"), 1);
+		bool taken = answer[0] == '=';
+
+		close(more);
+		if (taken)
+			return;
+		usleep(20 * 1000);
+	}
+	fail_msg("no connection became free");
+}
+
+static void nobody_there_is_said_so(void **state)
+{
+	struct fixture *f = *state;
+	struct ctl_client *client;
+	struct error err = { 0 };
+	char path[600];
+	uint64_t id;
+
+	snprintf(path, sizeof path, "%s/nothing", f->dir);
+	assert_int_equal(ctl_connect_socket(path, &client, &err), -ECONNREFUSED);
+	assert_non_null(strstr(err.text, path));
+	assert_null(client);
+	assert_int_equal(ctl_connect(f->dir, &client, &id, &err), -ENOTSUP);
+	assert_non_null(strstr(err.text, "not in a garnerfs mount"));
+	assert_int_equal(ctl_connect(path, &client, &id, &err), -ENOENT);
+}
+
+static void a_socket_left_by_a_crash_is_replaced(void **state)
+{
+	struct fixture *f = *state;
+	struct ctl_server *second;
+	struct ctl_client *client;
+	struct error err = { 0 };
+
+	/* As after a crash: the first one's socket is still there. */
+	assert_int_equal(ctl_server_start(fake_engine(&f->fake), &second, &err), 0);
+	assert_int_equal(ctl_connect_socket(ctl_server_path(second), &client, &err), 0);
+	assert_int_equal(ctl_status(client, 0, true, NULL, NULL, &err), 0);
+	ctl_disconnect(client);
+	ctl_server_stop(second);
+}
+
+static void a_client_notices_that_the_daemon_went_away(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = { 0 };
+
+	ctl_server_stop(f->server);
+	f->server = NULL;
+	assert_int_equal(ctl_status(f->client, 0, true, NULL, NULL, &err), -ECONNRESET);
+	assert_int_equal(ctl_status(f->client, 0, true, NULL, NULL, &err), -ENOTCONN);
+}
+
+static void a_request_with_a_newline_is_not_sent(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = { 0 };
+
+	assert_int_equal(ctl_call(f->client, "images text\ngarner 1 takeover 00000000000000a1", NULL, NULL, &err),
+	                 -EINVAL);
+	assert_int_equal(f->fake.taken_over, 0);
+}
+
+int main(void)
+{
+#define CTL_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		CTL_TEST(the_socket_is_for_its_owner_only),
+		CTL_TEST(status_comes_as_text_and_as_json),
+		CTL_TEST(images_come_one_a_line),
+		CTL_TEST(an_error_arrives_with_its_code_and_text_on_one_line),
+		CTL_TEST(flush_tells_its_progress),
+		CTL_TEST(a_flush_is_given_up_when_its_caller_leaves),
+		CTL_TEST(a_long_flush_does_not_hold_up_others),
+		CTL_TEST(stopping_gives_up_what_runs),
+		CTL_TEST(requests_sent_together_are_answered_in_order),
+		CTL_TEST(hostile_requests_are_refused),
+		CTL_TEST(connections_are_bounded_and_free_again_when_closed),
+		CTL_TEST(nobody_there_is_said_so),
+		CTL_TEST(a_socket_left_by_a_crash_is_replaced),
+		CTL_TEST(a_client_notices_that_the_daemon_went_away),
+		CTL_TEST(a_request_with_a_newline_is_not_sent),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
