@@ -70,6 +70,35 @@ uint64_t cache_limit(struct cache *c)
 	return c->limit;
 }
 
+/* ---- counting chunks: each at most once, whatever becomes of it before its bytes are gone ---- */
+
+/* Notes that the chunk's bytes are in use; whether they were not counted before. */
+static bool hold(struct segment *s, uint32_t chunk)
+{
+	return !(atomic_fetch_or(&atomic_load(&s->chunk)[chunk], CHUNK_HELD) & CHUNK_HELD);
+}
+
+/* The opposite; whether they were counted. */
+static bool let_go(struct segment *s, uint32_t chunk)
+{
+	return atomic_fetch_and(&atomic_load(&s->chunk)[chunk], (uint8_t)~CHUNK_HELD) & CHUNK_HELD;
+}
+
+static bool is_held(const struct segment *s, uint32_t chunk)
+{
+	return atomic_load(&atomic_load(&s->chunk)[chunk]) & CHUNK_HELD;
+}
+
+/* Lets all chunks go: how many bytes that is. */
+static uint64_t let_all_go(struct segment *s)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < s->shape.chunks; i++)
+		bytes += let_go(s, i) ? CHUNK_BYTES : 0;
+	return bytes;
+}
+
 /* ---- entering ---- */
 
 static void round_job(void *arg)
@@ -95,7 +124,7 @@ void cache_grown(struct cache *c, uint64_t bytes)
 
 static void enqueue(struct cache *c, struct segment *s, uint32_t chunk)
 {
-	struct chunk_ref ref = {s, chunk};
+	struct chunk_ref ref = { s, chunk };
 
 	pthread_mutex_lock(&c->mutex);
 	chunk_queue_push(ghosts_take(&c->ghosts, &ref) ? &c->main : &c->small, ref);
@@ -104,18 +133,20 @@ static void enqueue(struct cache *c, struct segment *s, uint32_t chunk)
 
 void cache_segment_stored(struct cache *c, struct segment *s)
 {
-	uint32_t chunks = s->shape.chunks, used = (uint32_t)(((uint64_t)s->slot_count * s->shape.slot_bytes + CHUNK_BYTES - 1) / CHUNK_BYTES);
+	uint32_t chunks = s->shape.chunks,
+		 used = (uint32_t)(((uint64_t)s->slot_count * s->shape.slot_bytes + CHUNK_BYTES - 1) / CHUNK_BYTES);
 
 	pthread_mutex_lock(&s->mutex);
 	struct segment_file *f = atomic_load(&s->file);
-	if (!s->held)
-		s->held = chunks;
+	for (uint32_t i = 0; i < used; i++)
+		if (hold(s, i))
+			atomic_fetch_add(&c->used, CHUNK_BYTES);
 	/* A short segment does not keep a whole file's blocks. */
 	if (used < chunks && f && !segment_file_punch(f, used, chunks - used)) {
 		s->punched = true;
-		if (s->held > used)
-			atomic_fetch_sub(&c->used, (uint64_t)(s->held - used) * CHUNK_BYTES);
-		s->held = used;
+		for (uint32_t i = used; i < chunks; i++)
+			if (let_go(s, i))
+				atomic_fetch_sub(&c->used, CHUNK_BYTES);
 	}
 	pthread_mutex_unlock(&s->mutex);
 	for (uint32_t i = 0; i < used; i++)
@@ -135,8 +166,8 @@ void cache_segment_found(struct cache *c, struct segment *s)
 			s->punched = true;
 			continue;
 		}
-		bytes += CHUNK_BYTES;
-		s->held++;
+		if (hold(s, i))
+			bytes += CHUNK_BYTES;
 		if (atomic_load(&s->life) == LIFE_STORED)
 			enqueue(c, s, i);
 	}
@@ -146,17 +177,16 @@ void cache_segment_found(struct cache *c, struct segment *s)
 void cache_file_made(struct cache *c, struct segment *s)
 {
 	s->punched = true;
-	s->held = 0;
 	atomic_fetch_add(&c->used, s->shape.data_offset);
 }
 
 void cache_chunk_filled(struct cache *c, struct segment *s, uint32_t chunk)
 {
-	pthread_mutex_lock(&s->mutex);
-	s->held++;
-	pthread_mutex_unlock(&s->mutex);
+	/* It may come back before the bytes of its eviction were given back. */
+	bool news = hold(s, chunk);
+
 	enqueue(c, s, chunk);
-	cache_grown(c, CHUNK_BYTES);
+	cache_grown(c, news ? CHUNK_BYTES : 0);
 }
 
 /* ---- leaving ---- */
@@ -186,9 +216,12 @@ static bool choose(struct cache *c, struct chunk_ref *victim)
 	struct chunk_ref ref;
 
 	while (c->small.count || c->main.count) {
-		bool from_small = c->small.count && (c->small.count * 10 > c->small.count + c->main.count || !c->main.count);
+		bool from_small =
+			c->small.count && (c->small.count * 10 > c->small.count + c->main.count || !c->main.count);
 		chunk_queue_pop(from_small ? &c->small : &c->main, &ref);
-		if (!ref.segment || segment_chunk_state(ref.segment, ref.chunk) == CHUNK_ABSENT)
+		/* One that is absent and still held was found damaged: its bytes go too. */
+		if (!ref.segment ||
+		    (segment_chunk_state(ref.segment, ref.chunk) == CHUNK_ABSENT && !is_held(ref.segment, ref.chunk)))
 			continue;
 		if (!uses_of(&ref)) {
 			if (from_small)
@@ -213,21 +246,26 @@ static bool all_absent(const struct segment *s)
 	return true;
 }
 
-/* Removes or recycles the file of a segment of which nothing is present. Its mutex is held; nobody has it pinned. */
+/* Removes or recycles the file of a segment of which nothing is present. Its mutex is held; -EBUSY when somebody has it pinned. */
 static int drop_file(struct cache *c, struct segment *s, uint64_t *bytes)
 {
-	struct segment_file *f = atomic_load(&s->file);
 	char *path = segment_path(s->set, s->number);
 	int rc;
 
 	if (!path)
 		return -ENOMEM;
-	*bytes += s->shape.data_offset + (uint64_t)s->held * CHUNK_BYTES;
-	s->held = 0;
-	rc = s->punched ? disk_unlink(segment_set_disk(s->set), path) : spare_give(c->spares, path, s->shape.file_bytes);
+	/* Who pins it takes the file without the mutex: either we see the pin, or he sees no file, and waits for the mutex. */
+	struct segment_file *f = atomic_exchange(&s->file, NULL);
+	if (atomic_load(&s->pins)) {
+		atomic_store(&s->file, f);
+		free(path);
+		return -EBUSY;
+	}
+	*bytes += s->shape.data_offset + let_all_go(s);
+	rc = s->punched ? disk_unlink(segment_set_disk(s->set), path)
+	                : spare_give(c->spares, path, s->shape.file_bytes);
 	if (rc && rc != -ENOENT)
 		report_warning("cache: cannot remove %s: %s", path, strerror(-rc));
-	atomic_store(&s->file, NULL);
 	s->local = false;
 	segment_file_close(f);
 	free(path);
@@ -267,11 +305,10 @@ static int64_t take_out(struct cache *c, struct segment *s, const struct chunk_r
 	for (size_t i = 0; i < count; i++) {
 		if (segment_chunk_state(s, refs[i].chunk) != CHUNK_ABSENT)
 			continue; /* fetched again meanwhile */
-		if (segment_file_punch(f, refs[i].chunk, 1) || !s->held)
+		if (!is_held(s, refs[i].chunk) || segment_file_punch(f, refs[i].chunk, 1))
 			continue;
 		s->punched = true;
-		s->held--;
-		bytes += CHUNK_BYTES;
+		bytes += let_go(s, refs[i].chunk) ? CHUNK_BYTES : 0;
 	}
 out:
 	pthread_mutex_unlock(&s->mutex);
@@ -324,7 +361,8 @@ static void evict_to(struct cache *c, uint64_t target)
 	while (old) {
 		pthread_mutex_lock(&c->mutex);
 		for (count = 0; count < BATCH && old && chunk_queue_pop(&c->pending, &refs[count]); old--)
-			count += refs[count].segment && segment_chunk_state(refs[count].segment, refs[count].chunk) == CHUNK_ABSENT;
+			count += refs[count].segment &&
+			         segment_chunk_state(refs[count].segment, refs[count].chunk) == CHUNK_ABSENT;
 		pthread_mutex_unlock(&c->mutex);
 		uint64_t given = take_out_batch(c, refs, count);
 		busy += given < count * CHUNK_BYTES ? count * CHUNK_BYTES - given : 0;
@@ -363,8 +401,7 @@ static int uncount(void *arg, struct segment *s)
 
 	pthread_mutex_lock(&s->mutex);
 	if (s->local && atomic_load(&s->chunk))
-		atomic_fetch_sub(&c->used, s->shape.data_offset + (uint64_t)s->held * CHUNK_BYTES);
-	s->held = 0;
+		atomic_fetch_sub(&c->used, s->shape.data_offset + let_all_go(s));
 	pthread_mutex_unlock(&s->mutex);
 	return 0;
 }

@@ -10,7 +10,7 @@
 void chunk_queue_destroy(struct chunk_queue *q)
 {
 	free(q->ring);
-	*q = (struct chunk_queue){0};
+	*q = (struct chunk_queue){ 0 };
 }
 
 static int grow(struct chunk_queue *q)
@@ -61,7 +61,8 @@ void chunk_queue_forget(struct chunk_queue *q, const struct segment_set *set, co
 
 static uint64_t ghost_key(const struct chunk_ref *ref)
 {
-	uint64_t k = segment_set_image(ref->segment->set) ^ (ref->segment->number << 12 | ref->chunk) * 0x9e3779b97f4a7c15u;
+	uint64_t k =
+		segment_set_image(ref->segment->set) ^ (ref->segment->number << 12 | ref->chunk) * 0x9e3779b97f4a7c15u;
 
 	k = (k ^ k >> 31) * 0xbf58476d1ce4e5b9u;
 	k ^= k >> 29;

@@ -37,7 +37,6 @@ struct fetch {
 	struct seal_box box;
 	uint8_t *buf; /* what the store fills */
 	size_t length;
-	uint64_t epoch;
 	char key[STORE_KEY_MAX + 1];
 };
 
@@ -100,9 +99,9 @@ static void keep(struct fetch *f, const uint8_t *plain, uint32_t plain_len)
 	struct segment *s = f->segment;
 	struct segment_file *file = atomic_load(&s->file);
 	uint32_t first = (uint32_t)((uint64_t)f->chunk * CHUNK_BYTES / s->shape.slot_bytes);
-	struct iovec iov = {(void *)plain, plain_len};
+	struct iovec iov = { (void *)plain, plain_len };
 
-	if (!file || !s->local || plain_len % s->shape.slot_bytes)
+	if (!file || plain_len % s->shape.slot_bytes)
 		return;
 	if (segment_file_write_slots(file, first, &iov, 1))
 		return;
@@ -113,7 +112,7 @@ static void keep(struct fetch *f, const uint8_t *plain, uint32_t plain_len)
 static void chunk_done(void *arg, int status, uint64_t length, const struct error *err)
 {
 	struct fetch *f = arg;
-	struct error bad = {0};
+	struct error bad = { 0 };
 	uint8_t plain[CHUNK_BYTES];
 	uint32_t plain_len = 0;
 
@@ -126,7 +125,8 @@ static void chunk_done(void *arg, int status, uint64_t length, const struct erro
 	} else {
 		if (f->source.counted)
 			f->source.counted(f->source.arg, 1, length);
-		status = segment_chunk_open(&f->meta, f->chunk, &f->box, f->buf, &f->source.key, plain, &plain_len, &bad);
+		status = segment_chunk_open(&f->meta, f->chunk, &f->box, f->buf, &f->source.key, plain, &plain_len,
+		                            &bad);
 		if (status)
 			report_error("%s, chunk %u: %s", f->key, f->chunk, error_text(&bad));
 	}
@@ -223,7 +223,7 @@ static int make_local(struct fetch *f, const struct segment_meta *meta, const st
 	};
 	struct segment_file *file;
 	char *path = segment_path(s->set, s->number);
-	struct error err = {0};
+	struct error err = { 0 };
 	int rc;
 
 	if (!path)
@@ -239,8 +239,11 @@ static int make_local(struct fetch *f, const struct segment_meta *meta, const st
 		s->local = false;
 	}
 	if (!s->local) {
-		rc = segment_file_create_stored(segment_set_disk(s->set), path, &h, meta->slots * meta->slot_bytes, records,
-		                                meta->record_count, &file, &err);
+		rc = disk_make_path(segment_set_disk(s->set), segment_set_dir(s->set));
+		if (!rc)
+			rc = segment_file_create_stored(segment_set_disk(s->set), path, &h,
+			                                meta->slots * meta->slot_bytes, records, meta->record_count,
+			                                &file, &err);
 		if (!rc)
 			rc = segment_set_shape(s, &file->shape, CHUNK_ABSENT);
 		if (rc) {
@@ -265,11 +268,16 @@ static void meta_ready(struct fetch *f, const struct segment_meta *meta)
 	struct segment *s = f->segment;
 	struct record *records = NULL;
 	uint8_t *table = NULL;
-	struct error err = {0};
+	struct error err = { 0 };
 	int rc = segment_meta_open(meta, f->buf, f->length, &f->source.key, &records, &table, &err);
 
 	if (rc) {
 		report_error("%s: %s", f->key, error_text(&err));
+		/* Nobody may begin to wait for this one's meta from here on. */
+		pthread_mutex_lock(&s->mutex);
+		f->stage = STAGE_CHUNK;
+		pthread_mutex_unlock(&s->mutex);
+		free(records);
 		wake_meta_waiters(s);
 		fetch_end(f, rc == -EBADMSG ? -EIO : rc, NULL, 0);
 		return;
@@ -301,7 +309,7 @@ static void meta_done(void *arg, int status, uint64_t length, const struct error
 {
 	struct fetch *f = arg;
 	struct segment_meta meta;
-	struct error bad = {0};
+	struct error bad = { 0 };
 
 	if (status) {
 		meta_failed(f, status, error_text(err));
@@ -363,7 +371,7 @@ static void get_meta(struct fetch *f)
 
 /* Adds a reader to the chunk's fetch, made if there is none; `*start` is the fetch to be started, or NULL. Returns 0, -ENOMEM,
  * or -EALREADY when the chunk has become present meanwhile: then there is nothing to wait for. */
-static int join(const struct fetch_source *source, struct segment *s, uint32_t chunk, struct reader *r,
+static int join(const struct fetch_source *source, struct segment *s, uint32_t chunk, uint64_t epoch, struct reader *r,
                 struct fetch **start)
 {
 	struct fetch *f;
@@ -392,6 +400,7 @@ static int join(const struct fetch_source *source, struct segment *s, uint32_t c
 	f->segment = s;
 	f->chunk = chunk;
 	f->readers = r;
+	segment_object_key(segment_set_image(s->set), s->number, epoch, f->key, sizeof f->key);
 	f->stage = meta_busy ? STAGE_META_WAIT : STAGE_META;
 	f->next = s->fetches;
 	s->fetches = f;
@@ -425,26 +434,23 @@ static void fetch_chunk(const struct fetch_source *source, struct fetch_op *op, 
 
 	if (!r || !epoch) {
 		if (r)
-			report_error("image %016llx: segment %llu is not in the store", (unsigned long long)segment_set_image(s->set),
-			             (unsigned long long)s->number);
+			report_error("image %016llx: segment %llu is not in the store",
+			             (unsigned long long)segment_set_image(s->set), (unsigned long long)s->number);
 		op_error(op, r ? -EIO : -ENOMEM);
 		free(r);
 		return;
 	}
-	*r = (struct reader){.op = op, .buf = buf, .skip = skip, .len = len};
+	*r = (struct reader){ .op = op, .buf = buf, .skip = skip, .len = len };
 	atomic_fetch_add(&op->pending, 1);
-	int rc = join(source, s, chunk, r, &start);
+	int rc = join(source, s, chunk, epoch, r, &start);
 	if (rc) {
 		free(r);
 		atomic_fetch_sub(&op->pending, 1);
 		op_error(op, rc == -EALREADY ? read_present(s, (uint64_t)chunk * CHUNK_BYTES + skip, buf, len) : rc);
 		return;
 	}
-	if (!start)
-		return;
-	start->epoch = epoch;
-	segment_object_key(segment_set_image(s->set), s->number, epoch, start->key, sizeof start->key);
-	get_meta(start);
+	if (start)
+		get_meta(start);
 }
 
 /* ---- reading ---- */
@@ -496,7 +502,8 @@ static void read_part(const struct fetch_source *source, struct fetch_op *op, st
 		if (!rc)
 			return;
 		report_error("image %016llx: cannot read segment %llu from the cache: %s",
-		             (unsigned long long)segment_set_image(s->set), (unsigned long long)s->number, strerror(-rc));
+		             (unsigned long long)segment_set_image(s->set), (unsigned long long)s->number,
+		             strerror(-rc));
 		if (atomic_load(&s->life) == LIFE_STORED)
 			segment_chunk_set(s, chunk, CHUNK_ABSENT);
 	}
@@ -507,8 +514,8 @@ static void read_part(const struct fetch_source *source, struct fetch_op *op, st
 	fetch_chunk(source, op, s, chunk, (uint32_t)(begin % CHUNK_BYTES), buf, len);
 }
 
-void fetch_read(const struct fetch_source *source, struct fetch_op *op, segment_no_t number, uint32_t slot, uint32_t skip,
-                uint8_t *buf, size_t len)
+void fetch_read(const struct fetch_source *source, struct fetch_op *op, segment_no_t number, uint32_t slot,
+                uint32_t skip, uint8_t *buf, size_t len)
 {
 	struct segment *s;
 

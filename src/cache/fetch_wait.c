@@ -28,7 +28,7 @@ static void op_wake(struct fetch_op *op)
 int fetch_read_wait(const struct fetch_source *source, segment_no_t number, uint32_t slot, uint32_t skip, void *buf,
                     size_t len)
 {
-	struct op_wait w = {.mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+	struct op_wait w = { .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
 
 	fetch_op_begin(&w.op, op_wake);
 	fetch_read(source, &w.op, number, slot, skip, buf, len);
@@ -74,8 +74,8 @@ int fetch_meta(const struct fetch_source *source, segment_no_t number, struct se
 	return get_meta(source, number, buf, &len, meta, err);
 }
 
-static int stored_records(const struct fetch_source *source, segment_no_t number, struct record **records, size_t *count,
-                          struct error *err)
+static int stored_records(const struct fetch_source *source, segment_no_t number, struct record **records,
+                          size_t *count, struct error *err)
 {
 	struct segment_meta meta;
 	size_t len = SEGMENT_OBJECT_META_GUESS;
@@ -90,7 +90,8 @@ static int stored_records(const struct fetch_source *source, segment_no_t number
 			len = need;
 			rc = get_meta(source, number, buf, &len, &meta, err);
 		} else {
-			rc = need <= SEGMENT_OBJECT_META_MAX ? -ENOMEM : error_set(err, -EBADMSG, "absurd segment header");
+			rc = need <= SEGMENT_OBJECT_META_MAX ? -ENOMEM
+			                                     : error_set(err, -EBADMSG, "absurd segment header");
 		}
 	}
 	if (!rc)
@@ -111,8 +112,9 @@ int fetch_records(const struct fetch_source *source, segment_no_t number, struct
 		struct segment_file *f = segment_open_file(s, err);
 		uint8_t digest[DIGEST_BYTES];
 		rc = f ? segment_file_read_records(f, false, records, count, err) : -ENOENT;
-		if (!rc && (segment_digest(segment_set_image(source->set), number, s->prev_digest, *records, *count, digest) ||
-		            memcmp(digest, s->digest, sizeof digest) != 0)) {
+		if (!rc &&
+		    (segment_digest(segment_set_image(source->set), number, s->prev_digest, *records, *count, digest) ||
+		     memcmp(digest, s->digest, sizeof digest) != 0)) {
 			free(*records);
 			rc = error_set(err, -EBADMSG, "the index of %s does not match its digest", f->path);
 		}

@@ -16,7 +16,7 @@
 static int load_checksums(struct segment *s, struct segment_file *f)
 {
 	struct record *records = NULL;
-	struct error err = {0};
+	struct error err = { 0 };
 	size_t count = 0;
 	int rc = segment_file_read_records(f, false, &records, &count, &err);
 
@@ -40,7 +40,8 @@ static int load_checksums(struct segment *s, struct segment_file *f)
 static int check(struct segment *s, struct segment_file *f, uint32_t chunk)
 {
 	uint32_t slot_bytes = f->shape.slot_bytes;
-	uint32_t first = (uint32_t)((uint64_t)chunk * CHUNK_BYTES / slot_bytes), last = first + CHUNK_BYTES / slot_bytes;
+	uint32_t first = (uint32_t)((uint64_t)chunk * CHUNK_BYTES / slot_bytes),
+		 last = first + CHUNK_BYTES / slot_bytes;
 	uint8_t slot[GRAIN_BYTES_MAX];
 	int rc = s->checksums ? 0 : load_checksums(s, f);
 
@@ -82,8 +83,8 @@ int verify_chunk(struct segment *s, uint32_t chunk)
 	if (rc == -ENOMEM)
 		goto out;
 	if (!rc) {
-		segment_chunk_set(s, chunk, CHUNK_PRESENT);
-		rc = 1;
+		/* Unless the evictor chose it meanwhile. */
+		rc = segment_chunk_change(s, chunk, CHUNK_UNVERIFIED, CHUNK_PRESENT);
 	} else if (stored) {
 		segment_chunk_set(s, chunk, CHUNK_ABSENT);
 		rc = 0;

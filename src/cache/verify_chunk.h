@@ -6,7 +6,7 @@
 #include "log/segment.h"
 
 /* Checks an unverified chunk of a pinned segment. Returns 1: it is (now) present; 0: it was damaged, and is marked absent, since the
- * store has it; -EIO: damaged, and the store does not have it. Reports damage. Blocks on the local disk. Any thread. */
+ * store has it, or was evicted meanwhile; -EIO: damaged, and the store does not have it. Reports damage. Blocks on the local disk. Any thread. */
 int verify_chunk(struct segment *s, uint32_t chunk);
 
 #endif

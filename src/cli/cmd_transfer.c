@@ -50,8 +50,11 @@ static int transfer(const struct command *c, const char *from, const char *to, b
 			              to, COPY_PART_SUFFIX);
 		return EXIT_FAILED;
 	}
-	printf("%s: %s, of which %s is data; %s written\n", to, size_format(counts.size, size),
-	       size_format(counts.data, data), size_format(counts.written, written));
+	if (counts.same_before)
+		printf("%s: is there already, and the same\n", to);
+	else
+		printf("%s: %s, of which %s is data; %s written\n", to, size_format(counts.size, size),
+		       size_format(counts.data, data), size_format(counts.written, written));
 	return EXIT_DONE;
 }
 

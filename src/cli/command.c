@@ -134,8 +134,9 @@ void interrupt_catch(void)
 
 	sigemptyset(&action.sa_mask);
 	for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
-		/* nohup and background shells ignore some on purpose. */
-		if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler == SIG_IGN)
+		/* nohup ignores hang-ups on purpose. Shells ignore SIGINT for what runs in their background, but who sends it
+		 * there means it. */
+		if (signals[i] == SIGHUP && sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler == SIG_IGN)
 			continue;
 		sigaction(signals[i], &action, NULL);
 	}

@@ -446,6 +446,7 @@ int copy_file(const char *from, const char *to, const struct copy_options *optio
 	if ((rc = open_source(&c)) < 0 || (rc = check_target(&c)) < 0)
 		goto out;
 	if (rc == 1) {
+		counts->same_before = true;
 		rc = 0;
 		goto out;
 	}

@@ -27,6 +27,7 @@ struct copy_counts {
 	uint64_t size;    /* of the source */
 	uint64_t data;    /* bytes of it that are not in holes */
 	uint64_t written; /* bytes that had to be written */
+	bool same_before; /* the target was there already, with the same bytes */
 	bool part_left;   /* it failed, and the part is there to go on from */
 };
 

@@ -47,7 +47,7 @@ static int add_details(struct listed_image *image, struct pool *pool, struct err
 		return error_prefix(err, rc, "%s", image->path);
 	image->known = true;
 	image->size = head.size;
-	image->allocated = head.allocated;
+	image->allocated = head.allocated * head.grain_bytes;
 	image->mtime_ns = head.mtime_ns;
 	return 0;
 }

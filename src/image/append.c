@@ -35,7 +35,7 @@ static int reserve_wait(struct image *i, struct record *r, struct log_append *ap
 	int rc;
 
 	do {
-		struct room_wait w = {.mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+		struct room_wait w = { .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
 		if (gate)
 			pthread_rwlock_wrlock(&i->gate);
 		rc = log_reserve(log, r, 1, append, room_wake, &w);

@@ -34,7 +34,10 @@ struct catalog *catalog_new(struct pool *pool, struct map_db *db)
 	c->pool = pool;
 	c->db = db;
 	c->root = (struct catalog_entry){
-		.id = NODE_ROOT, .type = NODE_DIRECTORY, .mode = 0755, .created_ns = pool->created_ns,
+		.id = NODE_ROOT,
+		.type = NODE_DIRECTORY,
+		.mode = 0755,
+		.created_ns = pool->created_ns,
 		.changed_ns = pool->created_ns,
 	};
 	return c;
@@ -165,7 +168,7 @@ int catalog_read(struct catalog *c, const struct entry_place *place, struct cata
 
 static int read_root(struct catalog *c, struct error *err)
 {
-	struct entry_place place = {0};
+	struct entry_place place = { 0 };
 	struct catalog_entry root;
 	uint64_t generation;
 	int rc;
@@ -303,12 +306,24 @@ static int take_listing(struct catalog *c, uint64_t dir, const struct listed_ent
 	return rc;
 }
 
-static void warn_of_damage(const struct listed_entries *entries)
+/* Once in the life of a catalog: directories are listed every second. */
+static void warn_of_damage(struct catalog *c, const struct listed_entries *entries)
 {
-	for (size_t i = 0; i < entries->count; i++)
-		if (entries->list[i].rc == -EBADMSG || entries->list[i].rc == -EPROTONOSUPPORT)
-			report_warning("a directory entry is left out: %s",
-			               entries->list[i].text ? entries->list[i].text : strerror(-entries->list[i].rc));
+	for (size_t i = 0; i < entries->count; i++) {
+		const struct listed_entry *e = &entries->list[i];
+		bool first;
+
+		if (e->rc != -EBADMSG && e->rc != -EPROTONOSUPPORT)
+			continue;
+		pthread_mutex_lock(&c->mutex);
+		first = !c->damage_told;
+		c->damage_told = true;
+		pthread_mutex_unlock(&c->mutex);
+		if (first)
+			report_warning("a directory entry is left out, and maybe more (garner verify shows all): %s",
+			               e->text ? e->text : strerror(-e->rc));
+		return;
+	}
 }
 
 /* One listing. -EAGAIN when this host changed names meanwhile. */
@@ -316,7 +331,7 @@ static int refresh_once(struct catalog *c, uint64_t dir, struct error *err)
 {
 	char prefix[STORE_KEY_MAX + 1];
 	struct listed_entries entries;
-	struct rivals rivals = {0};
+	struct rivals rivals = { 0 };
 	uint64_t listed_ns = clock_monotonic_ns(), generation;
 	int rc;
 
@@ -334,7 +349,7 @@ static int refresh_once(struct catalog *c, uint64_t dir, struct error *err)
 		pthread_mutex_unlock(&c->mutex);
 	}
 	if (!rc)
-		warn_of_damage(&entries);
+		warn_of_damage(c, &entries);
 	for (size_t i = 0; i < rivals.count && !rc; i++)
 		rc = settle(c, &rivals.pairs[i][0], &rivals.pairs[i][1], err);
 	free(rivals.pairs);

@@ -48,8 +48,8 @@ int catalog_create(struct catalog *c, struct catalog_entry *entry, struct error 
 int catalog_update(struct catalog *c, const struct catalog_entry *entry, struct error *err);
 
 /* Unlinks a file (trash first) or an empty directory. `*removed` (may be NULL) says what it was. */
-int catalog_remove(struct catalog *c, uint64_t dir, const char *name, enum node_type type, struct catalog_entry *removed,
-                   struct error *err);
+int catalog_remove(struct catalog *c, uint64_t dir, const char *name, enum node_type type,
+                   struct catalog_entry *removed, struct error *err);
 
 /* rename(2). `*replaced` gets the image that was at the new name (id 0: none). -EEXIST with no_replace, -ENOTEMPTY, -EISDIR,
  * -ENOTDIR, -EINVAL when a directory would move below itself. */
@@ -64,7 +64,7 @@ int catalog_trash_each(struct catalog *c, int (*each)(void *arg, uint64_t id), v
 int catalog_trash_done(struct catalog *c, uint64_t id, struct error *err);
 
 /* Walks every image of the pool, depth first; `path` is "a/b.raw". For ls, verify. */
-int catalog_walk(struct catalog *c, int (*each)(void *arg, const char *path, const struct catalog_entry *entry), void *arg,
-                 struct error *err);
+int catalog_walk(struct catalog *c, int (*each)(void *arg, const char *path, const struct catalog_entry *entry),
+                 void *arg, struct error *err);
 
 #endif

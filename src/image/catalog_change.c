@@ -185,7 +185,7 @@ int catalog_create(struct catalog *c, struct catalog_entry *entry, struct error 
 
 int catalog_update(struct catalog *c, const struct catalog_entry *entry, struct error *err)
 {
-	struct entry_place root = {0};
+	struct entry_place root = { 0 };
 	struct catalog_entry now;
 	int rc;
 
@@ -261,8 +261,8 @@ static int remove_once(struct catalog *c, const struct entry_place *place, const
 	return type == NODE_FILE ? remove_file(c, place, entry, err) : remove_directory(c, place, entry, err);
 }
 
-int catalog_remove(struct catalog *c, uint64_t dir, const char *name, enum node_type type, struct catalog_entry *removed,
-                   struct error *err)
+int catalog_remove(struct catalog *c, uint64_t dir, const char *name, enum node_type type,
+                   struct catalog_entry *removed, struct error *err)
 {
 	struct entry_place place;
 	struct catalog_entry entry;
@@ -418,7 +418,8 @@ static int rename_once(struct catalog *c, struct renaming *r, const char *name, 
 		rc = remove_if_still(c, &r->from_place, made.id, err);
 	if (rc && rc != -EAGAIN) {
 		catalog_changed(c, NULL, &made);
-		return error_prefix(err, rc, "renamed to '%s', but the old name '%s' is still there too", made.name, name);
+		return error_prefix(err, rc, "renamed to '%s', but the old name '%s' is still there too", made.name,
+		                    name);
 	}
 	return 0;
 }
@@ -426,7 +427,7 @@ static int rename_once(struct catalog *c, struct renaming *r, const char *name, 
 int catalog_rename(struct catalog *c, uint64_t dir, const char *name, uint64_t new_dir, const char *new_name,
                    bool no_replace, struct catalog_entry *replaced, struct error *err)
 {
-	struct renaming r = {.no_replace = no_replace};
+	struct renaming r = { .no_replace = no_replace };
 	int rc = entry_name_check(name, err);
 
 	if (!rc)

@@ -28,7 +28,7 @@ int entry_name_check(const char *name, struct error *err)
 
 struct entry_place entry_place(const struct pool *p, uint64_t dir, const char *name)
 {
-	struct entry_place place = {.dir = dir};
+	struct entry_place place = { .dir = dir };
 
 	if (dir)
 		crypto_generichash(place.hash, sizeof place.hash, (const unsigned char *)name, strlen(name),
@@ -104,8 +104,8 @@ static bool fits(const struct pool *p, const struct entry_place *place, const st
 		return e->id == NODE_ROOT && e->type == NODE_DIRECTORY && e->name[0] == '\0';
 	if (e->id == 0 || e->id == NODE_ROOT || entry_name_check(e->name, NULL))
 		return false;
-	if (e->type == NODE_FILE && (!is_power_of_two(e->grain_bytes) || e->grain_bytes < GRAIN_BYTES_MIN ||
-	                             e->grain_bytes > GRAIN_BYTES_MAX))
+	if (e->type == NODE_FILE &&
+	    (!is_power_of_two(e->grain_bytes) || e->grain_bytes < GRAIN_BYTES_MIN || e->grain_bytes > GRAIN_BYTES_MAX))
 		return false;
 	named = entry_place(p, place->dir, e->name);
 	return entry_place_equal(&named, place);
@@ -150,7 +150,8 @@ int entry_decode(const struct pool *p, const struct entry_place *place, const ui
 	rc = parse(f, entry);
 	fields_free(f);
 	if (rc || !fits(p, place, entry))
-		return error_set(err, -EBADMSG, "%s: directory entry with a field that is missing, damaged or misplaced", key);
+		return error_set(err, -EBADMSG,
+		                 "%s: directory entry with a field that is missing, damaged or misplaced", key);
 	return 0;
 }
 

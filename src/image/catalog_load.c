@@ -34,7 +34,7 @@ static int add_listed(void *arg, const struct store_entry *stored)
 		l->entries->list = grown;
 		l->room = room;
 	}
-	l->entries->list[l->entries->count++] = (struct listed_entry){.place = place, .version = stored->version};
+	l->entries->list[l->entries->count++] = (struct listed_entry){ .place = place, .version = stored->version };
 	return 0;
 }
 
@@ -43,7 +43,7 @@ void listed_entries_destroy(struct listed_entries *entries)
 	for (size_t i = 0; i < entries->count; i++)
 		free(entries->list[i].text);
 	free(entries->list);
-	*entries = (struct listed_entries){0};
+	*entries = (struct listed_entries){ 0 };
 }
 
 /* From memory or the database. */
@@ -101,7 +101,7 @@ static void decode(struct catalog *c, struct entry_get *g)
 {
 	struct listed_entry *e = g->into;
 	char key[STORE_KEY_MAX + 1];
-	struct error err = {0};
+	struct error err = { 0 };
 
 	e->rc = g->status;
 	e->text = g->text;
@@ -145,13 +145,13 @@ static int get_all(struct catalog *c, struct entry_get *gets, size_t count, stru
 
 int catalog_load(struct catalog *c, const char *prefix, struct listed_entries *entries, struct error *err)
 {
-	struct listing listing = {.entries = entries};
+	struct listing listing = { .entries = entries };
 	struct entry_get *gets = NULL;
 	char key[STORE_KEY_MAX + 1];
 	size_t count = 0;
 	int rc;
 
-	*entries = (struct listed_entries){0};
+	*entries = (struct listed_entries){ 0 };
 	rc = store_list_each(c->pool->store, prefix, NULL, add_listed, &listing, err);
 	if (rc || entries->count == 0)
 		return rc;

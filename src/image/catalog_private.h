@@ -20,8 +20,9 @@ struct catalog {
 
 	pthread_mutex_t mutex; /* guards what follows; never held over the store */
 	struct catalog_cache *cache;
-	uint64_t generation;   /* of this host's changes: what was read before one is not remembered after it */
+	uint64_t generation; /* of this host's changes: what was read before one is not remembered after it */
 	struct catalog_entry root;
+	bool damage_told; /* that an entry cannot be read */
 };
 
 /* Asks the store for one entry and remembers the answer; of two entries for one id settles which exists. -ENOENT. */

@@ -3,8 +3,8 @@
  *
  * A mark in the trash permits nothing by itself. It is put before the entry is removed, so a crash leaves marks of images
  * that live, and so does a rename elsewhere at the same moment. What is handed out for deletion has been proven: the mark
- * exists, every entry of the pool was read and none names the image, and the mark still exists afterwards. A rename takes the mark
- * away between putting the new entry and removing the old, so that one which slipped past the listing shows there.
+ * exists, every entry of the pool was read and none names the image, and the mark still exists afterwards. A rename takes
+ * the mark away between putting the new entry and removing the old, so that one which slipped past the listing shows there.
  */
 #include "image/catalog_private.h"
 
@@ -97,7 +97,8 @@ static int named_ids(struct catalog *c, struct hash *named, struct error *err)
 		if (e->rc == 0)
 			rc = hash_put(named, e->entry.id, named);
 		else if (e->rc != -ENOENT)
-			rc = error_set(err, e->rc, "nothing is taken out of the trash while an entry cannot be read: %s",
+			rc = error_set(err, e->rc,
+			               "nothing is taken out of the trash while an entry cannot be read: %s",
 			               e->text ? e->text : strerror(-e->rc));
 	}
 	listed_entries_destroy(&entries);
@@ -123,14 +124,15 @@ static int check_mark(struct catalog *c, uint64_t id, struct error *err)
 
 int catalog_trash_each(struct catalog *c, int (*each)(void *arg, uint64_t id), void *arg, struct error *err)
 {
-	struct ids ids = {0};
+	struct ids ids = { 0 };
 	struct hash *named = NULL;
 	int rc = store_list_each(c->pool->store, "trash/", NULL, add_id, &ids, err);
 
 	if (rc || ids.count == 0)
 		goto out;
 	if (!(c->pool->store->capabilities & STORE_LIST_CONSISTENT)) {
-		rc = error_set(err, -EOPNOTSUPP, "the trash is kept: a listing of this store does not show all there is");
+		rc = error_set(err, -EOPNOTSUPP,
+		               "the trash is kept: a listing of this store does not show all there is");
 		goto out;
 	}
 	named = hash_new();
@@ -192,7 +194,7 @@ static int by_name(const void *a, const void *b)
 
 static int walk_dir(struct walk *w, uint64_t dir, size_t path_len, unsigned depth)
 {
-	struct collected all = {0};
+	struct collected all = { 0 };
 	int rc;
 
 	if (depth == WALK_DEPTH_MAX)
@@ -215,10 +217,10 @@ static int walk_dir(struct walk *w, uint64_t dir, size_t path_len, unsigned dept
 	return rc;
 }
 
-int catalog_walk(struct catalog *c, int (*each)(void *arg, const char *path, const struct catalog_entry *entry), void *arg,
-                 struct error *err)
+int catalog_walk(struct catalog *c, int (*each)(void *arg, const char *path, const struct catalog_entry *entry),
+                 void *arg, struct error *err)
 {
-	struct walk w = {.c = c, .each = each, .arg = arg, .err = err};
+	struct walk w = { .c = c, .each = each, .arg = arg, .err = err };
 	int rc;
 
 	w.path = malloc((size_t)(NAME_BYTES_MAX + 1) * WALK_DEPTH_MAX + 1);

@@ -131,14 +131,14 @@ int64_t image_copy(struct image *from, uint64_t offset, struct image *to, uint64
 		return -EINVAL;
 	c = calloc(1, sizeof *c);
 	if (c) {
-		*c = (struct copy){.from = from,
-		                   .to = to,
-		                   .offset = offset,
-		                   .to_offset = to_offset,
-		                   .len = len,
-		                   .result = -EAGAIN,
-		                   .done = done,
-		                   .arg = arg};
+		*c = (struct copy){ .from = from,
+			            .to = to,
+			            .offset = offset,
+			            .to_offset = to_offset,
+			            .len = len,
+			            .result = -EAGAIN,
+			            .done = done,
+			            .arg = arg };
 		c->buf = malloc(COPY_BYTES);
 	}
 	if (!c || !c->buf || executor_run(from->engine->work, copy_run, c)) {

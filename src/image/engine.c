@@ -53,7 +53,8 @@ static int fill_options(struct engine_options *o, struct error *err)
 	if (o->grain_size && segment_shape(o->grain_size, o->segment_size, &shape))
 		return error_set(err, -EINVAL, "grain must be a power of two from 4K to 64K");
 	if (o->cache_size < 4ull * o->segment_size)
-		return error_set(err, -EINVAL, "cache_size must hold at least four segments of %u bytes", o->segment_size);
+		return error_set(err, -EINVAL, "cache_size must hold at least four segments of %u bytes",
+		                 o->segment_size);
 	return 0;
 }
 
@@ -106,8 +107,8 @@ static int lock_cache_dir(struct engine *e, struct error *err)
 		ssize_t n = pread(e->lock_fd, pid, sizeof pid - 1, 0);
 		pid[n > 0 ? n : 0] = 0;
 		pid[strcspn(pid, "\n")] = 0;
-		rc = error_set(err, -EBUSY, "the cache directory %s is in use by another mount (process %s)", e->cache_dir,
-		               *pid ? pid : "unknown");
+		rc = error_set(err, -EBUSY, "the cache directory %s is in use by another mount (process %s)",
+		               e->cache_dir, *pid ? pid : "unknown");
 	} else if (rc) {
 		error_set(err, rc, "cannot open %s: %s", path, strerror(-rc));
 	} else {
@@ -140,7 +141,8 @@ static int open_cache_dir(struct engine *e, struct error *err)
 	if (!rc)
 		rc = small_file(e, "pool", text, sizeof text, uuid, err);
 	if (!rc && strcmp(text, uuid) != 0)
-		rc = error_set(err, -EEXIST, "the cache directory %s belongs to another pool (%s); choose another with cache_dir=",
+		rc = error_set(err, -EEXIST,
+		               "the cache directory %s belongs to another pool (%s); choose another with cache_dir=",
 		               e->cache_dir, text);
 	randombytes_buf(&host, sizeof host);
 	snprintf(id, sizeof id, "%016" PRIx64 "\n", host | 1);
@@ -164,7 +166,8 @@ static int open_db(struct engine *e, struct error *err)
 	bool clean = small_file(e, "clean", text, sizeof text, NULL, NULL) == 0;
 	int rc;
 
-	if (asprintf(&path, "%s/garner.db", e->cache_dir) < 0 || asprintf(&bad, "%s/garner.db.damaged", e->cache_dir) < 0) {
+	if (asprintf(&path, "%s/garner.db", e->cache_dir) < 0 ||
+	    asprintf(&bad, "%s/garner.db.damaged", e->cache_dir) < 0) {
 		free(path);
 		return error_set(err, -ENOMEM, "out of memory");
 	}
@@ -250,7 +253,7 @@ static int scan_segments(struct engine *e, struct error *err)
 static int open_pool(struct engine *e, struct error *err)
 {
 	struct engine_options *o = &e->options;
-	struct store_options so = {.disk = o->disk, .create = o->may_init};
+	struct store_options so = { .disk = o->disk, .create = o->may_init };
 	struct secret *secret = NULL;
 	int rc = pool_secret(o->key_file, o->passphrase_file, &secret, err);
 
@@ -409,7 +412,7 @@ static unsigned release_all(struct engine *e)
 		if (atomic_load(&images[k]->log))
 			log_close_segment(atomic_load(&images[k]->log));
 	for (size_t k = 0; k < count; k++) {
-		struct error err = {0};
+		struct error err = { 0 };
 		pthread_mutex_lock(&images[k]->open_mutex);
 		int rc = image_release(images[k], deadline, true, &err);
 		pthread_mutex_unlock(&images[k]->open_mutex);
@@ -435,7 +438,7 @@ static void mark_clean(struct engine *e)
 
 int engine_close(struct engine *e, struct error *err)
 {
-	struct error why = {0};
+	struct error why = { 0 };
 
 	engine_stop_threads(e);
 	engine_wake_dirty_waiters(e);
@@ -448,8 +451,9 @@ int engine_close(struct engine *e, struct error *err)
 	if (e->heartbeat_runs && !kept && lease_drop(e->pool, &e->host, &why))
 		report_debug("%s", error_text(&why));
 	mark_clean(e);
-	int rc = kept ? error_set(err, -EAGAIN, "data of %u image(s) that is not in the store is kept in %s for the next mount",
-	                          kept, e->cache_dir)
+	int rc = kept ? error_set(err, -EAGAIN,
+	                          "data of %u image(s) that is not in the store is kept in %s for the next mount", kept,
+	                          e->cache_dir)
 	              : 0;
 	engine_free(e);
 	return rc;

@@ -31,8 +31,8 @@ struct epoch_object {
 	char name[65];
 };
 
-static int epoch_object_put(struct pool *p, uint64_t image, uint64_t epoch, const struct epoch_object *o, unsigned flags,
-                            struct error *err)
+static int epoch_object_put(struct pool *p, uint64_t image, uint64_t epoch, const struct epoch_object *o,
+                            unsigned flags, struct error *err)
 {
 	char key[STORE_KEY_MAX + 1];
 	struct seal_key sealing;
@@ -95,7 +95,7 @@ static void key_of_epoch(const void *arg, uint64_t number, char key[STORE_KEY_MA
 
 static int newest_epoch(struct pool *p, uint64_t image, uint64_t *newest, struct error *err)
 {
-	struct probe_sequence epochs = {.key = key_of_epoch, .arg = &image};
+	struct probe_sequence epochs = { .key = key_of_epoch, .arg = &image };
 	struct head head;
 	uint64_t from = 0;
 	int rc = head_load(p, image, &head, err);
@@ -171,8 +171,8 @@ int epoch_superseded(struct pool *p, uint64_t image, uint64_t epoch, struct erro
 
 int epoch_claim(struct pool *p, uint64_t image, const struct host *host, struct log_view *view, struct error *err)
 {
-	struct epoch_object mine = {.host = host->id, .claimed_ns = clock_wall_ns()}, there;
-	struct log_view terms = {0};
+	struct epoch_object mine = { .host = host->id, .claimed_ns = clock_wall_ns() }, there;
+	struct log_view terms = { 0 };
 	uint64_t epoch = view->newest_epoch + 1;
 	int rc;
 
@@ -185,8 +185,8 @@ int epoch_claim(struct pool *p, uint64_t image, const struct host *host, struct 
 		if (rc)
 			return rc;
 		if (there.host != mine.host || there.nonce != mine.nonce)
-			return error_set(err, -EBUSY, "%s (host %016" PRIx64 ") was quicker to claim epoch %" PRIu64, there.name,
-			                 there.host, epoch);
+			return error_set(err, -EBUSY, "%s (host %016" PRIx64 ") was quicker to claim epoch %" PRIu64,
+			                 there.name, there.host, epoch);
 	}
 	if (rc)
 		return rc;
@@ -205,8 +205,8 @@ int epoch_claim(struct pool *p, uint64_t image, const struct host *host, struct 
 	return 0;
 }
 
-int epoch_release(struct pool *p, uint64_t image, const struct host *host, const struct log_view *view, segment_no_t last,
-                  struct error *err)
+int epoch_release(struct pool *p, uint64_t image, const struct host *host, const struct log_view *view,
+                  segment_no_t last, struct error *err)
 {
 	struct epoch_object o;
 	int rc;
@@ -218,7 +218,8 @@ int epoch_release(struct pool *p, uint64_t image, const struct host *host, const
 	if (rc)
 		return rc;
 	if (o.host != host->id)
-		return error_set(err, -EPERM, "epoch %" PRIu64 " belongs to %s, not to this host", view->newest_epoch, o.name);
+		return error_set(err, -EPERM, "epoch %" PRIu64 " belongs to %s, not to this host", view->newest_epoch,
+		                 o.name);
 	o.released = 1;
 	o.last = last;
 	return epoch_object_put(p, image, view->newest_epoch, &o, 0, err);

@@ -29,11 +29,11 @@ struct term {
 
 /* What the store says about an image's log. */
 struct log_view {
-	uint64_t newest_epoch;  /* 0: never owned */
-	uint64_t owner_host;    /* of newest_epoch */
-	char owner_name[65];    /* its hostname */
-	bool released;          /* it handed over in order */
-	struct term *terms;     /* oldest first */
+	uint64_t newest_epoch; /* 0: never owned */
+	uint64_t owner_host;   /* of newest_epoch */
+	char owner_name[65];   /* its hostname */
+	bool released;         /* it handed over in order */
+	struct term *terms;    /* oldest first */
 	size_t term_count;
 };
 
@@ -79,8 +79,8 @@ int epoch_claim(struct pool *p, uint64_t image, const struct host *host, struct 
 int epoch_begin_term(struct pool *p, uint64_t image, struct log_view *view, segment_no_t first, struct error *err);
 
 /* Orderly hand-over: marks our newest epoch as released, with the last segment. */
-int epoch_release(struct pool *p, uint64_t image, const struct host *host, const struct log_view *view, segment_no_t last,
-                  struct error *err);
+int epoch_release(struct pool *p, uint64_t image, const struct host *host, const struct log_view *view,
+                  segment_no_t last, struct error *err);
 
 /* Whether an epoch newer than `epoch` exists: 1, 0, -errno. Answers correctly if called after a put was answered. */
 int epoch_superseded(struct pool *p, uint64_t image, uint64_t epoch, struct error *err);

@@ -45,7 +45,7 @@ static int64_t flush_remote(struct image *i, image_done_fn *done, void *arg)
 		image_unuse_log(i);
 		return -ENOMEM;
 	}
-	*f = (struct remote_flush){i, done, arg};
+	*f = (struct remote_flush){ i, done, arg };
 	segment_no_t last = log_close_segment(atomic_load(&i->log));
 	int rc = upload_wait(i->upload, last ? last : i->last, remote_stored, f);
 	if (rc) {
@@ -76,7 +76,7 @@ static int64_t flush_local(struct image *i, image_done_fn *done, void *arg)
 	int64_t rc = -ENOMEM;
 
 	if (f) {
-		*f = (struct local_flush){i, done, arg};
+		*f = (struct local_flush){ i, done, arg };
 		rc = log_flush(atomic_load(&i->log), local_done, f);
 	}
 	if (rc == -EINPROGRESS)

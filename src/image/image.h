@@ -31,21 +31,21 @@ struct engine_options {
 	const char *store_url;
 	const char *cache_dir; /* /var/cache/garnerfs/<pool uuid> */
 	const char *key_file, *passphrase_file;
-	uint64_t cache_size;     /* 20 GiB: local segments, sent and unsent */
-	uint64_t dirty_limit;    /* 4 GiB: bytes not yet in the store; at most half of cache_size */
-	uint32_t segment_size;   /* 8 MiB */
-	uint32_t grain_size;     /* of new images; 0: what the pool was made with */
-	uint64_t seal_after_ms;  /* 5000 */
-	uint64_t map_memory;     /* 64 MiB: memory for grain map nodes */
-	uint64_t lease_ms;       /* 15000: how long another host waits for this one */
+	uint64_t cache_size;       /* 20 GiB: local segments, sent and unsent */
+	uint64_t dirty_limit;      /* 4 GiB: bytes not yet in the store; at most half of cache_size */
+	uint32_t segment_size;     /* 8 MiB */
+	uint32_t grain_size;       /* of new images; 0: what the pool was made with */
+	uint64_t seal_after_ms;    /* 5000 */
+	uint64_t map_memory;       /* 64 MiB: memory for grain map nodes */
+	uint64_t lease_ms;         /* 15000: how long another host waits for this one */
 	uint64_t stop_deadline_ms; /* 60000: how long engine_close() uploads before it keeps the rest for next time */
-	unsigned uploads;        /* 4: parallel uploads */
-	int compression;         /* zstd level, 1 */
+	unsigned uploads;          /* 4: parallel uploads */
+	int compression;           /* zstd level, 1 */
 	enum sync_policy sync;
 	enum full_policy on_full;
 	bool read_only;
-	bool may_init;           /* make a plain pool where a file: store is an empty directory */
-	struct disk *disk;       /* NULL: disk_posix() */
+	bool may_init;     /* make a plain pool where a file: store is an empty directory */
+	struct disk *disk; /* NULL: disk_posix() */
 };
 
 struct engine;
@@ -97,8 +97,8 @@ int engine_unlink(struct engine *e, uint64_t dir, const char *name, struct error
 int engine_rmdir(struct engine *e, uint64_t dir, const char *name, struct error *err);
 
 /* rename(2), with `no_replace` as RENAME_NOREPLACE. What was at the new name goes to the trash first. */
-int engine_rename(struct engine *e, uint64_t dir, const char *name, uint64_t new_dir, const char *new_name, bool no_replace,
-                  struct error *err);
+int engine_rename(struct engine *e, uint64_t dir, const char *name, uint64_t new_dir, const char *new_name,
+                  bool no_replace, struct error *err);
 
 /* Calls each() for every entry of a directory, in no order, until it returns non-zero (which is returned). */
 int engine_list(struct engine *e, uint64_t dir, int (*each)(void *arg, const char *name, const struct node_attr *attr),
@@ -168,19 +168,19 @@ struct image_status {
 	bool writable_here;
 	uint64_t epoch;
 	uint64_t size, allocated_bytes;
-	uint64_t segment;         /* the open segment's number */
-	uint64_t stored_segment;  /* everything up to this one is in the store */
-	uint64_t lag_bytes;       /* written here and not yet in the store */
-	double lag_seconds;       /* age of the oldest of them */
-	const char *sync;         /* local, remote, none */
-	char state[32];           /* "ok", "fenced", "failed", "store away" */
-	char detail[256];         /* for the last two: what happened and what to do */
+	uint64_t segment;        /* the open segment's number */
+	uint64_t stored_segment; /* everything up to this one is in the store */
+	uint64_t lag_bytes;      /* written here and not yet in the store */
+	double lag_seconds;      /* age of the oldest of them */
+	const char *sync;        /* local, remote, none */
+	char state[32];          /* "ok", "fenced", "failed", "store away" */
+	char detail[256];        /* for the last two: what happened and what to do */
 };
 
 struct engine_status {
 	char store_url[512];
 	uint8_t pool_uuid[16];
-	bool sealed;              /* the pool has a key */
+	bool sealed; /* the pool has a key */
 	char cache_dir[512];
 	uint64_t cache_size, cache_used;
 	uint64_t dirty_limit, lag_bytes;

@@ -84,7 +84,7 @@ static bool sleep_until(uint64_t until, const volatile bool *stop)
 		uint64_t left = until - now;
 		if (left > STOP_LOOK_MS * 1000000ull)
 			left = STOP_LOOK_MS * 1000000ull;
-		struct timespec t = {.tv_nsec = (long)left};
+		struct timespec t = { .tv_nsec = (long)left };
 		/* An interrupted sleep only means an earlier look. */
 		(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &t, NULL);
 	}

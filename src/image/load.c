@@ -17,7 +17,7 @@
 static int find_stored_end(struct image *i, segment_no_t *end, struct error *err)
 {
 	struct pool *p = i->engine->pool;
-	struct head head = {0};
+	struct head head = { 0 };
 	segment_no_t hint = i->stored_end;
 	int rc = hint ? 0 : head_load(p, i->id, &head, err);
 
@@ -26,7 +26,8 @@ static int find_stored_end(struct image *i, segment_no_t *end, struct error *err
 		return 0;
 	}
 	if (rc && rc != -ENOENT)
-		report_warning("image %016" PRIx64 ": %s; looking for the end of the log by listing", i->id, error_text(err));
+		report_warning("image %016" PRIx64 ": %s; looking for the end of the log by listing", i->id,
+		               error_text(err));
 	if (!hint && !rc)
 		hint = head.checkpoint.segment;
 	if (!rc && !i->head_checkpoint.segment)
@@ -138,7 +139,7 @@ static int check_local(void *arg, struct segment *s)
 /* Compares what is here with the store: what was uploaded is marked so, what is not of this log is dropped or set aside. */
 static int reconcile(struct image *i, segment_no_t end, bool ours, struct error *err)
 {
-	struct check_local c = {.image = i, .end = end, .ours = ours, .err = err};
+	struct check_local c = { .image = i, .end = end, .ours = ours, .err = err };
 	int rc = segment_set_each(i->set, check_local, &c);
 
 	for (size_t k = 0; !rc && k < c.count; k++) {
@@ -182,7 +183,7 @@ static int base_from_db(struct image *i, segment_no_t last, struct error *err)
 		return -ENOENT;
 	if (shorter_than(i, st.position))
 		return -ENOENT;
-	struct map_need root = {.level = MAP_LEVELS - 1, .index = 0, .address = st.checkpoint_root};
+	struct map_need root = { .level = MAP_LEVELS - 1, .index = 0, .address = st.checkpoint_root };
 	map_entry_t entries[MAP_FANOUT];
 	rc = image_read_node(i, &root, entries, err);
 	if (rc == -ENOENT && st.checkpoint_root == MAP_ENTRY_NONE)
@@ -207,7 +208,7 @@ static int newest_checkpoint(struct image *i, segment_no_t last, struct log_posi
 	struct segment *s = last ? segment_pin_known(i->set, last) : NULL;
 	int rc = 0;
 
-	*checkpoint = (struct log_position){0, 0};
+	*checkpoint = (struct log_position){ 0, 0 };
 	if (s && atomic_load(&s->life) == LIFE_SEALED) {
 		*checkpoint = s->checkpoint; /* recovered just now */
 	} else if (last) {
@@ -244,22 +245,22 @@ static int read_checkpoint(struct image *i, struct log_position at, struct check
 static int base_from_checkpoint(struct image *i, segment_no_t last, struct error *err)
 {
 	struct log_position at;
-	struct checkpoint c = {.position = {1, 0}};
-	map_entry_t entries[MAP_FANOUT] = {0};
+	struct checkpoint c = { .position = { 1, 0 } };
+	map_entry_t entries[MAP_FANOUT] = { 0 };
 	int rc = map_db_forget(i->engine->db, i->id, err);
 
 	if (!rc)
 		rc = newest_checkpoint(i, last, &at, err);
 	if (!rc && at.segment)
 		rc = read_checkpoint(i, at, &c, err);
-	struct map_need root = {.level = MAP_LEVELS - 1, .index = 0, .address = c.root};
+	struct map_need root = { .level = MAP_LEVELS - 1, .index = 0, .address = c.root };
 	if (!rc && c.root != MAP_ENTRY_NONE)
 		rc = image_read_node(i, &root, entries, err);
 	if (!rc)
 		rc = grain_map_install(i->map, root.level, root.index, entries);
 	if (rc)
 		return rc;
-	i->saved = (struct map_state){.checkpoint = at, .checkpoint_root = c.root};
+	i->saved = (struct map_state){ .checkpoint = at, .checkpoint_root = c.root };
 	i->position = c.position;
 	grain_map_set_allocated(i->map, c.allocated);
 	atomic_store(&i->size, c.size);
@@ -269,8 +270,7 @@ static int base_from_checkpoint(struct image *i, segment_no_t last, struct error
 
 /* ---- replay ---- */
 
-static int replay_range(struct image *i, grain_no_t first, uint64_t count, map_entry_t entry,
-                        struct error *err)
+static int replay_range(struct image *i, grain_no_t first, uint64_t count, map_entry_t entry, struct error *err)
 {
 	struct map_need need;
 	int rc;
@@ -334,7 +334,7 @@ static int replay_record(struct image *i, segment_no_t number, const struct reco
 		atomic_store(&i->size, r->value);
 		break;
 	case RECORD_CHECKPOINT:
-		i->saved.checkpoint = (struct log_position){number, 0};
+		i->saved.checkpoint = (struct log_position){ number, 0 };
 		return 0;
 	default:
 		break;
@@ -372,7 +372,7 @@ static int replay(struct image *i, segment_no_t last, struct error *err)
 			rc = replay_record(i, number, &records[k], err);
 		free(records);
 		if (!rc) {
-			i->position = (struct log_position){number + 1, 0};
+			i->position = (struct log_position){ number + 1, 0 };
 			rc = save_if_full(i, err);
 		}
 	}
@@ -381,9 +381,16 @@ static int replay(struct image *i, segment_no_t last, struct error *err)
 
 /* ---- all of it ---- */
 
+static void forget_dropped(void *arg, struct segment *s)
+{
+	struct image *i = arg;
+
+	cache_forget_segment(i->engine->cache, s);
+}
+
 static int recover_unsent(struct image *i, segment_no_t end, segment_no_t *last, struct error *err)
 {
-	struct recovery r = {.last = end};
+	struct recovery r = { .last = end, .dropping = forget_dropped, .arg = i };
 	struct segment_meta meta;
 	int rc = 0;
 
@@ -400,13 +407,35 @@ static int recover_unsent(struct image *i, segment_no_t end, segment_no_t *last,
 		return error_prefix(err, rc,
 		                    "what is here and not in the store cannot be used (garner takeover sets it aside)");
 	if (r.segments || r.dropped)
-		report_notice("image %016" PRIx64 ": recovered %u segment(s) that were not in the store, dropped %u unfinished",
+		report_notice("image %016" PRIx64
+		              ": recovered %u segment(s) that were not in the store, dropped %u unfinished",
 		              i->id, r.segments, r.dropped);
 	*last = r.last;
 	memcpy(i->end_digest, r.digest, sizeof i->end_digest);
 	i->end_size = r.image_size;
 	i->end_checkpoint = r.checkpoint;
 	return 0;
+}
+
+static int load_map(struct image *i, segment_no_t last, struct error *err)
+{
+	int rc = i->loaded ? 0 : base_from_db(i, last, err);
+
+	if (rc == -ENOENT)
+		rc = base_from_checkpoint(i, last, err);
+	if (!rc)
+		rc = replay(i, last, err);
+	if (!rc || i->loaded || !atomic_load(&i->rows_damaged))
+		return rc;
+	report_warning("image %016" PRIx64 ": %s; rebuilding its map from the log", i->id, error_text(err));
+	struct grain_map *map = grain_map_new(i->engine->budget);
+	if (!map)
+		return error_set(err, -ENOMEM, "out of memory");
+	grain_map_free(i->map);
+	i->map = map;
+	atomic_store(&i->rows_damaged, false);
+	rc = base_from_checkpoint(i, last, err);
+	return rc ? rc : replay(i, last, err);
 }
 
 int image_load(struct image *i, bool ours, struct error *err)
@@ -419,13 +448,8 @@ int image_load(struct image *i, bool ours, struct error *err)
 	last = end;
 	if (!rc && ours)
 		rc = recover_unsent(i, end, &last, err);
-	if (!rc && !i->loaded) {
-		rc = base_from_db(i, last, err);
-		if (rc == -ENOENT)
-			rc = base_from_checkpoint(i, last, err);
-	}
 	if (!rc)
-		rc = replay(i, last, err);
+		rc = load_map(i, last, err);
 	if (rc)
 		return error_prefix(err, rc, "image %016" PRIx64, i->id);
 	i->stored_end = end;

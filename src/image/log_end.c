@@ -44,7 +44,7 @@ static int probe_batch(struct store *s, const struct probe_sequence *sequence, u
 	if (rc)
 		return rc;
 	for (unsigned i = 0; i < count; i++) {
-		probes[i] = (struct probe){.flight = &flight};
+		probes[i] = (struct probe){ .flight = &flight };
 		sequence->key(sequence->arg, first + i, key);
 		flight_begin(&flight, PROBE_BATCH_MAX + 1);
 		store_head(s, key, probed, &probes[i]);
@@ -85,7 +85,8 @@ int probe_run(struct store *s, const struct probe_sequence *sequence, uint64_t f
 
 void segment_key_format(uint64_t image, segment_no_t number, uint64_t epoch, char out[STORE_KEY_MAX + 1])
 {
-	snprintf(out, STORE_KEY_MAX + 1, "images/%016" PRIx64 "/segments/%016" PRIx64 "-%016" PRIx64, image, number, epoch);
+	snprintf(out, STORE_KEY_MAX + 1, "images/%016" PRIx64 "/segments/%016" PRIx64 "-%016" PRIx64, image, number,
+	         epoch);
 }
 
 struct log_names {
@@ -103,8 +104,8 @@ static void key_of_segment(const void *arg, uint64_t number, char key[STORE_KEY_
 int log_find_end(struct pool *p, uint64_t image, const struct log_view *view, segment_no_t hint, segment_no_t *end,
                  struct error *err)
 {
-	struct log_names names = {.image = image, .view = view};
-	struct probe_sequence segments = {.key = key_of_segment, .arg = &names};
+	struct log_names names = { .image = image, .view = view };
+	struct probe_sequence segments = { .key = key_of_segment, .arg = &names };
 	const struct term *last;
 	int rc;
 
@@ -121,7 +122,8 @@ int log_find_end(struct pool *p, uint64_t image, const struct log_view *view, se
 	last = &view->terms[view->term_count - 1];
 	if (*end + 1 < last->first)
 		return error_set(err, -EBADMSG,
-		                 "segment %" PRIu64 " of image %016" PRIx64 " is missing in the store, though epoch %" PRIu64
+		                 "segment %" PRIu64 " of image %016" PRIx64
+		                 " is missing in the store, though epoch %" PRIu64
 		                 " began after it, at segment %" PRIu64,
 		                 *end + 1, image, last->epoch, last->first);
 	return 0;
@@ -164,7 +166,7 @@ int log_find_by_listing(struct pool *p, uint64_t image, const struct log_view *v
                         struct error *err)
 {
 	char prefix[STORE_KEY_MAX + 1];
-	struct run run = {.view = view};
+	struct run run = { .view = view };
 	int rc;
 
 	run.prefix = (size_t)snprintf(prefix, sizeof prefix, "images/%016" PRIx64 "/segments/", image);
@@ -199,7 +201,7 @@ static int remove_one(void *arg, const struct store_entry *entry)
 
 static int remove_below(struct store *s, const char *prefix, const char *keep, struct error *err)
 {
-	struct removal r = {.store = s, .keep = keep};
+	struct removal r = { .store = s, .keep = keep };
 	int rc = flight_init(&r.flight), listed;
 
 	if (rc)

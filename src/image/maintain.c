@@ -35,8 +35,7 @@ static bool next_tick(struct engine *e, uint64_t ms)
 	until.tv_sec += until.tv_nsec / 1000000000;
 	until.tv_nsec %= 1000000000;
 	pthread_mutex_lock(&e->mutex);
-	while (!e->stopping && !e->tick_wanted &&
-	       pthread_cond_timedwait(&e->tick, &e->mutex, &until) != ETIMEDOUT)
+	while (!e->stopping && !e->tick_wanted && pthread_cond_timedwait(&e->tick, &e->mutex, &until) != ETIMEDOUT)
 		;
 	e->tick_wanted = false;
 	bool goes_on = !e->stopping;
@@ -53,7 +52,7 @@ static void say(const struct error *err)
 static void keep_up(struct image *i)
 {
 	struct engine *e = i->engine;
-	struct error err = {0};
+	struct error err = { 0 };
 	size_t dirty = grain_map_dirty(i->map);
 	uint64_t now = clock_monotonic_ns();
 	int rc = 0;
@@ -85,7 +84,7 @@ static bool is_idle(struct image *i, uint64_t for_ns)
 static void tend(struct image *i)
 {
 	struct engine *e = i->engine;
-	struct error err = {0};
+	struct error err = { 0 };
 
 	/* Somebody is opening it, perhaps waiting for another host: its turn comes again. */
 	if (pthread_mutex_trylock(&i->open_mutex)) {
@@ -197,12 +196,12 @@ static void *heartbeat(void *arg)
 	uint64_t next = 0;
 
 	while (!e->stop_waiting) {
-		struct timespec pause = {.tv_nsec = 100000000};
+		struct timespec pause = { .tv_nsec = 100000000 };
 
 		nanosleep(&pause, NULL);
 		if (clock_monotonic_ns() < next || !owns_any(e))
 			continue;
-		struct error err = {0};
+		struct error err = { 0 };
 		if (!engine_renew_lease(e, &err))
 			look_for_newer_epochs(e);
 		next = clock_monotonic_ns() + e->options.lease_ms * 1000000 / 3;

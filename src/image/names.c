@@ -197,7 +197,7 @@ static void name_gone(struct engine *e, const struct catalog_entry *entry)
 
 int engine_unlink(struct engine *e, uint64_t dir, const char *name, struct error *err)
 {
-	struct catalog_entry entry = {0};
+	struct catalog_entry entry = { 0 };
 	int rc = writable(e, err);
 
 	if (!rc)
@@ -214,10 +214,10 @@ int engine_rmdir(struct engine *e, uint64_t dir, const char *name, struct error 
 	return rc ? rc : catalog_remove(e->catalog, dir, name, NODE_DIRECTORY, NULL, err);
 }
 
-int engine_rename(struct engine *e, uint64_t dir, const char *name, uint64_t new_dir, const char *new_name, bool no_replace,
-                  struct error *err)
+int engine_rename(struct engine *e, uint64_t dir, const char *name, uint64_t new_dir, const char *new_name,
+                  bool no_replace, struct error *err)
 {
-	struct catalog_entry replaced = {0};
+	struct catalog_entry replaced = { 0 };
 	int rc = writable(e, err);
 
 	if (!rc)
@@ -239,7 +239,7 @@ static int list_one(void *arg, const struct catalog_entry *entry)
 {
 	struct list_arg *l = arg;
 	struct node_attr attr;
-	struct error err = {0};
+	struct error err = { 0 };
 
 	from_entry(entry, &attr);
 	if (add_data(l->e, &attr, &err))
@@ -250,7 +250,7 @@ static int list_one(void *arg, const struct catalog_entry *entry)
 int engine_list(struct engine *e, uint64_t dir, int (*each)(void *arg, const char *name, const struct node_attr *attr),
                 void *arg, struct error *err)
 {
-	struct list_arg l = {e, each, arg};
+	struct list_arg l = { e, each, arg };
 
 	return catalog_list(e->catalog, dir, list_one, &l, err);
 }

@@ -8,17 +8,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The row in SQLite: 0, -ENOENT (ask the log), or an error. */
+/* The row in SQLite: 0, -ENOENT (ask the log), or an error. While the image is being loaded damage only makes the load begin
+ * anew, without the rows; a loaded one stops, and its next load does so. */
 static int load_row(struct image *i, const struct map_need *need, map_entry_t *entries, struct error *err)
 {
 	int rc = map_db_load_node(i->engine->db, i->id, need->level, need->index, entries, err);
 
 	if (rc == -ENOENT && need->address == MAP_ENTRY_LOCAL)
 		rc = error_set(err, -EBADMSG, "map node %u/%" PRIu64 " is missing", need->level, need->index);
-	if (rc == -EBADMSG)
-		image_fail(i, "failed", -EIO, "garner.db in %s is damaged: unmount and mount again, it is then rebuilt",
+	if (rc != -EBADMSG)
+		return rc;
+	atomic_store(&i->rows_damaged, true);
+	if (i->loaded)
+		image_fail(i, "failed", -EIO,
+		           "garner.db in %s is damaged: the map is rebuilt when the image is opened next",
 		           i->engine->cache_dir);
-	return rc == -EBADMSG ? -EIO : rc;
+	return -EIO;
 }
 
 static int decode(struct image *i, const struct map_need *need, const uint8_t *bytes, map_entry_t *entries)
@@ -38,13 +43,15 @@ int image_read_node(struct image *i, const struct map_need *need, map_entry_t *e
 
 	if (rc != -ENOENT)
 		return rc;
+	if (need->address == MAP_ENTRY_NONE)
+		return error_set(err, -ENOENT, "map node %u/%" PRIu64 " was never written", need->level, need->index);
 	rc = fetch_read_wait(&i->source, map_entry_segment(need->address), map_entry_slot(need->address), 0, bytes,
 	                     sizeof bytes);
 	if (!rc)
 		rc = decode(i, need, bytes, entries);
 	if (rc)
-		error_set(err, rc, "cannot read map node %u/%" PRIu64 " from segment %" PRIu64, need->level, need->index,
-		          map_entry_segment(need->address));
+		error_set(err, rc, "cannot read map node %u/%" PRIu64 " from segment %" PRIu64, need->level,
+		          need->index, map_entry_segment(need->address));
 	return rc;
 }
 
@@ -87,8 +94,8 @@ int image_load_node_wait(struct image *i, const struct map_need *need, struct er
 	rc = fetch_read_wait(&i->source, map_entry_segment(need->address), map_entry_slot(need->address), 0, bytes,
 	                     sizeof bytes);
 	if (rc)
-		return error_set(err, rc, "cannot read map node %u/%" PRIu64 " from segment %" PRIu64, need->level, need->index,
-		                 map_entry_segment(need->address));
+		return error_set(err, rc, "cannot read map node %u/%" PRIu64 " from segment %" PRIu64, need->level,
+		                 need->index, map_entry_segment(need->address));
 	return install_from_log(i, need, bytes, err);
 }
 
@@ -103,8 +110,8 @@ int image_load_node(struct image *i, const struct map_need *need, struct op *op)
 	op->need = *need;
 	op->node_coming = true;
 	fetch_op_begin(&op->fetch, image_op_fetched);
-	fetch_read(&i->source, &op->fetch, map_entry_segment(need->address), map_entry_slot(need->address), 0, op->node_bytes,
-	           MAP_NODE_BYTES);
+	fetch_read(&i->source, &op->fetch, map_entry_segment(need->address), map_entry_slot(need->address), 0,
+	           op->node_bytes, MAP_NODE_BYTES);
 	return fetch_op_end(&op->fetch) ? image_op_node_arrived(op) : -EINPROGRESS;
 }
 

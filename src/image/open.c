@@ -128,7 +128,7 @@ int images_get_all(struct engine *e, struct image ***images, size_t *count)
 bool image_unload(struct image *i, bool even_recent)
 {
 	struct engine *e = i->engine;
-	struct error err = {0};
+	struct error err = { 0 };
 
 	if (i->loaded && grain_map_dirty(i->map) && !atomic_load(&i->failed)) {
 		pthread_mutex_lock(&i->open_mutex);
@@ -136,6 +136,9 @@ bool image_unload(struct image *i, bool even_recent)
 			report_debug("%s", error_text(&err));
 		pthread_mutex_unlock(&i->open_mutex);
 	}
+	/* Before others can load the image anew. It has failed, so nobody saves. */
+	if (atomic_load(&i->rows_damaged) && map_db_forget(e->db, i->id, &err))
+		report_warning("%s", error_text(&err));
 	/* The caller holds the one reference that is left. */
 	pthread_mutex_lock(&e->mutex);
 	bool go = i->refs == 1 && !atomic_load(&i->log) &&
@@ -143,9 +146,10 @@ bool image_unload(struct image *i, bool even_recent)
 	if (go)
 		hash_remove(e->images, i->id);
 	pthread_mutex_unlock(&e->mutex);
-	if (go)
-		image_free(i);
-	return go;
+	if (!go)
+		return false;
+	image_free(i);
+	return true;
 }
 
 /* The image in memory, made if it is not there, with a reference. */
@@ -193,7 +197,7 @@ bool set_has_unsent(struct segment_set *set)
 /* For reading: as of the newest end in the store, unless it is ours. */
 static int load_to_read(struct image *i, struct error *err)
 {
-	struct log_view view = {0};
+	struct log_view view = { 0 };
 	int rc;
 
 	if (!i->loaded && !i->engine->options.read_only && set_has_unsent(i->set))
@@ -209,44 +213,50 @@ static int load_to_read(struct image *i, struct error *err)
 	return image_load(i, view.owner_host == i->engine->host.id, err);
 }
 
-int image_open(struct engine *e, uint64_t id, unsigned flags, struct image **image, struct error *err)
+/* One try. 1: the image had failed, and nobody had it open any more: the next try begins anew. */
+static int try_open(struct engine *e, uint64_t id, unsigned flags, struct image **image, struct error *err)
 {
 	struct image *i;
-	int rc;
+	int rc = find_or_make(e, id, &i, err);
 
-	if ((flags & IMAGE_WRITE) && e->options.read_only)
-		return error_set(err, -EROFS, "mounted read only");
-	rc = find_or_make(e, id, &i, err);
 	if (rc)
 		return rc;
 	pthread_mutex_lock(&i->open_mutex);
-	if (atomic_load(&i->failed) && atomic_load(&i->log) && !i->writers) {
-		/* A failed image is begun anew by its next opening. */
+	if (atomic_load(&i->failed) && atomic_load(&i->log) && !i->writers)
 		image_release(i, 0, true, NULL);
-		i->loaded = false;
-	}
-	if (atomic_load(&i->failed) && !atomic_load(&i->log)) {
-		pthread_mutex_unlock(&i->open_mutex);
-		image_unload(i, true);
-		return error_set(err, -EIO, "image %016" PRIx64 " has stopped: see garner status; open it again when all have closed it",
-		                 id);
-	}
-	if (!atomic_load(&i->log))
+	bool stopped = atomic_load(&i->failed) && !atomic_load(&i->log);
+	if (!stopped && !atomic_load(&i->log))
 		rc = flags & IMAGE_WRITE ? image_acquire(i, false, err) : load_to_read(i, err);
-	if (!rc && (flags & IMAGE_WRITE)) {
+	if (!stopped && !rc && (flags & IMAGE_WRITE)) {
 		pthread_mutex_lock(&e->mutex);
 		i->writers++;
 		pthread_mutex_unlock(&e->mutex);
 	}
-	bool unusable = rc && !i->loaded;
+	bool unusable = stopped || (rc && !i->loaded);
 	pthread_mutex_unlock(&i->open_mutex);
-	if (rc) {
-		if (!unusable || !image_unload(i, true))
-			image_put(i);
-		return rc;
-	}
 	*image = i;
-	return 0;
+	if (!stopped && !rc)
+		return 0;
+	if (unusable && image_unload(i, true))
+		return stopped ? 1 : rc;
+	image_put(i);
+	return rc ? rc
+	          : error_set(err, -EIO,
+	                      "image %016" PRIx64
+	                      " has stopped: see garner status; open it again when all have closed it",
+	                      id);
+}
+
+int image_open(struct engine *e, uint64_t id, unsigned flags, struct image **image, struct error *err)
+{
+	int rc;
+
+	if ((flags & IMAGE_WRITE) && e->options.read_only)
+		return error_set(err, -EROFS, "mounted read only");
+	do
+		rc = try_open(e, id, flags, image, err);
+	while (rc == 1);
+	return rc;
 }
 
 void image_close(struct image *i, unsigned flags)
@@ -299,7 +309,7 @@ void engine_recover_images(struct engine *e)
 		ids[count++] = id;
 	pthread_mutex_unlock(&e->mutex);
 	for (size_t k = 0; k < count; k++) {
-		struct error err = {0};
+		struct error err = { 0 };
 		struct image *i;
 
 		pthread_mutex_lock(&e->mutex);
@@ -308,8 +318,8 @@ void engine_recover_images(struct engine *e)
 		if (!set_has_unsent(set))
 			continue;
 		if (image_open(e, ids[k], IMAGE_READ | IMAGE_WRITE, &i, &err)) {
-			report_warning("image %016" PRIx64 " has data here that is not in the store, kept in %s: %s", ids[k],
-			               segment_set_dir(set), error_text(&err));
+			report_warning("image %016" PRIx64 " has data here that is not in the store, kept in %s: %s",
+			               ids[k], segment_set_dir(set), error_text(&err));
 			continue;
 		}
 		image_close(i, IMAGE_READ | IMAGE_WRITE);

@@ -39,6 +39,13 @@ static void on_grown(void *arg, uint64_t bytes)
 	cache_grown(i->engine->cache, bytes);
 }
 
+static void on_dropped(void *arg, struct segment *s)
+{
+	struct image *i = arg;
+
+	cache_forget_segment(i->engine->cache, s);
+}
+
 static void on_need_space(void *arg)
 {
 	struct image *i = arg;
@@ -99,7 +106,11 @@ static int start_log(struct image *i, struct error *err)
 		.segment_bytes = e->options.segment_size,
 		.epoch = i->epoch,
 		.error_when_full = e->options.on_full == FULL_ERROR,
-		.hooks = {.grown = on_grown, .need_space = on_need_space, .sealed = on_sealed, .failed = on_failed},
+		.hooks = { .grown = on_grown,
+		           .dropped = on_dropped,
+		           .need_space = on_need_space,
+		           .sealed = on_sealed,
+		           .failed = on_failed },
 		.arg = i,
 		.next = i->last + 1,
 		.image_size = i->end_size,
@@ -114,7 +125,7 @@ static int start_log(struct image *i, struct error *err)
 		.window = e->options.uploads,
 		.compression = e->options.compression,
 		.stored = i->stored_end,
-		.hooks = {.stored = on_stored, .store_state = on_store_state, .failed = on_failed, .counted = on_put},
+		.hooks = { .stored = on_stored, .store_state = on_store_state, .failed = on_failed, .counted = on_put },
 		.arg = i,
 	};
 
@@ -145,7 +156,7 @@ static int start_log(struct image *i, struct error *err)
 int image_acquire(struct image *i, bool force, struct error *err)
 {
 	struct engine *e = i->engine;
-	struct log_view view = {0};
+	struct log_view view = { 0 };
 	int rc = log_view_load(e->pool, i->id, &view, err);
 
 	if (rc)
@@ -196,7 +207,7 @@ int image_acquire(struct image *i, bool force, struct error *err)
 int image_entitled(struct image *i)
 {
 	struct engine *e = i->engine;
-	struct error err = {0};
+	struct error err = { 0 };
 
 	if (atomic_load(&i->failed))
 		return -EIO;
@@ -205,7 +216,8 @@ int image_entitled(struct image *i)
 		image_fail(i, "fenced", -EIO, "another host has taken over; what was not uploaded is kept in %s",
 		           segment_set_dir(i->set));
 	else if (rc < 0)
-		report_warning("image %016" PRIx64 ": cannot see whether it is still ours: %s", i->id, error_text(&err));
+		report_warning("image %016" PRIx64 ": cannot see whether it is still ours: %s", i->id,
+		               error_text(&err));
 	return rc ? -EIO : 0;
 }
 
@@ -287,7 +299,7 @@ static int wait_stored(struct upload *u, segment_no_t number, uint64_t deadline_
 static void stop_log(struct image *i)
 {
 	struct log *log = atomic_exchange(&i->log, NULL);
-	struct timespec pause = {.tv_nsec = 1000000};
+	struct timespec pause = { .tv_nsec = 1000000 };
 
 	while (atomic_load(&i->users))
 		nanosleep(&pause, NULL);
@@ -297,7 +309,7 @@ static void stop_log(struct image *i)
 	uint64_t oldest, left = upload_bytes(i->upload, &oldest) + log_open_bytes(log);
 	atomic_fetch_sub(&i->engine->unsent, left);
 	i->stored_end = upload_stored(i->upload);
-	i->position = (struct log_position){i->last + 1, 0};
+	i->position = (struct log_position){ i->last + 1, 0 };
 	log_free(log);
 	upload_free(i->upload);
 	i->upload = NULL;

@@ -31,7 +31,7 @@ struct pool_format {
 	struct wrapped_key wrapped; /* when sealed */
 };
 
-static const struct seal_key plain_key = {.plain = true};
+static const struct seal_key plain_key = { .plain = true };
 
 const char *uuid_format(const uint8_t uuid[16], char out[UUID_TEXT_BYTES])
 {
@@ -127,21 +127,24 @@ static int format_parse(const struct fields *f, struct pool_format *format, stru
 		return error_set(err, -EBADMSG, "the pool's format object has no version");
 	if (version > POOL_VERSION)
 		return error_set(err, -EPROTONOSUPPORT,
-		                 "the pool has format version %" PRIu64 ", and this garnerfs knows up to %d: upgrade it",
+		                 "the pool has format version %" PRIu64
+		                 ", and this garnerfs knows up to %d: upgrade it",
 		                 version, POOL_VERSION);
-	if (fields_bytes(f, "uuid", format->uuid, sizeof format->uuid) || fields_u64(f, "created", &format->created_ns) ||
-	    fields_u64(f, "grain", &format->grain_bytes) || fields_u64(f, "sealed", &format->sealed) ||
-	    fields_u64(f, "capabilities", &format->capabilities) || format->sealed > 1)
+	if (fields_bytes(f, "uuid", format->uuid, sizeof format->uuid) ||
+	    fields_u64(f, "created", &format->created_ns) || fields_u64(f, "grain", &format->grain_bytes) ||
+	    fields_u64(f, "sealed", &format->sealed) || fields_u64(f, "capabilities", &format->capabilities) ||
+	    format->sealed > 1)
 		return error_set(err, -EBADMSG, "the pool's format object is damaged");
 	if (!is_power_of_two(format->grain_bytes) || format->grain_bytes < GRAIN_BYTES_MIN ||
 	    format->grain_bytes > GRAIN_BYTES_MAX)
 		return error_set(err, -EBADMSG, "the pool's format object names an impossible grain size: %" PRIu64,
 		                 format->grain_bytes);
-	if (format->sealed && (fields_bytes(f, "salt", format->wrapped.salt, sizeof format->wrapped.salt) ||
-	                       fields_u64(f, "ops", &format->wrapped.ops_limit) ||
-	                       fields_u64(f, "mem", &format->wrapped.mem_limit) ||
-	                       fields_bytes(f, "key", format->wrapped.bytes, sizeof format->wrapped.bytes)))
-		return error_set(err, -EBADMSG, "the pool's format object says sealed, but its key is missing or damaged");
+	if (format->sealed &&
+	    (fields_bytes(f, "salt", format->wrapped.salt, sizeof format->wrapped.salt) ||
+	     fields_u64(f, "ops", &format->wrapped.ops_limit) || fields_u64(f, "mem", &format->wrapped.mem_limit) ||
+	     fields_bytes(f, "key", format->wrapped.bytes, sizeof format->wrapped.bytes)))
+		return error_set(err, -EBADMSG,
+		                 "the pool's format object says sealed, but its key is missing or damaged");
 	return 0;
 }
 
@@ -224,10 +227,11 @@ static int probe(struct store *s, uint64_t *capabilities, struct error *err)
 		return error_prefix(err, rc, "cannot find out what the store can do");
 	*capabilities &= s->capabilities;
 	if (!(*capabilities & STORE_CREATE_ONLY))
-		return error_set(err, -EOPNOTSUPP,
-		                 "%s: the store replaces an object that it was told to create only if there is none, so two "
-		                 "hosts could own one image: it cannot hold a pool",
-		                 s->url);
+		return error_set(
+			err, -EOPNOTSUPP,
+			"%s: the store replaces an object that it was told to create only if there is none, so two "
+			"hosts could own one image: it cannot hold a pool",
+			s->url);
 	return 0;
 }
 
@@ -270,17 +274,17 @@ static int make_format(struct pool_format *format, const struct secret *secret, 
 int pool_init(const char *url, const struct store_options *options, const struct secret *secret, uint32_t grain_bytes,
               struct error *err)
 {
-	struct store_options creating = options ? *options : (struct store_options){0};
-	struct pool_format format = {0};
-	struct pool p = {0};
+	struct store_options creating = options ? *options : (struct store_options){ 0 };
+	struct pool_format format = { 0 };
+	struct pool p = { 0 };
 	int rc;
 
 	crypto_init();
 	if (grain_bytes == 0)
 		grain_bytes = GRAIN_BYTES_MIN;
 	if (!is_power_of_two(grain_bytes) || grain_bytes < GRAIN_BYTES_MIN || grain_bytes > GRAIN_BYTES_MAX)
-		return error_set(err, -EINVAL, "grain size %" PRIu32 ": it must be a power of two from %u to %u", grain_bytes,
-		                 GRAIN_BYTES_MIN, GRAIN_BYTES_MAX);
+		return error_set(err, -EINVAL, "grain size %" PRIu32 ": it must be a power of two from %u to %u",
+		                 grain_bytes, GRAIN_BYTES_MIN, GRAIN_BYTES_MAX);
 	creating.create = true;
 	rc = store_open(url, &creating, &p.store, err);
 	if (rc)
@@ -304,12 +308,14 @@ int pool_init(const char *url, const struct store_options *options, const struct
 static int unlock(struct pool *p, const struct pool_format *format, const struct secret *secret, struct error *err)
 {
 	if (format->sealed && !secret)
-		return error_set(err, -ENOKEY,
-		                 "the pool at %s is sealed: give its key with --key-file FILE or --passphrase-file FILE",
-		                 p->store->url);
+		return error_set(
+			err, -ENOKEY,
+			"the pool at %s is sealed: give its key with --key-file FILE or --passphrase-file FILE",
+			p->store->url);
 	/* Whoever can write to the store could put a plain format object there, and read what is written after. */
 	if (!format->sealed && secret)
-		return error_set(err, -EINVAL, "the pool at %s has no key, but one was given: wrong pool?", p->store->url);
+		return error_set(err, -EINVAL, "the pool at %s has no key, but one was given: wrong pool?",
+		                 p->store->url);
 	p->sealed = format->sealed;
 	if (format->sealed) {
 		int rc = master_key_unwrap(&format->wrapped, secret, &p->master, err);

@@ -20,7 +20,7 @@ struct pool {
 	struct store *store;
 	uint8_t uuid[POOL_UUID_BYTES];
 	bool sealed;
-	uint32_t grain_bytes;    /* of new images */
+	uint32_t grain_bytes; /* of new images */
 	uint64_t created_ns;
 	struct seal_key master;  /* plain when not sealed */
 	struct seal_key catalog; /* derived */

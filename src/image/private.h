@@ -58,13 +58,13 @@ struct engine {
 	struct host host;
 	struct counters counters;
 
-	pthread_mutex_t mutex;   /* guards what follows */
-	struct hash *images;     /* id -> struct image: loaded ones */
-	struct hash *sets;       /* id -> struct segment_set: of every image with files here */
-	struct hash *unlinked;   /* id -> catalog entry: names gone, still open */
+	pthread_mutex_t mutex; /* guards what follows */
+	struct hash *images;   /* id -> struct image: loaded ones */
+	struct hash *sets;     /* id -> struct segment_set: of every image with files here */
+	struct hash *unlinked; /* id -> catalog entry: names gone, still open */
 	bool stopping;
-	char store_error[256];   /* "" when the store answers */
-	pthread_cond_t tick;     /* wakes the maintenance thread */
+	char store_error[256]; /* "" when the store answers */
+	pthread_cond_t tick;   /* wakes the maintenance thread */
 	bool tick_wanted;
 
 	pthread_t maintenance, heartbeat;
@@ -74,7 +74,7 @@ struct engine {
 	volatile bool stop_waiting; /* nobody waits for another host's lease any more */
 	struct deletion *deletions; /* images whose names are gone; guarded by mutex */
 
-	_Atomic uint64_t unsent; /* bytes of slots not in the store, of all images */
+	_Atomic uint64_t unsent;    /* bytes of slots not in the store, of all images */
 	pthread_mutex_t pace_mutex; /* guards what follows */
 	uint64_t pace_next_ns;      /* when the next paced write may go */
 	double drain_rate;          /* bytes per second that uploads take away */
@@ -87,21 +87,22 @@ struct image {
 	uint64_t id;
 	uint32_t grain_bytes;
 	unsigned grain_shift;
-	unsigned refs, writers;    /* guarded by engine->mutex */
-	uint64_t idle_since_ns;    /* since when there is no writer; likewise */
-	bool unlinked;             /* likewise */
+	unsigned refs, writers; /* guarded by engine->mutex */
+	uint64_t idle_since_ns; /* since when there is no writer; likewise */
+	bool unlinked;          /* likewise */
 
-	pthread_mutex_t open_mutex; /* one load, acquisition, release, save or checkpoint at a time; guards what follows */
+	pthread_mutex_t
+		open_mutex; /* one load, acquisition, release, save or checkpoint at a time; guards what follows */
 	bool loaded;
-	struct log_position position; /* while there is no log of ours: the map is the log up to here */
-	segment_no_t stored_end, last; /* at the last load: end of the stored run; of what is here after it */
+	struct log_position position;     /* while there is no log of ours: the map is the log up to here */
+	segment_no_t stored_end, last;    /* at the last load: end of the stored run; of what is here after it */
 	uint8_t end_digest[DIGEST_BYTES]; /* likewise, if we own it: of `last`, ... */
 	uint64_t end_size;
 	struct log_position end_checkpoint;
-	struct map_state saved;       /* what SQLite has; position.segment 0: nothing */
+	struct map_state saved; /* what SQLite has; position.segment 0: nothing */
 	uint64_t saved_ns;
-	bool recovered_more;          /* the log began with segments after its last checkpoint */
-	uint64_t clean_sequence;      /* records in the log when the last checkpoint was complete */
+	bool recovered_more;                 /* the log began with segments after its last checkpoint */
+	uint64_t clean_sequence;             /* records in the log when the last checkpoint was complete */
 	struct log_position head_checkpoint; /* what the store's head says */
 
 	pthread_mutex_t view_mutex; /* guards view */
@@ -115,12 +116,13 @@ struct image {
 	pthread_rwlock_t gate; /* read: reservation to map update; write: a cut of the log */
 	_Atomic uint64_t size, mtime_ns;
 
-	_Atomic unsigned users;        /* operations that use log or upload */
-	_Atomic(struct log *) log;     /* NULL: not writable here */
-	struct upload *upload;         /* with log */
+	_Atomic unsigned users;    /* operations that use log or upload */
+	_Atomic(struct log *) log; /* NULL: not writable here */
+	struct upload *upload;     /* with log */
 	uint64_t epoch;
-	_Atomic int failed;            /* -errno: writes are refused */
-	pthread_mutex_t state_mutex;   /* guards what follows */
+	_Atomic int failed;          /* -errno: writes are refused */
+	_Atomic bool rows_damaged;   /* what SQLite has of the map is not to be used again */
+	pthread_mutex_t state_mutex; /* guards what follows */
 	char state[32], detail[256];
 };
 
@@ -203,7 +205,7 @@ bool image_changed(struct image *i);
 /* Whether a flush to the store may be answered: 0, or -EIO (and the image is fenced). Blocks on the store. */
 int image_entitled(struct image *i);
 void image_fail(struct image *i, const char *state, int error, const char *format, ...)
-        __attribute__((format(printf, 4, 5)));
+	__attribute__((format(printf, 4, 5)));
 
 /* ---- save.c ---- */
 

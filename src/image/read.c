@@ -22,7 +22,7 @@ static struct run next_run(const struct image *i, uint64_t offset, size_t len, c
 {
 	uint64_t grain_bytes = i->grain_bytes, at = offset + *done;
 	size_t g = (size_t)(grain_of(i, at) - grain_of(i, offset));
-	struct run r = {.offset = *done, .entry = entries[g], .skip = (uint32_t)(at & (grain_bytes - 1))};
+	struct run r = { .offset = *done, .entry = entries[g], .skip = (uint32_t)(at & (grain_bytes - 1)) };
 	size_t n = 1, bytes;
 
 	for (;; n++) {
@@ -30,7 +30,8 @@ static struct run next_run(const struct image *i, uint64_t offset, size_t len, c
 		if (bytes >= len - *done)
 			break;
 		map_entry_t e = entries[g + n];
-		if (r.entry ? e != r.entry + n || map_entry_segment(e) != map_entry_segment(r.entry) : e != MAP_ENTRY_NONE)
+		if (r.entry ? e != r.entry + n || map_entry_segment(e) != map_entry_segment(r.entry)
+		            : e != MAP_ENTRY_NONE)
 			break;
 	}
 	r.len = bytes < len - *done ? bytes : len - *done;
@@ -51,8 +52,8 @@ static int read_quickly(struct image *i, uint64_t offset, uint8_t *buf, size_t l
 		struct run r = next_run(i, offset, len, entries, &done);
 		if (!r.entry)
 			memset(buf + r.offset, 0, r.len);
-		else if (fetch_read_now(&i->source, map_entry_segment(r.entry), map_entry_slot(r.entry), r.skip, buf + r.offset,
-		                        r.len))
+		else if (fetch_read_now(&i->source, map_entry_segment(r.entry), map_entry_slot(r.entry), r.skip,
+		                        buf + r.offset, r.len))
 			return -EAGAIN;
 	}
 	return 0;
@@ -95,8 +96,8 @@ static int64_t read_step(struct op *op)
 		if (!run.entry)
 			memset(r->buf + run.offset, 0, run.len);
 		else
-			fetch_read(&i->source, &op->fetch, map_entry_segment(run.entry), map_entry_slot(run.entry), run.skip,
-			           r->buf + run.offset, run.len);
+			fetch_read(&i->source, &op->fetch, map_entry_segment(run.entry), map_entry_slot(run.entry),
+			           run.skip, r->buf + run.offset, run.len);
 	}
 	if (!fetch_op_end(&op->fetch))
 		return -EINPROGRESS;
@@ -126,7 +127,7 @@ int64_t image_read(struct image *i, uint64_t offset, void *buf, size_t len, imag
 		free(r);
 		return -ENOMEM;
 	}
-	r->op = (struct op){.image = i, .step = read_step, .destroy = read_destroy, .done = done, .arg = arg};
+	r->op = (struct op){ .image = i, .step = read_step, .destroy = read_destroy, .done = done, .arg = arg };
 	r->offset = offset;
 	r->buf = buf;
 	r->len = len;

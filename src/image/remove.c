@@ -19,7 +19,7 @@ void engine_delete_later(struct engine *e, uint64_t id)
 	if (!d)
 		return;
 	pthread_mutex_lock(&e->mutex);
-	*d = (struct deletion){id, e->deletions};
+	*d = (struct deletion){ id, e->deletions };
 	e->deletions = d;
 	pthread_mutex_unlock(&e->mutex);
 	engine_kick(e);
@@ -33,7 +33,7 @@ static int from_trash(void *arg, uint64_t id)
 
 void engine_load_trash(struct engine *e)
 {
-	struct error err = {0};
+	struct error err = { 0 };
 
 	if (catalog_trash_each(e->catalog, from_trash, e, &err))
 		report_warning("cannot read the trash: %s", error_text(&err));
@@ -93,7 +93,7 @@ static bool take_out(struct engine *e, uint64_t id)
 /* 0: gone; -EAGAIN: not now; or an error. */
 static int delete_image(struct engine *e, uint64_t id, struct error *err)
 {
-	struct log_view view = {0};
+	struct log_view view = { 0 };
 	int rc = take_out(e, id) ? log_view_load(e->pool, id, &view, err) : -EAGAIN;
 
 	if (rc)
@@ -116,7 +116,7 @@ void engine_delete_now(struct engine *e)
 	e->deletions = NULL;
 	pthread_mutex_unlock(&e->mutex);
 	while ((d = list)) {
-		struct error err = {0};
+		struct error err = { 0 };
 		list = d->next;
 		int rc = delete_image(e, d->id, &err);
 		if (rc == -EAGAIN) {

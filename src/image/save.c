@@ -21,7 +21,7 @@
  * dropping slots that the map at the cut points at. */
 static int close_gate(struct image *i, bool mark)
 {
-	struct record r = {.kind = RECORD_MARK, .slot = RECORD_NO_SLOT, .time_ns = clock_wall_ns()};
+	struct record r = { .kind = RECORD_MARK, .slot = RECORD_NO_SLOT, .time_ns = clock_wall_ns() };
 
 	return mark ? image_append_at_cut(i, &r) : pthread_rwlock_wrlock(&i->gate);
 }
@@ -158,7 +158,7 @@ static int write_node(struct checkpoint_job *j, uint64_t index, const map_entry_
 	map_node_encode(entries, j->slot);
 	int rc = append_slot(j, RECORD_NODE, index, &address);
 	if (!rc)
-		l->node[l->count++] = (struct written){index, address};
+		l->node[l->count++] = (struct written){ index, address };
 	return rc;
 }
 
@@ -180,7 +180,7 @@ static int note_index(void *arg, uint64_t index, const map_entry_t *entries)
 		l->node = more;
 		l->room = room;
 	}
-	l->node[l->count++] = (struct written){index, MAP_ENTRY_NONE};
+	l->node[l->count++] = (struct written){ index, MAP_ENTRY_NONE };
 	return 0;
 }
 
@@ -188,7 +188,7 @@ static int note_index(void *arg, uint64_t index, const map_entry_t *entries)
 static int saved_address(struct image *i, unsigned level, uint64_t index, map_entry_t *address, struct error *err)
 {
 	map_entry_t entries[MAP_FANOUT];
-	struct map_need need = {.level = MAP_LEVELS - 1, .index = 0, .address = i->saved.checkpoint_root};
+	struct map_need need = { .level = MAP_LEVELS - 1, .index = 0, .address = i->saved.checkpoint_root };
 
 	*address = need.address;
 	while (need.level > level) {
@@ -208,7 +208,7 @@ static int write_inner(struct checkpoint_job *j)
 {
 	struct image *i = j->image;
 	const struct level *below = &j->levels[j->level - 1];
-	struct level changed = {0};
+	struct level changed = { 0 };
 	map_entry_t entries[MAP_FANOUT];
 	size_t c = 0, k = 0;
 	int rc = map_db_each_changed(i->engine->db, i->id, j->level, note_index, &changed, j->err);
@@ -219,7 +219,7 @@ static int write_inner(struct checkpoint_job *j)
 			index = below->node[c].index / MAP_FANOUT;
 		if (k < changed.count && changed.node[k].index <= index)
 			index = changed.node[k++].index;
-		struct map_need need = {.level = j->level, .index = index};
+		struct map_need need = { .level = j->level, .index = index };
 		rc = saved_address(i, j->level, index, &need.address, j->err);
 		if (!rc)
 			rc = image_read_node(i, &need, entries, j->err);
@@ -227,7 +227,8 @@ static int write_inner(struct checkpoint_job *j)
 			entries[below->node[c].index % MAP_FANOUT] = below->node[c].address;
 		for (size_t n = 0; !rc && n < MAP_FANOUT; n++)
 			if (entries[n] == MAP_ENTRY_LOCAL)
-				rc = error_set(j->err, -EIO, "map node %u/%" PRIu64 " has a child that was not written", j->level, index);
+				rc = error_set(j->err, -EIO, "map node %u/%" PRIu64 " has a child that was not written",
+				               j->level, index);
 		if (!rc)
 			rc = write_node(j, index, entries);
 		if (!rc)
@@ -257,14 +258,14 @@ static int write_body(struct checkpoint_job *j, struct map_state *st)
 	int rc = append_slot(j, RECORD_CHECKPOINT, 0, &address);
 	if (!rc)
 		rc = log_flush_wait(atomic_load(&i->log));
-	st->checkpoint = (struct log_position){map_entry_segment(address), 0};
+	st->checkpoint = (struct log_position){ map_entry_segment(address), 0 };
 	st->checkpoint_root = c.root;
 	return rc;
 }
 
 int image_checkpoint(struct image *i, struct error *err)
 {
-	struct checkpoint_job j = {.image = i, .err = err};
+	struct checkpoint_job j = { .image = i, .err = err };
 	struct map_state st;
 	int rc = save(i, true, err);
 

@@ -22,7 +22,8 @@ static int64_t seek_step(struct op *op)
 
 	if (s->offset >= size)
 		return -ENXIO;
-	while (!rc && grain_map_next(i->map, grain_of(i, s->offset), grain_of(i, size - 1) + 1, s->data, &found, &need) == -EAGAIN)
+	while (!rc && grain_map_next(i->map, grain_of(i, s->offset), grain_of(i, size - 1) + 1, s->data, &found,
+	                             &need) == -EAGAIN)
 		rc = image_load_node(i, &need, op);
 	if (rc)
 		return rc;
@@ -38,7 +39,7 @@ int64_t image_seek(struct image *i, uint64_t offset, bool data, image_done_fn *d
 
 	if (!s)
 		return -ENOMEM;
-	s->op = (struct op){.image = i, .step = seek_step, .done = done, .arg = arg};
+	s->op = (struct op){ .image = i, .step = seek_step, .done = done, .arg = arg };
 	s->offset = offset;
 	s->data = data;
 	return image_op_start(&s->op);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const policy_name[] = {[SYNC_LOCAL] = "local", [SYNC_REMOTE] = "remote", [SYNC_NONE] = "none"};
+static const char *const policy_name[] = { [SYNC_LOCAL] = "local", [SYNC_REMOTE] = "remote", [SYNC_NONE] = "none" };
 
 /* The older of two moments, 0 being none. */
 static uint64_t older(uint64_t a, uint64_t b)
@@ -44,7 +44,7 @@ static void status_of(struct image *i, struct image_status *st)
 	struct engine *e = i->engine;
 	uint64_t since;
 
-	*st = (struct image_status){.id = i->id, .sync = policy_name[e->options.sync]};
+	*st = (struct image_status){ .id = i->id, .sync = policy_name[e->options.sync] };
 	st->size = atomic_load(&i->size);
 	st->allocated_bytes = grain_map_allocated(i->map) << i->grain_shift;
 	pthread_mutex_lock(&i->view_mutex);
@@ -81,7 +81,7 @@ void engine_status(struct engine *e, struct engine_status *st)
 	uint64_t oldest = 0, since;
 	size_t count = 0;
 
-	*st = (struct engine_status){0};
+	*st = (struct engine_status){ 0 };
 	snprintf(st->store_url, sizeof st->store_url, "%s", e->pool->store->url);
 	memcpy(st->pool_uuid, e->pool->uuid, sizeof st->pool_uuid);
 	st->sealed = e->pool->sealed;
@@ -123,7 +123,7 @@ void engine_status(struct engine *e, struct engine_status *st)
 int engine_image_status(struct engine *e, uint64_t id, struct image_status *st, struct error *err)
 {
 	struct image *i = image_get(e, id);
-	struct log_view view = {0};
+	struct log_view view = { 0 };
 	struct node_attr attr;
 	struct head head;
 	int rc;
@@ -138,12 +138,12 @@ int engine_image_status(struct engine *e, uint64_t id, struct image_status *st, 
 		rc = log_view_load(e->pool, id, &view, err);
 	if (rc)
 		return rc;
-	*st = (struct image_status){.id = id,
-	                            .size = attr.size,
-	                            .allocated_bytes = attr.allocated_bytes,
-	                            .epoch = view.newest_epoch,
-	                            .sync = policy_name[e->options.sync],
-	                            .state = "ok"};
+	*st = (struct image_status){ .id = id,
+		                     .size = attr.size,
+		                     .allocated_bytes = attr.allocated_bytes,
+		                     .epoch = view.newest_epoch,
+		                     .sync = policy_name[e->options.sync],
+		                     .state = "ok" };
 	if (view.newest_epoch && !view.released)
 		snprintf(st->owner, sizeof st->owner, "%s (%016" PRIx64 ")", view.owner_name, view.owner_host);
 	if (!head_load(e->pool, id, &head, NULL))

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TERMS_DEPTH_MAX 1024u                          /* objects of one list */
+#define TERMS_DEPTH_MAX 1024u /* objects of one list */
 #define SEGMENT_NO_MAX (((uint64_t)1 << MAP_ENTRY_SEGMENT_BITS) - 1)
 
 void terms_key(uint64_t image, uint64_t epoch, char key[STORE_KEY_MAX + 1])
@@ -135,8 +135,8 @@ static int digest_before(struct pool *p, uint64_t image, const struct log_view *
 	rc = store_get_wait(p->store, key, 0, bytes, sizeof bytes, &len, err);
 	if (!rc)
 		rc = segment_meta_decode(bytes, len, sealing, &meta, err);
-	if (!rc && (meta.image != image || meta.number != first - 1 ||
-	            memcmp(meta.pool, p->uuid, sizeof meta.pool) != 0))
+	if (!rc &&
+	    (meta.image != image || meta.number != first - 1 || memcmp(meta.pool, p->uuid, sizeof meta.pool) != 0))
 		rc = error_set(err, -EBADMSG, "it is another segment");
 	if (rc)
 		return error_prefix(err, rc, "%s, which the new term would follow", key);
@@ -166,8 +166,9 @@ static int extended(const struct log_view *view, segment_no_t first, struct term
 	segment_no_t last = n ? view->terms[n - 1].first : 1;
 
 	if (first < last || first == 0 || first > SEGMENT_NO_MAX || (n == 0 && first != 1))
-		return error_set(err, -EINVAL, "a term cannot begin at segment %" PRIu64 ": the last one begins at %" PRIu64,
-		                 first, last);
+		return error_set(err, -EINVAL,
+		                 "a term cannot begin at segment %" PRIu64 ": the last one begins at %" PRIu64, first,
+		                 last);
 	while (n > 0 && view->terms[n - 1].first == first)
 		n--;
 	*terms = malloc((n + 1) * sizeof **terms);
@@ -175,7 +176,7 @@ static int extended(const struct log_view *view, segment_no_t first, struct term
 		return -ENOMEM;
 	if (n)
 		memcpy(*terms, view->terms, n * sizeof **terms);
-	(*terms)[n] = (struct term){.epoch = view->newest_epoch, .first = first};
+	(*terms)[n] = (struct term){ .epoch = view->newest_epoch, .first = first };
 	*count = n + 1;
 	return 0;
 }
@@ -184,7 +185,7 @@ static int extended(const struct log_view *view, segment_no_t first, struct term
 static int same_terms(struct pool *p, uint64_t image, uint64_t epoch, const struct term *terms, size_t count,
                       struct error *err)
 {
-	struct log_view there = {0};
+	struct log_view there = { 0 };
 	int rc = terms_load(p, image, epoch, &there, err);
 
 	if (!rc && (there.term_count != count || memcmp(there.terms, terms, count * sizeof *terms) != 0))

@@ -61,8 +61,8 @@ struct reading {
 struct run_reader {
 	struct verify *v;
 	struct reading ring[GETS];
-	unsigned first, count;  /* of the ring */
-	segment_no_t next;      /* the number that the listing must show next */
+	unsigned first, count; /* of the ring */
+	segment_no_t next;     /* the number that the listing must show next */
 	size_t prefix;
 };
 
@@ -113,7 +113,7 @@ static int begin_read(struct run_reader *reader, segment_no_t number, uint64_t e
 	if (rc)
 		return rc;
 	r = &reader->ring[(reader->first + reader->count) % GETS];
-	*r = (struct reading){.number = number, .epoch = epoch, .room = (size_t)entry->size + 1};
+	*r = (struct reading){ .number = number, .epoch = epoch, .room = (size_t)entry->size + 1 };
 	r->bytes = malloc(r->room);
 	if (!r->bytes)
 		return -ENOMEM;
@@ -198,7 +198,7 @@ static int meet_segment(void *arg, const struct store_entry *entry)
 
 static int check_run(struct verify *v, struct error *err)
 {
-	struct run_reader reader = {.v = v, .next = 1};
+	struct run_reader reader = { .v = v, .next = 1 };
 	char prefix[STORE_KEY_MAX + 1];
 	int rc;
 
@@ -210,8 +210,8 @@ static int check_run(struct verify *v, struct error *err)
 
 /* ---- one image --------------------------------------------------------------------------------------------------- */
 
-/* The end of the run. A segment that is missing before a term's first is an error, and the run is then taken to go on up
- * to that term, so that all that is still there is checked. */
+/* The end of the run. A segment that is missing before the last term's first is an error, found later, and the run is then
+ * taken to go on in that term, so that all that is still there is checked. */
 static int find_end(struct verify *v, struct error *err)
 {
 	segment_no_t from;
@@ -219,8 +219,12 @@ static int find_end(struct verify *v, struct error *err)
 
 	if (!rc)
 		rc = log_find_end(v->pool, v->image, &v->view, from, &v->end, err);
-	if (rc == -EBADMSG) {
-		v->end = v->view.terms[v->view.term_count - 1].first - 1;
+	if (rc != -EBADMSG)
+		return rc;
+	from = v->view.terms[v->view.term_count - 1].first;
+	rc = log_find_end(v->pool, v->image, &v->view, from, &v->end, err);
+	if (rc == -ENOENT) {
+		v->end = from - 1;
 		rc = 0;
 	}
 	return rc;
@@ -229,7 +233,7 @@ static int find_end(struct verify *v, struct error *err)
 static void check_head(struct verify *v)
 {
 	struct head head;
-	struct error err = {0};
+	struct error err = { 0 };
 	int rc = head_load(v->pool, v->image, &head, &err);
 
 	if (rc && rc != -ENOENT)
@@ -269,7 +273,7 @@ static int check_log(struct verify *v, struct error *err)
 static int check_image(struct verify *all, const char *path, const struct catalog_entry *entry, struct error *err)
 {
 	struct verify v = *all;
-	struct error why = {0};
+	struct error why = { 0 };
 	int rc;
 
 	v.path = path;
@@ -348,8 +352,8 @@ static int find_path(struct catalog *c, const char *path, struct catalog_entry *
 int pool_verify(struct pool *p, const char *path, struct verify_report *report, verify_progress_fn *progress, void *arg,
                 struct error *err)
 {
-	struct verify v = {.pool = p, .report = report, .progress = progress, .arg = arg, .path = ""};
-	struct pool_walk walk = {.v = &v, .err = err};
+	struct verify v = { .pool = p, .report = report, .progress = progress, .arg = arg, .path = "" };
+	struct pool_walk walk = { .v = &v, .err = err };
 	struct catalog *c = catalog_new(p, NULL);
 	struct catalog_entry entry;
 	int rc;

@@ -209,13 +209,11 @@ static void check_data(struct verify *v, uint64_t grain, map_entry_t e)
 	if (v->segments[number - 1].slots == 0)
 		return; /* reported already */
 	use = verify_slot_use(v, number, map_entry_slot(e));
-	/* In the segment in which the map was frozen, what was overwritten later was not stored: replaying it sets the entry. */
-	if (use == SLOT_UNUSED && number == v->checkpoint.position.segment &&
-	    map_entry_slot(e) < v->segments[number - 1].slots)
-		return;
+	/* Also in the segment in which the map was frozen: the mark there keeps packing from dropping what the map points at. */
 	if (use != SLOT_DATA)
-		verify_note(v, "checkpoint: grain %" PRIu64 " points at slot %" PRIu32 " of segment %" PRIu64
-		               ", which holds no data",
+		verify_note(v,
+		            "checkpoint: grain %" PRIu64 " points at slot %" PRIu32 " of segment %" PRIu64
+		            ", which holds no data",
 		            grain, map_entry_slot(e), number);
 }
 
@@ -229,8 +227,9 @@ static int check_node(struct map_walk *w, unsigned level, uint64_t index, map_en
 		return -EINTR;
 	if (!in_log(v, address) || v->segments[map_entry_segment(address) - 1].slots == 0 ||
 	    verify_slot_use(v, map_entry_segment(address), map_entry_slot(address)) != SLOT_NODE) {
-		verify_note(v, "checkpoint: map node %u:%" PRIu64 " is said to be in slot %" PRIu32 " of segment %" PRIu64
-		               ", where no node is",
+		verify_note(v,
+		            "checkpoint: map node %u:%" PRIu64 " is said to be in slot %" PRIu32 " of segment %" PRIu64
+		            ", where no node is",
 		            level, index, map_entry_slot(address), map_entry_segment(address));
 		return 0;
 	}
@@ -239,8 +238,8 @@ static int check_node(struct map_walk *w, unsigned level, uint64_t index, map_en
 		return -ENOMEM;
 	rc = read_node(w, level, index, address, entries);
 	if (rc && !is_final(rc)) {
-		verify_note(v, "checkpoint: map node %u:%" PRIu64 " in slot %" PRIu32 " of segment %" PRIu64 ": %s", level,
-		            index, map_entry_slot(address), map_entry_segment(address), error_text(w->err));
+		verify_note(v, "checkpoint: map node %u:%" PRIu64 " in slot %" PRIu32 " of segment %" PRIu64 ": %s",
+		            level, index, map_entry_slot(address), map_entry_segment(address), error_text(w->err));
 		free(entries);
 		return 0;
 	}
@@ -260,7 +259,7 @@ static int check_node(struct map_walk *w, unsigned level, uint64_t index, map_en
 
 int verify_map(struct verify *v, struct error *err)
 {
-	struct error local = {0};
+	struct error local = { 0 };
 	struct map_walk *w;
 	int rc;
 

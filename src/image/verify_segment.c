@@ -44,7 +44,9 @@ static int remember_slots(struct opened *o)
 	s->slots = o->meta.slots;
 	for (uint32_t i = 0; i < o->meta.record_count; i++) {
 		const struct record *r = &o->records[i];
-		enum slot_use use = r->kind == RECORD_DATA ? SLOT_DATA : r->kind == RECORD_NODE ? SLOT_NODE : SLOT_CHECKPOINT;
+		enum slot_use use = r->kind == RECORD_DATA   ? SLOT_DATA
+		                    : r->kind == RECORD_NODE ? SLOT_NODE
+		                                             : SLOT_CHECKPOINT;
 
 		if (!record_has_slot(r->kind))
 			continue;
@@ -61,18 +63,19 @@ static bool check_header(struct opened *o, uint64_t epoch)
 	struct verify *v = o->v;
 
 	if (memcmp(m->pool, v->pool->uuid, sizeof m->pool) != 0 || m->image != v->image || m->number != o->number) {
-		verify_note(v, "segment %" PRIu64 ": its place holds segment %" PRIu64 " of image %016" PRIx64, o->number,
-		            m->number, m->image);
+		verify_note(v, "segment %" PRIu64 ": its place holds segment %" PRIu64 " of image %016" PRIx64,
+		            o->number, m->number, m->image);
 		return false;
 	}
 	if (m->epoch != epoch)
-		verify_note(v, "segment %" PRIu64 ": stored in epoch %" PRIu64 ", but packed in %" PRIu64, o->number, epoch,
-		            m->epoch);
+		verify_note(v, "segment %" PRIu64 ": stored in epoch %" PRIu64 ", but packed in %" PRIu64, o->number,
+		            epoch, m->epoch);
 	if (m->slot_bytes != v->grain_bytes)
-		verify_note(v, "segment %" PRIu64 ": slots of %" PRIu32 " bytes in an image with grains of %" PRIu32, o->number,
-		            m->slot_bytes, v->grain_bytes);
+		verify_note(v, "segment %" PRIu64 ": slots of %" PRIu32 " bytes in an image with grains of %" PRIu32,
+		            o->number, m->slot_bytes, v->grain_bytes);
 	if (v->digest_known && memcmp(m->prev_digest, v->digest, DIGEST_BYTES) != 0)
-		verify_note(v, "segment %" PRIu64 ": does not follow the segment before: the chain is broken", o->number);
+		verify_note(v, "segment %" PRIu64 ": does not follow the segment before: the chain is broken",
+		            o->number);
 	return true;
 }
 
@@ -80,7 +83,7 @@ static void check_checkpoint(struct opened *o, const uint8_t *body)
 {
 	struct verify *v = o->v;
 	struct checkpoint c;
-	struct error err = {0};
+	struct error err = { 0 };
 
 	if (checkpoint_decode(body, &c, &err)) {
 		verify_note(v, "segment %" PRIu64 ": %s", o->number, error_text(&err));
@@ -108,7 +111,8 @@ static void check_slots(struct opened *o, uint32_t chunk, const uint8_t *plain, 
 		if ((i + 1) * slot_bytes > plain_len)
 			verify_note(o->v, "segment %" PRIu64 ": slot %" PRIu32 " is missing", o->number, slot);
 		else if (crc32c(0, at, slot_bytes) != o->records[number].data_crc)
-			verify_note(o->v, "segment %" PRIu64 ": slot %" PRIu32 " is damaged: wrong checksum", o->number, slot);
+			verify_note(o->v, "segment %" PRIu64 ": slot %" PRIu32 " is damaged: wrong checksum", o->number,
+			            slot);
 		else if (o->records[number].kind == RECORD_CHECKPOINT)
 			check_checkpoint(o, at);
 	}
@@ -122,8 +126,8 @@ static int check_chunks(struct opened *o)
 	if (!plain)
 		return -ENOMEM;
 	for (uint32_t i = 0; i * per < o->meta.slots; i++) {
-		struct seal_box box = {0};
-		struct error err = {0};
+		struct seal_box box = { 0 };
+		struct error err = { 0 };
 		uint32_t plain_len = 0;
 		uint64_t offset = 0;
 
@@ -134,7 +138,8 @@ static int check_chunks(struct opened *o)
 			check_slots(o, i, plain, 0);
 		} else if (offset > o->len || box.stored_length > o->len - offset) {
 			verify_note(o->v, "segment %" PRIu64 ": cut short: chunk %" PRIu32 " is missing", o->number, i);
-		} else if (segment_chunk_open(&o->meta, i, &box, o->bytes + offset, &o->v->key, plain, &plain_len, &err)) {
+		} else if (segment_chunk_open(&o->meta, i, &box, o->bytes + offset, &o->v->key, plain, &plain_len,
+		                              &err)) {
 			verify_note(o->v, "segment %" PRIu64 ": chunk %" PRIu32 ": %s", o->number, i, error_text(&err));
 		} else {
 			check_slots(o, i, plain, plain_len);
@@ -146,8 +151,8 @@ static int check_chunks(struct opened *o)
 
 int verify_segment(struct verify *v, segment_no_t number, uint64_t epoch, const uint8_t *bytes, size_t len)
 {
-	struct opened o = {.v = v, .number = number, .bytes = bytes, .len = len};
-	struct error err = {0};
+	struct opened o = { .v = v, .number = number, .bytes = bytes, .len = len };
+	struct error err = { 0 };
 	bool usable = false;
 	int rc = segment_meta_decode(bytes, len, &v->key, &o.meta, &err);
 
@@ -171,7 +176,9 @@ int verify_segment(struct verify *v, segment_no_t number, uint64_t epoch, const 
 	if (!rc)
 		rc = check_chunks(&o);
 	if (!rc && !v->incomplete && o.meta.checkpoint.segment != (v->have_checkpoint ? v->checkpoint_segment : 0))
-		verify_note(v, "segment %" PRIu64 ": says that the last checkpoint is in segment %" PRIu64 ", it is in %" PRIu64,
+		verify_note(v,
+		            "segment %" PRIu64 ": says that the last checkpoint is in segment %" PRIu64
+		            ", it is in %" PRIu64,
 		            number, o.meta.checkpoint.segment, v->have_checkpoint ? v->checkpoint_segment : 0);
 out:
 	if (!usable) {

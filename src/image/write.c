@@ -34,6 +34,7 @@ struct write_op {
 	uint64_t new_size;        /* WRITE_RESIZE; WRITE_TIMES: the time */
 	const uint8_t *data;      /* of the caller, or own */
 	uint8_t *own;
+	bool moved; /* to `own`, since the records were made */
 	struct range_lock lock;
 	bool locked, wide;
 	_Atomic int turn; /* of parking and waking, whichever comes second goes on */
@@ -44,9 +45,9 @@ struct write_op {
 	uint32_t grains;    /* of data; WRITE_ZEROS with whole grains: of the one record */
 	uint64_t piece_len; /* bytes of the operation that it covers */
 	bool whole_zeros, single, pinned, paced, fetched;
-	unsigned merged;    /* partial grains dealt with: 0, 1, 2 */
-	uint8_t *edge[2];   /* first and last grain, merged */
-	size_t count;       /* of records */
+	unsigned merged;  /* partial grains dealt with: 0, 1, 2 */
+	uint8_t *edge[2]; /* first and last grain, merged */
+	size_t count;     /* of records */
 	unsigned slots;
 	struct record records[PIECE_RECORDS];
 	const void *slot_data[PIECE_RECORDS];
@@ -76,6 +77,7 @@ static int keep_data(struct write_op *w)
 		return -ENOMEM;
 	memcpy(w->own, w->data, w->len);
 	w->data = w->own;
+	w->moved = true;
 	return 0;
 }
 
@@ -248,7 +250,8 @@ static void add_zero(struct write_op *w, grain_no_t g, uint32_t count, uint64_t 
 	}
 	w->slot_data[w->count] = NULL;
 	w->records[w->count++] = (struct record){
-		.kind = RECORD_ZERO, .slot = RECORD_NO_SLOT, .value = g, .count = count, .time_ns = now};
+		.kind = RECORD_ZERO, .slot = RECORD_NO_SLOT, .value = g, .count = count, .time_ns = now
+	};
 }
 
 /* What the piece says, as records: a resize if it ends past the end, then data and zeros in order. */
@@ -259,10 +262,11 @@ static void make_records(struct write_op *w)
 
 	w->count = 0;
 	w->slots = 0;
+	w->moved = false;
 	if (w->kind == WRITE_DATA && end > atomic_load(&i->size)) {
 		w->slot_data[0] = NULL;
 		w->records[w->count++] =
-		        (struct record){.kind = RECORD_RESIZE, .slot = RECORD_NO_SLOT, .value = end, .time_ns = now};
+			(struct record){ .kind = RECORD_RESIZE, .slot = RECORD_NO_SLOT, .value = end, .time_ns = now };
 	}
 	if (w->whole_zeros) {
 		add_zero(w, w->first, w->grains, now);
@@ -275,11 +279,11 @@ static void make_records(struct write_op *w)
 			continue;
 		}
 		w->slot_data[w->count] = bytes;
-		w->records[w->count++] = (struct record){.kind = RECORD_DATA,
-		                                         .value = g,
-		                                         .count = 1,
-		                                         .data_crc = crc32c(0, bytes, i->grain_bytes),
-		                                         .time_ns = now};
+		w->records[w->count++] = (struct record){ .kind = RECORD_DATA,
+			                                  .value = g,
+			                                  .count = 1,
+			                                  .data_crc = crc32c(0, bytes, i->grain_bytes),
+			                                  .time_ns = now };
 		w->slots++;
 	}
 }
@@ -287,10 +291,10 @@ static void make_records(struct write_op *w)
 /* The one record of a resize or of set times. */
 static void make_single(struct write_op *w)
 {
-	w->records[0] = (struct record){.kind = w->kind == WRITE_RESIZE ? RECORD_RESIZE : RECORD_TIMES,
-	                                .slot = RECORD_NO_SLOT,
-	                                .value = w->new_size,
-	                                .time_ns = clock_wall_ns()};
+	w->records[0] = (struct record){ .kind = w->kind == WRITE_RESIZE ? RECORD_RESIZE : RECORD_TIMES,
+		                         .slot = RECORD_NO_SLOT,
+		                         .value = w->new_size,
+		                         .time_ns = clock_wall_ns() };
 	w->slot_data[0] = NULL;
 	w->count = 1;
 	w->slots = 0;
@@ -364,6 +368,8 @@ static int pin_leaves(struct write_op *w)
 			rc = image_load_node(i, &need, &w->op);
 	}
 	w->pinned = !rc;
+	if (!rc && w->moved)
+		make_records(w);
 	return rc;
 }
 
@@ -490,7 +496,8 @@ static int64_t start(struct image *i, enum write_kind kind, uint64_t offset, uin
 	/* The arrays at the end are large, and are written before they are read. */
 	memset(w, 0, offsetof(struct write_op, records));
 	w->op = (struct op){
-		.image = i, .step = write_step, .destroy = write_destroy, .done = done, .arg = arg, .uses_log = true};
+		.image = i, .step = write_step, .destroy = write_destroy, .done = done, .arg = arg, .uses_log = true
+	};
 	w->kind = kind;
 	w->offset = offset;
 	w->len = len;

@@ -40,6 +40,8 @@ static void drop_unused(struct log *l, struct segment *s)
 	if (!s)
 		return;
 	segment_no_t number = s->number;
+	if (l->options.hooks.dropped)
+		l->options.hooks.dropped(l->options.arg, s);
 	segment_unpin(s);
 	segment_forget(l->options.set, number);
 }
@@ -122,12 +124,12 @@ static int make_segment(struct log *l, segment_no_t number, struct segment **out
 	rc = spare_take(o->spares, l->shape.file_bytes, &spare, err);
 	if (rc)
 		goto out;
-	rc = segment_file_create(segment_set_disk(o->set), spare, segment_set_dir(o->set), path, &h, o->segment_bytes, &f,
-	                         err);
+	rc = segment_file_create(segment_set_disk(o->set), spare, segment_set_dir(o->set), path, &h, o->segment_bytes,
+	                         &f, err);
 	if (rc)
 		goto out;
 	pthread_mutex_lock(&s->mutex);
-	rc = segment_set_shape(s, &l->shape, CHUNK_PRESENT);
+	rc = segment_set_shape(s, &l->shape, CHUNK_PRESENT | CHUNK_HELD);
 	if (rc)
 		segment_file_close(f);
 	else
@@ -161,7 +163,7 @@ static void wake_room_waiters(struct log *l)
 static void prepare_job(void *arg)
 {
 	struct log *l = arg;
-	struct error err = {0};
+	struct error err = { 0 };
 	struct segment *s = NULL;
 	int rc = make_segment(l, l->newest + 1, &s, &err);
 
@@ -228,10 +230,9 @@ void log_close_locked(struct log *l)
 static void open_next(struct log *l)
 {
 	struct segment_file *f = atomic_load_explicit(&l->next->file, memory_order_relaxed);
-	struct record follows = {.kind = RECORD_FOLLOWS,
-	                         .slot = RECORD_NO_SLOT,
-	                         .value = l->last_records,
-	                         .time_ns = clock_wall_ns()};
+	struct record follows = {
+		.kind = RECORD_FOLLOWS, .slot = RECORD_NO_SLOT, .value = l->last_records, .time_ns = clock_wall_ns()
+	};
 
 	l->open = l->next;
 	l->next = NULL;

@@ -32,6 +32,8 @@ struct log;
 struct log_hooks {
 	/* A segment file was made: `bytes` more of the cache directory are in use. */
 	void (*grown)(void *arg, uint64_t bytes);
+	/* A segment that was made and never used is about to be deleted (by log_free()). */
+	void (*dropped)(void *arg, struct segment *s);
 	/* No segment can be made for want of space: give some back if possible. Called again every second. */
 	void (*need_space)(void *arg);
 	/* `s` is sealed: it may be uploaded. In order of numbers. */
@@ -50,7 +52,7 @@ struct log_options {
 	struct log_hooks hooks;
 	void *arg;
 	/* Where the log goes on: */
-	segment_no_t next;                /* number of the next segment */
+	segment_no_t next;                 /* number of the next segment */
 	uint8_t prev_digest[DIGEST_BYTES]; /* of segment next-1 */
 	uint64_t image_size;
 	struct log_position checkpoint;
@@ -64,9 +66,9 @@ void log_free(struct log *l);
  * until completed. */
 struct log_part {
 	struct segment *segment;
-	size_t first;         /* index into the caller's records */
+	size_t first; /* index into the caller's records */
 	size_t count;
-	uint32_t record;      /* number of the first record within the segment */
+	uint32_t record; /* number of the first record within the segment */
 	uint64_t sequence;
 	TAILQ_ENTRY(log_part) link;
 };
@@ -81,7 +83,8 @@ struct log_append {
 /* Reserves places for `count` records (at most LOG_APPEND_MAX, slots of at most 1 MiB), setting `slot` in those that have one.
  * Returns 0; -EAGAIN when there is no room yet: wake(arg) is called once, on the executor, when it is worth trying again;
  * -ENOSPC (error_when_full); -EIO when the log has failed. Never blocks. */
-int log_reserve(struct log *l, struct record *records, size_t count, struct log_append *append, job_fn *wake, void *arg);
+int log_reserve(struct log *l, struct record *records, size_t count, struct log_append *append, job_fn *wake,
+                void *arg);
 
 /* Writes the slots and then the index records of a reservation: data[i] is the grain of records[i] if its kind has a slot
  * (grain bytes), with data_crc set by the caller. Blocks on the page cache only. On failure the log has failed (-EIO). */

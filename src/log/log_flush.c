@@ -137,12 +137,12 @@ int64_t log_flush(struct log *l, log_done_fn *done, void *arg)
 	} else if (l->syncing) {
 		struct flush *f = malloc(sizeof *f);
 		if (f) {
-			*f = (struct flush){.target = l->next_sequence, .done = done, .arg = arg};
+			*f = (struct flush){ .target = l->next_sequence, .done = done, .arg = arg };
 			TAILQ_INSERT_TAIL(&l->flushes, f, link);
 		}
 		result = f ? -EINPROGRESS : -ENOMEM;
 	} else {
-		struct flush own = {.target = l->next_sequence, .result = &result};
+		struct flush own = { .target = l->next_sequence, .result = &result };
 		l->syncing = true;
 		TAILQ_INSERT_TAIL(&l->flushes, &own, link);
 		round_of(l);
@@ -180,7 +180,7 @@ static void wake_flush(void *arg, int64_t result)
 
 int log_flush_wait(struct log *l)
 {
-	struct flush_wait w = {.mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+	struct flush_wait w = { .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
 	int64_t result = log_flush(l, wake_flush, &w);
 
 	if (result == -EINPROGRESS) {

@@ -33,20 +33,20 @@ struct log {
 	struct log_options options; /* constant */
 	struct segment_shape shape; /* constant */
 
-	pthread_mutex_t mutex;  /* guards all that follows */
-	pthread_cond_t changed; /* completion (if frontier_waiters), sealing, failure, jobs */
-	struct segment *open;   /* pinned; NULL: none */
+	pthread_mutex_t mutex;             /* guards all that follows */
+	pthread_cond_t changed;            /* completion (if frontier_waiters), sealing, failure, jobs */
+	struct segment *open;              /* pinned; NULL: none */
 	uint32_t slots_used, records_used; /* of open */
-	uint32_t last_records;  /* how many the segment closed last holds */
-	struct segment *next;   /* pinned; ready to be opened */
-	segment_no_t newest;    /* number of the newest segment made */
-	struct closing *spare_closing; /* allocated while open is set, so that closing cannot fail */
+	uint32_t last_records;             /* how many the segment closed last holds */
+	struct segment *next;              /* pinned; ready to be opened */
+	segment_no_t newest;               /* number of the newest segment made */
+	struct closing *spare_closing;     /* allocated while open is set, so that closing cannot fail */
 	bool preparing;
-	int no_room;            /* why the last attempt to make a segment failed */
+	int no_room; /* why the last attempt to make a segment failed */
 	STAILQ_HEAD(, room_waiter) room_waiters;
 
-	uint64_t next_sequence;   /* records reserved so far */
-	uint64_t synced_sequence; /* all below are durable */
+	uint64_t next_sequence;          /* records reserved so far */
+	uint64_t synced_sequence;        /* all below are durable */
 	TAILQ_HEAD(, log_part) inflight; /* reserved, not completed: in order */
 	unsigned frontier_waiters;
 
@@ -57,8 +57,8 @@ struct log {
 	uint64_t closing_bytes;
 	bool sealing;
 	segment_no_t last_sealed;
-	uint8_t digest[DIGEST_BYTES]; /* of last_sealed */
-	uint64_t image_size;          /* after last_sealed */
+	uint8_t digest[DIGEST_BYTES];   /* of last_sealed */
+	uint64_t image_size;            /* after last_sealed */
 	struct log_position checkpoint; /* the newest at or before its end */
 
 	int failed; /* -errno once the log stopped */

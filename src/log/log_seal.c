@@ -15,7 +15,7 @@ static void carry(const struct record *records, size_t count, segment_no_t numbe
 		if (records[i].kind == RECORD_RESIZE)
 			*size = records[i].value;
 		if (records[i].kind == RECORD_CHECKPOINT)
-			*checkpoint = (struct log_position){number, (uint32_t)i};
+			*checkpoint = (struct log_position){ number, (uint32_t)i };
 	}
 }
 
@@ -34,8 +34,8 @@ static int seal_segment(struct log *l, struct segment *s, struct error *err)
 		return rc;
 	if (count != s->record_count) {
 		free(records);
-		return error_set(err, -EIO, "segment %llu holds %zu of %u records", (unsigned long long)s->number, count,
-		                 s->record_count);
+		return error_set(err, -EIO, "segment %llu holds %zu of %u records", (unsigned long long)s->number,
+		                 count, s->record_count);
 	}
 	s->image_size = l->image_size;
 	s->checkpoint = l->checkpoint;
@@ -62,7 +62,7 @@ void log_seal_job(void *arg)
 	pthread_mutex_lock(&l->mutex);
 	while ((c = TAILQ_FIRST(&l->closing)) && !l->failed) {
 		struct segment *s = c->segment;
-		struct error err = {0};
+		struct error err = { 0 };
 
 		l->frontier_waiters++;
 		while (atomic_load(&s->filling) && !l->failed)

@@ -23,21 +23,24 @@ static void found_destroy(struct found *f)
 	if (f->segment)
 		segment_unpin(f->segment);
 	free(f->records);
-	*f = (struct found){0};
+	*f = (struct found){ 0 };
 }
 
 /* Looks at segment `number`: 1 when there is one with records, 0 when the log ends before it. */
 static int look(struct segment_set *set, segment_no_t number, struct found *f, struct error *err)
 {
 	struct segment *s = segment_pin_known(set, number);
+	struct error why = { 0 };
 	int rc;
 
-	*f = (struct found){.segment = s};
+	*f = (struct found){ .segment = s };
 	if (!s || !s->local)
 		return 0;
-	f->file = segment_open_file(s, err);
+	f->file = segment_open_file(s, &why);
+	/* A header is durable before its file has the name: one that cannot be read was damaged later, and what it stood for may have
+	 * been promised to somebody. */
 	if (!f->file)
-		return 0; /* its header never became durable */
+		return why.code == -ENOENT ? 0 : error_set(err, why.code ? why.code : -EIO, "%s", error_text(&why));
 	f->sealed = f->file->header.state != SEGMENT_OPEN;
 	rc = segment_file_read_records(f->file, !f->sealed, &f->records, &f->count, err);
 	if (rc == -EBADMSG && f->sealed)
@@ -65,7 +68,7 @@ static int highest(void *arg, struct segment *s)
 }
 
 /* Deletes everything after `last`, highest first, and makes that durable. */
-static int drop_after(struct segment_set *set, segment_no_t last, unsigned *dropped, struct error *err)
+static int drop_after(struct segment_set *set, segment_no_t last, struct recovery *r, struct error *err)
 {
 	segment_no_t top = last;
 	int rc = segment_set_each(set, highest, &top);
@@ -75,7 +78,9 @@ static int drop_after(struct segment_set *set, segment_no_t last, unsigned *drop
 		struct segment *s = segment_pin_known(set, top);
 		if (!s)
 			continue;
-		*dropped += s->local;
+		r->dropped += s->local;
+		if (r->dropping)
+			r->dropping(r->arg, s);
 		segment_unpin(s);
 		rc = segment_forget(set, top);
 	}
@@ -99,7 +104,7 @@ static void carry(const struct found *f, struct recovery *r)
 		if (f->records[i].kind == RECORD_RESIZE)
 			r->image_size = f->records[i].value;
 		if (f->records[i].kind == RECORD_CHECKPOINT)
-			r->checkpoint = (struct log_position){f->segment->number, (uint32_t)i};
+			r->checkpoint = (struct log_position){ f->segment->number, (uint32_t)i };
 	}
 }
 
@@ -116,7 +121,8 @@ static int take(struct found *f, struct recovery *r, struct error *err)
 	if (f->sealed) {
 		if (memcmp(f->file->header.prev_digest, r->digest, DIGEST_BYTES) != 0 ||
 		    memcmp(f->file->header.digest, digest, DIGEST_BYTES) != 0)
-			return error_set(err, -EBADMSG, "%s is not the segment that follows in this log", f->file->path);
+			return error_set(err, -EBADMSG, "%s is not the segment that follows in this log",
+			                 f->file->path);
 	} else {
 		/* What was read may be in memory only: make it durable before anything is built on it. */
 		rc = segment_sync(s);
@@ -127,9 +133,10 @@ static int take(struct found *f, struct recovery *r, struct error *err)
 			return rc;
 		/* Slots of an open segment were checked one by one just now. */
 		for (uint32_t c = 0; c < s->shape.chunks; c++)
-			segment_chunk_set(s, c, (uint64_t)c * CHUNK_BYTES < (uint64_t)slots_used(f) * s->shape.slot_bytes
-			                                ? CHUNK_PRESENT
-			                                : CHUNK_ABSENT);
+			segment_chunk_set(s, c,
+			                  (uint64_t)c * CHUNK_BYTES < (uint64_t)slots_used(f) * s->shape.slot_bytes
+			                          ? CHUNK_PRESENT
+			                          : CHUNK_ABSENT);
 	}
 	s->record_count = (uint32_t)f->count;
 	s->slot_count = slots_used(f);
@@ -146,7 +153,7 @@ static int take(struct found *f, struct recovery *r, struct error *err)
 
 int log_recover(struct segment_set *set, struct recovery *r, struct error *err)
 {
-	struct found now = {0}, next = {0};
+	struct found now = { 0 }, next = { 0 };
 	int rc;
 
 	r->segments = r->dropped = 0;
@@ -157,13 +164,14 @@ int log_recover(struct segment_set *set, struct recovery *r, struct error *err)
 			break;
 		bool goes_on = rc > 0 && (now.sealed || follows(&now, &next));
 		rc = 0;
-		if (!goes_on)
-			rc = drop_after(set, now.segment->number, &r->dropped, err);
+		/* A sealed one may yet turn out to be damaged: nothing is deleted before it is known to fit. */
+		if (!goes_on && !now.sealed)
+			rc = drop_after(set, now.segment->number, r, err);
 		if (!rc)
 			rc = take(&now, r, err);
 		found_destroy(&now);
 		now = next;
-		next = (struct found){0};
+		next = (struct found){ 0 };
 		if (!rc)
 			rc = goes_on;
 		if (!goes_on)
@@ -172,6 +180,6 @@ int log_recover(struct segment_set *set, struct recovery *r, struct error *err)
 	found_destroy(&now);
 	found_destroy(&next);
 	if (rc >= 0)
-		rc = drop_after(set, r->last, &r->dropped, err);
+		rc = drop_after(set, r->last, r, err);
 	return rc;
 }

@@ -19,12 +19,15 @@ struct recovery {
 	uint8_t digest[DIGEST_BYTES];
 	uint64_t image_size;
 	struct log_position checkpoint;
+	void (*dropping)(void *arg, struct segment *s); /* a segment file is about to be deleted; may be NULL */
+	void *arg;
 	/* out */
 	unsigned segments, dropped; /* found good; deleted */
 };
 
 /* Recovers the segments of `set` after r->last. They are all sealed, or gone, on success. Blocks. -EBADMSG when a sealed segment does not
- * fit the chain or is damaged (nothing is deleted then: the text says where it is), -EIO ... */
+ * fit the chain or is damaged, or any one's header is (it was durable before the file had its name): nothing is deleted then, and the
+ * text says where it is. -EIO ... */
 int log_recover(struct segment_set *set, struct recovery *r, struct error *err);
 
 #endif

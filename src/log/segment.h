@@ -35,6 +35,7 @@ enum segment_life {
 #define CHUNK_STATE 3u /* mask */
 #define CHUNK_USES_ONE 4u
 #define CHUNK_USES 12u /* mask: 0..3 recent uses */
+#define CHUNK_HELD 16u /* the cache counts its bytes as in use */
 
 struct segment_set;
 struct fetch;
@@ -43,26 +44,26 @@ struct segment {
 	struct segment_set *set;
 	segment_no_t number;
 	_Atomic uint32_t pins;
-	_Atomic int life;                      /* enum segment_life */
-	_Atomic(struct segment_file *) file;   /* NULL: no file here, or not opened yet; set under mutex */
-	_Atomic(_Atomic uint8_t *) chunk;      /* shape.chunks state bytes; NULL until the shape is known; set under mutex */
-	struct segment_shape shape;            /* valid once chunk is set */
+	_Atomic int life;                    /* enum segment_life */
+	_Atomic(struct segment_file *) file; /* NULL: no file here, or not opened yet; set under mutex */
+	_Atomic(_Atomic uint8_t *) chunk; /* shape.chunks state bytes; NULL until the shape is known; set under mutex */
+	struct segment_shape shape;       /* valid once chunk is set */
 
-	pthread_mutex_t mutex;  /* guards what follows; may be held over opening, punching or removing this one file */
-	bool local;             /* a file is in the cache directory */
-	int sync_error;         /* sticky: a sync of the file failed once */
-	uint64_t *checksums;    /* per slot: bit 32 set and data_crc, or 0: no record, while chunks are being verified; else NULL */
-	struct fetch *fetches;  /* cache/fetch.c: chunks on their way */
-	uint32_t held;          /* chunks counted as in use by the cache */
-	bool punched;           /* the file has holes: it cannot be recycled */
+	pthread_mutex_t mutex; /* guards what follows; may be held over opening, punching or removing this one file */
+	bool local;            /* a file is in the cache directory */
+	int sync_error;        /* sticky: a sync of the file failed once */
+	uint64_t *
+		checksums; /* per slot: bit 32 set and data_crc, or 0: no record, while chunks are being verified; else NULL */
+	struct fetch *fetches; /* cache/fetch.c: chunks on their way */
+	bool punched;          /* the file has holes: it cannot be recycled */
 
 	/* Written by the log's owner before the life that makes them valid. */
-	uint32_t record_count, slot_count;     /* closed and later */
-	uint64_t image_size;                   /* after the last record: sealed and later, of this host's making */
-	struct log_position checkpoint;        /* likewise: the last one at or before its end */
+	uint32_t record_count, slot_count; /* closed and later */
+	uint64_t image_size;               /* after the last record: sealed and later, of this host's making */
+	struct log_position checkpoint;    /* likewise: the last one at or before its end */
 	uint8_t prev_digest[DIGEST_BYTES], digest[DIGEST_BYTES]; /* sealed and later, when local */
-	_Atomic uint32_t filling;              /* reservations not yet filled */
-	uint64_t opened_ns;                    /* monotonic: first record */
+	_Atomic uint32_t filling;                                /* reservations not yet filled */
+	uint64_t opened_ns;                                      /* monotonic: first record */
 };
 
 /* The segments of image `image` in directory `dir` (copied). NULL when memory is short. */
@@ -96,7 +97,8 @@ int segment_forget(struct segment_set *set, segment_no_t number);
  * pinned. */
 struct segment_file *segment_open_file(struct segment *s, struct error *err);
 
-/* Gives the segment its shape and an array of chunk states, all `state`. The mutex is held, or nobody else knows the segment. 0 or -ENOMEM. */
+/* Gives the segment its shape and an array of chunk states, all `state` (with or without CHUNK_HELD). The mutex is held, or nobody
+ * else knows the segment. 0 or -ENOMEM. */
 int segment_set_shape(struct segment *s, const struct segment_shape *shape, uint8_t state);
 
 /* Makes a just created file the segment's (mutex as above). */
@@ -130,6 +132,18 @@ static inline unsigned segment_chunk_set(struct segment *s, uint32_t chunk, unsi
 	while (!atomic_compare_exchange_weak(&states[chunk], &b, (uint8_t)((b & ~CHUNK_STATE) | state)))
 		;
 	return b & CHUNK_STATE;
+}
+
+/* The same, but only if it is `from` still. Whether it was. */
+static inline bool segment_chunk_change(struct segment *s, uint32_t chunk, unsigned from, unsigned to)
+{
+	_Atomic uint8_t *states = atomic_load_explicit(&s->chunk, memory_order_acquire);
+	uint8_t b = atomic_load(&states[chunk]);
+
+	while ((b & CHUNK_STATE) == from)
+		if (atomic_compare_exchange_weak(&states[chunk], &b, (uint8_t)((b & ~CHUNK_STATE) | to)))
+			return true;
+	return false;
 }
 
 /* Syncs the file once more, unless a sync of it failed before: that failure stays. */

@@ -561,7 +561,9 @@ int segment_file_mark_stored(struct segment_file *f, struct error *err)
 	struct segment_header h = f->header;
 	int rc;
 
-	assert(h.state == SEGMENT_SEALED);
+	assert(h.state != SEGMENT_OPEN);
+	if (h.state == SEGMENT_STORED)
+		return 0; /* of an upload that the store has lost since */
 	h.state = SEGMENT_STORED;
 	rc = write_header(f, &h);
 	if (rc < 0)

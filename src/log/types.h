@@ -44,7 +44,8 @@ typedef uint64_t map_entry_t;
 
 static inline map_entry_t map_entry(unsigned layer, segment_no_t segment, uint32_t slot)
 {
-	return (map_entry_t)layer << (MAP_ENTRY_SEGMENT_BITS + MAP_ENTRY_SLOT_BITS) | segment << MAP_ENTRY_SLOT_BITS | slot;
+	return (map_entry_t)layer << (MAP_ENTRY_SEGMENT_BITS + MAP_ENTRY_SLOT_BITS) | segment << MAP_ENTRY_SLOT_BITS |
+	       slot;
 }
 
 static inline unsigned map_entry_layer(map_entry_t e)

@@ -25,7 +25,7 @@ struct item {
 	enum item_state state;
 	unsigned attempts;
 	uint64_t delay_ms; /* what is left of it while waiting */
-	uint8_t *object; /* while it is put */
+	uint8_t *object;   /* while it is put */
 	size_t length;
 	struct iovec iov;
 	char key[STORE_KEY_MAX + 1];
@@ -258,7 +258,7 @@ static void compare_job(void *arg)
 	struct item *i = arg;
 	struct upload *u = i->u;
 	struct segment_meta meta;
-	struct error err = {0};
+	struct error err = { 0 };
 	size_t got = 0;
 	int rc = store_get_wait(u->options.store, i->key, 0, i->object, SEGMENT_OBJECT_HEADER, &got, &err);
 
@@ -336,7 +336,7 @@ static void pack_job(void *arg)
 {
 	struct item *i = arg;
 	struct upload *u = i->u;
-	struct error err = {0};
+	struct error err = { 0 };
 	int rc = pack(i, &err);
 
 	if (rc == -ENOMEM || rc == -EMFILE || rc == -ENFILE) {
@@ -349,8 +349,9 @@ static void pack_job(void *arg)
 		fail(i, rc, error_text(&err));
 		return;
 	}
-	segment_object_key(segment_set_image(u->options.set), i->segment->number, u->options.epoch, i->key, sizeof i->key);
-	i->iov = (struct iovec){i->object, i->length};
+	segment_object_key(segment_set_image(u->options.set), i->segment->number, u->options.epoch, i->key,
+	                   sizeof i->key);
+	i->iov = (struct iovec){ i->object, i->length };
 	store_put(u->options.store, i->key, &i->iov, 1, STORE_PUT_CREATE_ONLY, put_done, i);
 }
 
@@ -415,7 +416,7 @@ int upload_wait(struct upload *u, segment_no_t number, upload_done_fn *done, voi
 
 	if (!w)
 		return -ENOMEM;
-	*w = (struct waiter){.number = number, .done = done, .arg = arg};
+	*w = (struct waiter){ .number = number, .done = done, .arg = arg };
 	pthread_mutex_lock(&u->mutex);
 	if (number <= u->stored)
 		result = 0;

@@ -34,7 +34,7 @@ struct upload_options {
 	struct store *store;
 	struct executor *executor; /* packing; background priority */
 	struct segment_set *set;
-	struct seal_key key;       /* of the image */
+	struct seal_key key; /* of the image */
 	uint64_t epoch;
 	unsigned window; /* segments packed or under way at a time */
 	int compression;

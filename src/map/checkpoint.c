@@ -48,7 +48,7 @@ int checkpoint_decode(const uint8_t in[CHECKPOINT_BYTES], struct checkpoint *c, 
 		return error_set(err, -EBADMSG, "checkpoint of version 0");
 	*c = (struct checkpoint){
 		.root = get_le64(in + 8),
-		.position = {.segment = get_le64(in + 16), .record = get_le32(in + 24)},
+		.position = { .segment = get_le64(in + 16), .record = get_le32(in + 24) },
 		.size = get_le64(in + 32),
 		.allocated = get_le64(in + 40),
 		.mtime_ns = get_le64(in + 48),

@@ -173,7 +173,7 @@ static int resolve(struct node_table *t, uint64_t leaf, struct map_need *need)
 
 	if (e == MAP_ENTRY_NONE)
 		return 0;
-	*need = (struct map_need){.level = n->level - 1u, .index = child, .address = e};
+	*need = (struct map_need){ .level = n->level - 1u, .index = child, .address = e };
 	return -EAGAIN;
 }
 
@@ -275,7 +275,7 @@ static void unpin_leaves(struct node_table *t, struct leaf_range range)
 /* Everything that is needed is in memory. */
 static int pin_leaves(struct node_table *t, struct leaf_range range)
 {
-	struct leaf_range pinned = {range.first, range.first};
+	struct leaf_range pinned = { range.first, range.first };
 	int rc = 0;
 
 	for (; pinned.end < range.end; pinned.end++) {

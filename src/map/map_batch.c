@@ -41,7 +41,7 @@ struct map_batch *map_batch_take(struct node_table *t)
 		struct batch_item *item = &b->items[b->count];
 
 		assert(!n->frozen && !n->shared);
-		*item = (struct batch_item){.node = n, .entries = n->entries, .key = n->key};
+		*item = (struct batch_item){ .node = n, .entries = n->entries, .key = n->key };
 		if (must_copy(n)) {
 			item->entries = map_entries_copy(n->entries);
 			if (!item->entries) {

@@ -143,8 +143,8 @@ static int state_decode(uint64_t image, const uint8_t *in, size_t len, struct ma
 		return -EBADMSG;
 	if (get_le32(in + STATE_BYTES - 4) != row_crc(image, UINT64_MAX, in, STATE_BYTES - 4))
 		return -EBADMSG;
-	s->position = (struct log_position){get_le64(in), get_le32(in + 8)};
-	s->checkpoint = (struct log_position){get_le64(in + 16), get_le32(in + 12)};
+	s->position = (struct log_position){ get_le64(in), get_le32(in + 8) };
+	s->checkpoint = (struct log_position){ get_le64(in + 16), get_le32(in + 12) };
 	s->checkpoint_root = get_le64(in + 24);
 	s->size = get_le64(in + 32);
 	s->allocated = get_le64(in + 40);
@@ -188,8 +188,8 @@ static int node_from_row(struct map_db *db, enum map_sql which, int crc_at, uint
 	if (!bytes || len != MAP_NODE_BYTES ||
 	    (uint64_t)sqlite3_column_int64(row, crc_at) != row_crc(image, key, bytes, len) ||
 	    map_node_decode(bytes, false, entries) < 0)
-		return error_set(err, -EBADMSG, "map database: node %" PRIx64 " of image %016" PRIx64 " is damaged", key,
-		                 image);
+		return error_set(err, -EBADMSG, "map database: node %" PRIx64 " of image %016" PRIx64 " is damaged",
+		                 key, image);
 	return 0;
 }
 
@@ -205,8 +205,8 @@ static int absent_node(struct map_db *db, uint64_t image, uint64_t key, struct e
 		rc = map_db_row(db, SQL_CHANGED_GET, err);
 	map_db_reset(db, SQL_CHANGED_GET);
 	if (rc > 0)
-		return error_set(err, -EBADMSG, "map database: node %" PRIx64 " of image %016" PRIx64 " is missing", key,
-		                 image);
+		return error_set(err, -EBADMSG, "map database: node %" PRIx64 " of image %016" PRIx64 " is missing",
+		                 key, image);
 	return rc < 0 ? rc : -ENOENT;
 }
 
@@ -341,7 +341,8 @@ int map_db_save(struct map_db *db, uint64_t image, const struct map_state *state
 
 	map_db_lock(db);
 	if (find_checkpoint(db, image)) {
-		rc = error_set(err, -EBUSY, "map database: a checkpoint of image %016" PRIx64 " is being written", image);
+		rc = error_set(err, -EBUSY, "map database: a checkpoint of image %016" PRIx64 " is being written",
+		               image);
 		goto out;
 	}
 	rc = map_db_run(db, SQL_BEGIN, err);
@@ -398,7 +399,8 @@ out:
 }
 
 int map_db_each_changed(struct map_db *db, uint64_t image, unsigned level,
-                        int (*each)(void *arg, uint64_t index, const map_entry_t *entries), void *arg, struct error *err)
+                        int (*each)(void *arg, uint64_t index, const map_entry_t *entries), void *arg,
+                        struct error *err)
 {
 	uint64_t level_first = key_in_image(level, 0), end = (uint64_t)(level + 1) << LEVEL_BITS, first = level_first;
 	struct changed_page *page = malloc(sizeof *page);
@@ -429,15 +431,16 @@ int map_db_checkpoint_begin(struct map_db *db, uint64_t image, struct error *err
 	if (find_checkpoint(db, image)) {
 		map_db_unlock(db);
 		free(c);
-		return error_set(err, -EBUSY, "map database: a checkpoint of image %016" PRIx64 " is being written", image);
+		return error_set(err, -EBUSY, "map database: a checkpoint of image %016" PRIx64 " is being written",
+		                 image);
 	}
 	LIST_INSERT_HEAD(&db->checkpoints, c, link);
 	map_db_unlock(db);
 	return 0;
 }
 
-int map_db_checkpoint_node(struct map_db *db, uint64_t image, unsigned level, uint64_t index, const map_entry_t *entries,
-                           struct error *err)
+int map_db_checkpoint_node(struct map_db *db, uint64_t image, unsigned level, uint64_t index,
+                           const map_entry_t *entries, struct error *err)
 {
 	struct pending_node *n = malloc(sizeof *n);
 	struct map_checkpoint *c;
@@ -479,7 +482,8 @@ static int apply_checkpoint(struct map_db *db, const struct map_checkpoint *c, c
 	return map_db_finish(db, rc, err);
 }
 
-int map_db_checkpoint_end(struct map_db *db, uint64_t image, const struct map_state *state, bool commit, struct error *err)
+int map_db_checkpoint_end(struct map_db *db, uint64_t image, const struct map_state *state, bool commit,
+                          struct error *err)
 {
 	struct map_checkpoint *c;
 	int rc = 0;

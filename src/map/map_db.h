@@ -19,7 +19,8 @@ struct map_db;
 /* The image as of `position`: rows plus this give the map there; replaying the log from there gives it now. */
 struct map_state {
 	struct log_position position;
-	uint8_t prev_digest[DIGEST_BYTES]; /* of segment position.segment - 1: tells whether the log is still the same one */
+	uint8_t prev_digest
+		[DIGEST_BYTES]; /* of segment position.segment - 1: tells whether the log is still the same one */
 	uint64_t size, allocated, mtime_ns;
 	struct log_position checkpoint; /* the record of the newest checkpoint in the log; segment 0: none yet */
 	map_entry_t checkpoint_root;
@@ -43,15 +44,17 @@ int map_db_save(struct map_db *db, uint64_t image, const struct map_state *state
 /* Visits the nodes of one level that changed since the last checkpoint, in index order. each() returns 0 to go on; it must
  * not call map_db. Entries are valid during the call. Rows are read in pages, so memory is bounded. */
 int map_db_each_changed(struct map_db *db, uint64_t image, unsigned level,
-                        int (*each)(void *arg, uint64_t index, const map_entry_t *entries), void *arg, struct error *err);
+                        int (*each)(void *arg, uint64_t index, const map_entry_t *entries), void *arg,
+                        struct error *err);
 
 /* A checkpoint that is being written: inner nodes with their children's new addresses are put here as they are made, and
  * everything becomes visible, with `state`, when it ends: one transaction that also clears all "changed" marks. Between
  * begin and end no map_db_save() of that image. `commit` false rolls back. */
 int map_db_checkpoint_begin(struct map_db *db, uint64_t image, struct error *err);
-int map_db_checkpoint_node(struct map_db *db, uint64_t image, unsigned level, uint64_t index, const map_entry_t *entries,
-                           struct error *err);
-int map_db_checkpoint_end(struct map_db *db, uint64_t image, const struct map_state *state, bool commit, struct error *err);
+int map_db_checkpoint_node(struct map_db *db, uint64_t image, unsigned level, uint64_t index,
+                           const map_entry_t *entries, struct error *err);
+int map_db_checkpoint_end(struct map_db *db, uint64_t image, const struct map_state *state, bool commit,
+                          struct error *err);
 
 /* Drops everything kept for the image. */
 int map_db_forget(struct map_db *db, uint64_t image, struct error *err);

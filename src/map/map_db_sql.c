@@ -11,16 +11,16 @@
 #define SCHEMA_VERSION 1
 
 /* 4000 pages of 4 KiB: the WAL is copied into the database every 16 MiB, and kept at no more than that. */
-#define SETTINGS                                                                                                            \
-	"PRAGMA locking_mode = EXCLUSIVE;"                                                                                  \
-	"PRAGMA page_size = 4096;"                                                                                          \
-	"PRAGMA journal_mode = WAL;"                                                                                        \
-	"PRAGMA synchronous = NORMAL;"                                                                                      \
-	"PRAGMA wal_autocheckpoint = 4000;"                                                                                 \
-	"PRAGMA journal_size_limit = 16777216;"                                                                             \
-	"PRAGMA cache_size = -8192;"                                                                                        \
-	"PRAGMA temp_store = MEMORY;"                                                                                       \
-	"PRAGMA trusted_schema = OFF;"                                                                                      \
+#define SETTINGS                                \
+	"PRAGMA locking_mode = EXCLUSIVE;"      \
+	"PRAGMA page_size = 4096;"              \
+	"PRAGMA journal_mode = WAL;"            \
+	"PRAGMA synchronous = NORMAL;"          \
+	"PRAGMA wal_autocheckpoint = 4000;"     \
+	"PRAGMA journal_size_limit = 16777216;" \
+	"PRAGMA cache_size = -8192;"            \
+	"PRAGMA temp_store = MEMORY;"           \
+	"PRAGMA trusted_schema = OFF;"          \
 	"PRAGMA cell_size_check = ON;"
 
 /* An image without state is being forgotten. Slots are never used again, so leftovers cannot be taken for another's. */
@@ -218,7 +218,8 @@ static int check_schema(struct map_db *db, struct error *err)
 	if (id != APPLICATION_ID)
 		return error_set(err, -EBADMSG, "map database: this file belongs to another program");
 	if (version != SCHEMA_VERSION)
-		return error_set(err, -EBADMSG, "map database: version %lld, not %d", (long long)version, SCHEMA_VERSION);
+		return error_set(err, -EBADMSG, "map database: version %lld, not %d", (long long)version,
+		                 SCHEMA_VERSION);
 	return 0;
 }
 
@@ -235,7 +236,8 @@ static int check_content(struct map_db *db, struct error *err)
 static int prepare_statements(struct map_db *db, struct error *err)
 {
 	for (int i = 0; i < SQL_COUNT; i++) {
-		int code = sqlite3_prepare_v3(db->sqlite, statements[i], -1, SQLITE_PREPARE_PERSISTENT, &db->sql[i], NULL);
+		int code =
+			sqlite3_prepare_v3(db->sqlite, statements[i], -1, SQLITE_PREPARE_PERSISTENT, &db->sql[i], NULL);
 
 		if (code != SQLITE_OK)
 			return map_db_failed(db, code, err);
@@ -248,9 +250,9 @@ int map_db_connect(struct map_db *db, const char *path, bool check, struct error
 	sqlite3_int64 wal;
 	int code, rc;
 
-	code = sqlite3_open_v2(path, &db->sqlite,
-	                       SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE,
-	                       NULL);
+	code = sqlite3_open_v2(
+		path, &db->sqlite,
+		SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE, NULL);
 	if (code != SQLITE_OK)
 		return map_db_failed(db, code, err);
 	sqlite3_extended_result_codes(db->sqlite, 1);

@@ -15,7 +15,7 @@
 int node_table_init(struct node_table *t, struct map_budget *budget)
 {
 	/* Nodes that were made, not installed, are born in 0: long ago. */
-	*t = (struct node_table){.budget = budget, .grace = GRACE_MIN, .installs = (uint32_t)1 << 31};
+	*t = (struct node_table){ .budget = budget, .grace = GRACE_MIN, .installs = (uint32_t)1 << 31 };
 	TAILQ_INIT(&t->clean);
 	TAILQ_INIT(&t->dirty);
 	t->nodes = hash_new();

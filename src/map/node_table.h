@@ -19,7 +19,8 @@ struct node_table {
 	struct map_budget *budget;
 	struct map_holder holder;
 	struct hash *nodes;
-	struct hash *ghosts; /* key of a leaf that does not exist -> how many pins wait for it to be made, as a pointer */
+	struct hash
+		*ghosts; /* key of a leaf that does not exist -> how many pins wait for it to be made, as a pointer */
 	struct map_node *last; /* the leaf found last, or NULL */
 	struct map_node_queue_head clean, dirty;
 	size_t clean_count, dirty_count;

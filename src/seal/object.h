@@ -41,8 +41,8 @@ void fields_free(struct fields *f);
  * escaped on the way out, as backslash and two hex digits). A name may be added several times (a list). Short memory is
  * remembered, and reported by object_encode() as -ENOMEM. */
 void fields_add_text(struct fields *f, const char *name, const char *value);
-void fields_add_u64(struct fields *f, const char *name, uint64_t value);   /* decimal */
-void fields_add_hex64(struct fields *f, const char *name, uint64_t value); /* 16 hex digits: ids */
+void fields_add_u64(struct fields *f, const char *name, uint64_t value);                  /* decimal */
+void fields_add_hex64(struct fields *f, const char *name, uint64_t value);                /* 16 hex digits: ids */
 void fields_add_bytes(struct fields *f, const char *name, const void *bytes, size_t len); /* hex */
 
 /* The `nth` (from 0) value of that name, or NULL. Lives as long as `f`. */

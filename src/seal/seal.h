@@ -61,8 +61,8 @@ int seal(struct sealer *s, const struct seal_key *key, const void *ad, size_t ad
 /* Opens `box`, whose stored bytes are at `stored` (box->stored_length of them), into `plain` (room for
  * box->plain_length). Returns 0, or -EBADMSG when the tag is wrong, the bytes do not decompress, or to another length:
  * nothing of `plain` may be used then. -ENOMEM. */
-int seal_open(const struct seal_key *key, const void *ad, size_t ad_len, const uint8_t *stored, const struct seal_box *box,
-              void *plain);
+int seal_open(const struct seal_key *key, const void *ad, size_t ad_len, const uint8_t *stored,
+              const struct seal_box *box, void *plain);
 
 #define DIGEST_BYTES 32
 /* BLAKE2b-256 of `a` followed by `b` (either may be empty). */

@@ -57,7 +57,8 @@ struct store_ops {
 	            void *arg);
 	void (*head)(struct store *s, const char *key, store_length_fn *done, void *arg);
 	void (*remove)(struct store *s, const char *key, store_done_fn *done, void *arg);
-	void (*list)(struct store *s, const char *prefix, const char *after, size_t max, store_list_fn *done, void *arg);
+	void (*list)(struct store *s, const char *prefix, const char *after, size_t max, store_list_fn *done,
+	             void *arg);
 	void (*close)(struct store *s);
 };
 
@@ -72,7 +73,7 @@ struct store_options {
 	struct disk *disk;    /* for stores on the local file system; NULL: disk_posix() */
 	unsigned threads;     /* 0: the store's default */
 	uint64_t deadline_ms; /* per request; 0: 30 s */
-	bool create;          /* make the place (directory) when it is missing: init, and a mount on an empty file: store */
+	bool create; /* make the place (directory) when it is missing: init, and a mount on an empty file: store */
 };
 
 struct store_type {
@@ -90,11 +91,12 @@ void store_close(struct store *s);
 
 /* Stores the bytes of `iov` as one object, replacing what was there (atomically: a reader sees all of one or the other),
  * durable when done(0) is called. */
-void store_put(struct store *s, const char *key, const struct iovec *iov, int iovcnt, unsigned flags, store_done_fn *done,
-               void *arg);
+void store_put(struct store *s, const char *key, const struct iovec *iov, int iovcnt, unsigned flags,
+               store_done_fn *done, void *arg);
 
 /* Reads [offset, offset+len) of the object into `buf`; fewer bytes when the object ends first (0 at or past its end). */
-void store_get(struct store *s, const char *key, uint64_t offset, void *buf, size_t len, store_length_fn *done, void *arg);
+void store_get(struct store *s, const char *key, uint64_t offset, void *buf, size_t len, store_length_fn *done,
+               void *arg);
 
 void store_head(struct store *s, const char *key, store_length_fn *done, void *arg);
 

@@ -61,10 +61,18 @@ static int slot_data(void *arg, uint32_t slot, uint32_t count, void *buf)
 /* Packs and stores the segment, begins the next. */
 static int finish_segment(struct maker *m, struct error *err)
 {
-	struct segment_pack p = { .pool = m->pool->uuid, .image = m->image, .number = m->number, .epoch = m->epoch,
-		                  .shape = m->shape, .records = m->records, .record_count = m->record_count,
-		                  .checkpoint = m->checkpoint, .prev_digest = m->prev_digest, .image_size = m->size,
-		                  .slot_data = slot_data, .arg = m };
+	struct segment_pack p = { .pool = m->pool->uuid,
+		                  .image = m->image,
+		                  .number = m->number,
+		                  .epoch = m->epoch,
+		                  .shape = m->shape,
+		                  .records = m->records,
+		                  .record_count = m->record_count,
+		                  .checkpoint = m->checkpoint,
+		                  .prev_digest = m->prev_digest,
+		                  .image_size = m->size,
+		                  .slot_data = slot_data,
+		                  .arg = m };
 	uint8_t digest[DIGEST_BYTES], *object = NULL;
 	char key[STORE_KEY_MAX + 1];
 	size_t len;
@@ -101,7 +109,9 @@ static void add_plain(struct maker *m, enum record_kind kind, uint64_t value)
 static int add_slot(struct maker *m, enum record_kind kind, unsigned level, uint64_t value, const uint8_t bytes[GRAIN],
                     map_entry_t *where, struct error *err)
 {
-	struct record r = { .kind = (uint8_t)kind, .level = (uint8_t)level, .value = value, .count = 1, .time_ns = m->now_ns };
+	struct record r = {
+		.kind = (uint8_t)kind, .level = (uint8_t)level, .value = value, .count = 1, .time_ns = m->now_ns
+	};
 	int rc;
 
 	if (m->slot_count == SLOTS) {
@@ -198,8 +208,11 @@ static int write_level(struct maker *m, unsigned level, uint64_t *index, map_ent
 /* Writes the tree and the checkpoint. `address` are the data runs' first entries. */
 static int write_map(struct maker *m, map_entry_t *address, struct error *err)
 {
-	struct checkpoint c = { .position = { m->number, 0 }, .size = m->size, .allocated = m->leaves * RUN,
-		                .mtime_ns = m->now_ns, .time_ns = m->now_ns };
+	struct checkpoint c = { .position = { m->number, 0 },
+		                .size = m->size,
+		                .allocated = m->leaves * RUN,
+		                .mtime_ns = m->now_ns,
+		                .time_ns = m->now_ns };
 	uint64_t *index = calloc(m->leaves, sizeof index[0]), count = m->leaves;
 	uint8_t bytes[GRAIN] = { 0 };
 	map_entry_t where;
@@ -253,7 +266,11 @@ static int write_log(struct maker *m, struct error *err)
 static int make_image(struct maker *m, const char *name, struct error *err)
 {
 	struct catalog *catalog = catalog_new(m->pool, NULL);
-	struct catalog_entry entry = { .parent = NODE_ROOT, .type = NODE_FILE, .mode = 0644, .uid = getuid(), .gid = getgid(),
+	struct catalog_entry entry = { .parent = NODE_ROOT,
+		                       .type = NODE_FILE,
+		                       .mode = 0644,
+		                       .uid = getuid(),
+		                       .gid = getgid(),
 		                       .grain_bytes = GRAIN };
 	struct host host = { .id = 0x6269676d6170, .name = "bigmap" };
 	struct log_view view = { 0 };
@@ -277,8 +294,12 @@ static int make_image(struct maker *m, const char *name, struct error *err)
 		rc = write_log(m, err);
 	}
 	if (rc == 0) {
-		head = (struct head){ .epoch = m->epoch, .checkpoint = m->checkpoint, .size = m->size,
-			              .allocated = m->leaves * RUN * GRAIN, .mtime_ns = m->now_ns, .grain_bytes = GRAIN };
+		head = (struct head){ .epoch = m->epoch,
+			              .checkpoint = m->checkpoint,
+			              .size = m->size,
+			              .allocated = m->leaves * RUN * GRAIN,
+			              .mtime_ns = m->now_ns,
+			              .grain_bytes = GRAIN };
 		rc = head_save(m->pool, m->image, &head, err);
 	}
 	if (rc == 0)

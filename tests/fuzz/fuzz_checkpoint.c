@@ -13,7 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void try_checkpoint(const uint8_t *data, size_t size, bool sign)
 {
-	uint8_t in[CHECKPOINT_BYTES] = {0}, out[CHECKPOINT_BYTES];
+	uint8_t in[CHECKPOINT_BYTES] = { 0 }, out[CHECKPOINT_BYTES];
 	struct checkpoint c;
 	struct error err;
 
@@ -29,7 +29,7 @@ static void try_checkpoint(const uint8_t *data, size_t size, bool sign)
 
 static void try_node(const uint8_t *data, size_t size, bool from_log)
 {
-	uint8_t in[MAP_NODE_BYTES] = {0}, out[MAP_NODE_BYTES];
+	uint8_t in[MAP_NODE_BYTES] = { 0 }, out[MAP_NODE_BYTES];
 	map_entry_t entries[MAP_FANOUT];
 
 	memcpy(in, data, size < sizeof in ? size : sizeof in);

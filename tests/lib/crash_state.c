@@ -31,10 +31,10 @@
 struct node {
 	size_t *ops; /* indices into the recording, in order of their beginning */
 	size_t op_count, op_room;
-	uint64_t synced; /* operations answered before this moment are certain */
-	size_t keep;     /* directories: how many of ops[] are in the state */
+	uint64_t synced;       /* operations answered before this moment are certain */
+	size_t keep;           /* directories: how many of ops[] are in the state */
 	bool is_dir, favoured; /* CRASH_FILES: with all */
-	char *written; /* where the file was built already: other names are links to it */
+	char *written;         /* where the file was built already: other names are links to it */
 	mode_t mode;
 };
 
@@ -329,7 +329,8 @@ static void reach_pages(struct builder *b, struct content *c, const struct node 
 		uint64_t limit = one_in(b, 2) ? UINT64_MAX : draw(b) % (b->state->cut + 1);
 		for (size_t i = 0; i < n->op_count; i++) {
 			const struct op *o = &b->ops[n->ops[i]];
-			if (o->kind != OP_MAP || o->begin >= limit || o->offset + o->len <= p * PAGE || o->offset >= (p + 1) * PAGE)
+			if (o->kind != OP_MAP || o->begin >= limit || o->offset + o->len <= p * PAGE ||
+			    o->offset >= (p + 1) * PAGE)
 				continue;
 			for (uint64_t s = p * SECTORS_PER_PAGE; s < (p + 1) * SECTORS_PER_PAGE; s++)
 				if (o->offset < (s + 1) * SECTOR && o->offset + o->len > s * SECTOR && c->last[s] <= i)
@@ -377,7 +378,8 @@ static bool apply_where_reached(struct builder *b, struct content *c, const stru
 			apply(c, o, from, stop);
 			any = true;
 			*end = stop;
-		} else if (o->kind == OP_MAP && !(c->last[s] & CAUGHT) && b->state->mode != CRASH_NOTHING && one_in(b, 16)) {
+		} else if (o->kind == OP_MAP && !(c->last[s] & CAUGHT) && b->state->mode != CRASH_NOTHING &&
+		           one_in(b, 16)) {
 			/* The page was copied while the store was under way. */
 			apply(c, o, from, from + draw(b) % (stop - from + 1) / 8 * 8);
 			any = true;
@@ -412,7 +414,8 @@ static int build_content(struct builder *b, const struct node *n, struct content
 		enum fate fate = PRESENT;
 		if (!certain(b, n, o)) {
 			if (is_bytes(o)) {
-				fate = o->kind == OP_MAP && b->state->mode == CRASH_PAGES ? MISSING : choose_fate(b, n, o);
+				fate = o->kind == OP_MAP && b->state->mode == CRASH_PAGES ? MISSING
+				                                                          : choose_fate(b, n, o);
 				b->state->unsynced++;
 				b->state->present += fate == PRESENT;
 				b->state->torn += fate == TORN;
@@ -433,7 +436,8 @@ static int build_content(struct builder *b, const struct node *n, struct content
 		bool any = apply_where_reached(b, c, o, (uint32_t)i, &end);
 		if (is_bytes(o) && (any || (b->grow_without_bytes && b->state->mode != CRASH_NOTHING)))
 			c->size = any && end > c->size ? end : c->size;
-		if (is_bytes(o) && b->grow_without_bytes && b->state->mode != CRASH_NOTHING && o->offset + o->len > c->size)
+		if (is_bytes(o) && b->grow_without_bytes && b->state->mode != CRASH_NOTHING &&
+		    o->offset + o->len > c->size)
 			c->size = o->offset + o->len;
 		if (o->kind == OP_TRUNCATE && i < sizes)
 			c->size = o->len;
@@ -457,8 +461,8 @@ static int write_content(const struct content *c, const char *path, mode_t mode)
 		while (p + 1 < c->room / PAGE && c->page_used[p + 1])
 			p++;
 		end = (p + 1) * PAGE < c->size ? (p + 1) * PAGE : c->size;
-		if (first * PAGE < end &&
-		    pwrite(fd, c->bytes + first * PAGE, end - first * PAGE, (off_t)(first * PAGE)) != (ssize_t)(end - first * PAGE))
+		if (first * PAGE < end && pwrite(fd, c->bytes + first * PAGE, end - first * PAGE,
+		                                 (off_t)(first * PAGE)) != (ssize_t)(end - first * PAGE))
 			rc = errno ? -errno : -EIO;
 	}
 	if (fd >= 0 && close(fd) < 0 && rc == 0)
@@ -589,11 +593,14 @@ out:
 
 const char *crash_state_text(const struct crash_state *s, char out[200])
 {
-	static const char *const modes[CRASH_MODES] = { "any", "nothing", "killed", "random", "last missing", "map ahead",
-		                                        "map behind", "pages", "prefix", "files" };
+	static const char *const modes[CRASH_MODES] = { "any",       "nothing",    "killed", "random", "last missing",
+		                                        "map ahead", "map behind", "pages",  "prefix", "files" };
 
-	snprintf(out, 200, "cut %" PRIu64 ", seed %" PRIu64 ", %s: %u of %u unsynced writes (%u torn), %u of %u changes of directories",
-	         s->cut, s->seed, modes[s->mode], s->present + s->torn, s->unsynced, s->torn, s->dir_kept, s->dir_changes);
+	snprintf(out, 200,
+	         "cut %" PRIu64 ", seed %" PRIu64
+	         ", %s: %u of %u unsynced writes (%u torn), %u of %u changes of directories",
+	         s->cut, s->seed, modes[s->mode], s->present + s->torn, s->unsynced, s->torn, s->dir_kept,
+	         s->dir_changes);
 	return out;
 }
 

@@ -51,7 +51,7 @@ static inline void hash_free_all(struct hash *h)
 
 static inline void dictionary_init(struct dictionary *d)
 {
-	*d = (struct dictionary){.rows = hash_new(), .log = hash_new(), .changed = hash_new(), .next_segment = 1};
+	*d = (struct dictionary){ .rows = hash_new(), .log = hash_new(), .changed = hash_new(), .next_segment = 1 };
 	assert_true(d->rows && d->log && d->changed);
 }
 
@@ -75,17 +75,18 @@ static inline void load(struct dictionary *d, struct grain_map *m, const struct 
 }
 
 /* Each call again until nothing is missing; a bound tells a map that forgets what it was just given. */
-#define PLAY(d, m, call)                                                                                                    \
-	do {                                                                                                                \
-		int tries = 0, rc;                                                                                          \
-		while ((rc = (call)) == -EAGAIN) {                                                                          \
-			assert_true(++tries < 5000);                                                                        \
-			load(d, m, &need);                                                                                  \
-		}                                                                                                           \
-		assert_int_equal(rc, 0);                                                                                    \
+#define PLAY(d, m, call)                             \
+	do {                                         \
+		int tries = 0, rc;                   \
+		while ((rc = (call)) == -EAGAIN) {   \
+			assert_true(++tries < 5000); \
+			load(d, m, &need);           \
+		}                                    \
+		assert_int_equal(rc, 0);             \
 	} while (0)
 
-static inline void play_update(struct dictionary *d, struct grain_map *m, grain_no_t first, size_t n, const map_entry_t *e)
+static inline void play_update(struct dictionary *d, struct grain_map *m, grain_no_t first, size_t n,
+                               const map_entry_t *e)
 {
 	struct map_need need;
 
@@ -159,7 +160,8 @@ static inline map_entry_t play_checkpoint(struct dictionary *d, struct grain_map
 
 		assert_non_null(rest);
 		while (hash_next(todo, &cursor, &key)) {
-			uint64_t index = key & (((uint64_t)1 << 58) - 1), parent = node_key(level + 1, index / MAP_FANOUT);
+			uint64_t index = key & (((uint64_t)1 << 58) - 1),
+				 parent = node_key(level + 1, index / MAP_FANOUT);
 			map_entry_t address = map_entry(0, d->next_segment++, (uint32_t)(index % 1000));
 			map_entry_t *row;
 

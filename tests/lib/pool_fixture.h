@@ -62,8 +62,8 @@ static inline unsigned fixture_count(struct pool *p, const char *prefix)
 /* A plain pool at `path` as one host sees it, making it if `make`. */
 static inline struct pool *fixture_open_pool(const char *path, bool make)
 {
-	struct store_options options = {.threads = 2};
-	struct error err = {0};
+	struct store_options options = { .threads = 2 };
+	struct error err = { 0 };
 	struct pool *p;
 
 	if ((make && pool_init(path, &options, NULL, 0, &err) != 0) || pool_open(path, &options, NULL, &p, &err) != 0) {
@@ -75,9 +75,9 @@ static inline struct pool *fixture_open_pool(const char *path, bool make)
 
 /* ---- a store that stops ---- */
 
-/* Passes everything to the store below. Once `steps` changes (puts and removals) have passed, the host is dead: nothing goes through
- * any more. `lose_answer`: the last of them happens, but is answered with a failure. `before`, if set, runs on the calling thread
- * before change number `before_step` (from 0), as another host may. */
+/* Passes everything to the store below. Once `steps` changes (puts and removals) have passed, the host is dead: nothing
+ * goes through any more. `lose_answer`: the last of them happens, but is answered with a failure. `before`, if set, runs on
+ * the calling thread before change number `before_step` (from 0), as another host may. */
 struct faulty_store {
 	struct store store;
 	struct store *below;
@@ -118,7 +118,7 @@ static inline bool faulty_step(struct faulty_store *f, store_done_fn **done, voi
 		struct faulty_lost *lost = malloc(sizeof *lost);
 		if (!lost)
 			abort();
-		*lost = (struct faulty_lost){*done, *arg};
+		*lost = (struct faulty_lost){ *done, *arg };
 		*done = faulty_lose;
 		*arg = lost;
 	}
@@ -189,14 +189,18 @@ static inline void faulty_close(struct store *s)
 }
 
 static const struct store_ops faulty_ops = {
-	.put = faulty_put, .get = faulty_get, .head = faulty_head, .remove = faulty_remove, .list = faulty_list,
+	.put = faulty_put,
+	.get = faulty_get,
+	.head = faulty_head,
+	.remove = faulty_remove,
+	.list = faulty_list,
 	.close = faulty_close,
 };
 
 /* Puts it between `p` and its store. faulty_take_out() gives the store back, before the pool is closed. */
 static inline void faulty_put_in(struct faulty_store *f, struct pool *p, unsigned steps, bool lose_answer)
 {
-	*f = (struct faulty_store){.store = *p->store, .below = p->store, .steps = steps, .lose_answer = lose_answer};
+	*f = (struct faulty_store){ .store = *p->store, .below = p->store, .steps = steps, .lose_answer = lose_answer };
 	f->store.ops = &faulty_ops;
 	p->store = &f->store;
 }
@@ -231,8 +235,13 @@ static inline uint32_t fixture_add(struct fixture_segment *s, uint8_t kind, uint
 	memset(at, 0, FIXTURE_SLOT);
 	memcpy(at, bytes, len);
 	s->records[s->count++] = (struct record){
-		.kind = kind, .level = level, .slot = (uint16_t)slot, .value = value, .count = 1,
-		.data_crc = crc32c(0, at, FIXTURE_SLOT), .time_ns = 1,
+		.kind = kind,
+		.level = level,
+		.slot = (uint16_t)slot,
+		.value = value,
+		.count = 1,
+		.data_crc = crc32c(0, at, FIXTURE_SLOT),
+		.time_ns = 1,
 	};
 	return slot;
 }
@@ -254,11 +263,19 @@ static inline void fixture_put_segment(struct pool *p, uint64_t image, segment_n
 	struct seal_key sealing;
 	struct sealer *sealer = sealer_new(0);
 	struct segment_pack pack = {
-		.pool = p->uuid, .image = image, .number = number, .epoch = epoch, .records = s->records,
-		.record_count = s->count, .checkpoint = s->checkpoint, .prev_digest = digest, .digest = own,
-		.slot_data = fixture_slot_data, .arg = s,
+		.pool = p->uuid,
+		.image = image,
+		.number = number,
+		.epoch = epoch,
+		.records = s->records,
+		.record_count = s->count,
+		.checkpoint = s->checkpoint,
+		.prev_digest = digest,
+		.digest = own,
+		.slot_data = fixture_slot_data,
+		.arg = s,
 	};
-	struct error err = {0};
+	struct error err = { 0 };
 	uint8_t *object;
 	size_t len;
 

@@ -16,7 +16,7 @@
 struct vfs_file {
 	sqlite3_file base;
 	sqlite3_file *real;
-	uint32_t ino; /* 0: not recorded */
+	uint32_t ino;    /* 0: not recorded */
 	uint32_t new_in; /* directory to be synced with the first sync; 0: none */
 };
 
@@ -67,7 +67,8 @@ static int vfs_truncate(sqlite3_file *file, sqlite3_int64 size)
 	int rc;
 
 	if (f->ino)
-		op = recording_begin(shim.recording, &(struct op){ .kind = OP_TRUNCATE, .ino = f->ino, .len = (uint64_t)size });
+		op = recording_begin(shim.recording,
+		                     &(struct op){ .kind = OP_TRUNCATE, .ino = f->ino, .len = (uint64_t)size });
 	rc = f->real->pMethods->xTruncate(f->real, size);
 	if (op != SIZE_MAX)
 		recording_end(shim.recording, op, rc == SQLITE_OK);

@@ -28,13 +28,29 @@ static void *must(void *p)
 static void count(struct recording_counts *c, enum op_kind kind)
 {
 	switch (kind) {
-	case OP_NONE: break;
-	case OP_WRITE: case OP_ZERO: case OP_TRUNCATE: case OP_GROW: c->writes++; break;
-	case OP_MAP: c->map_stores++; break;
-	case OP_SYNC: c->syncs++; break;
-	case OP_SYNC_DIR: c->dir_syncs++; break;
-	case OP_NOTE: c->notes++; break;
-	default: c->dir_changes++; break;
+	case OP_NONE:
+		break;
+	case OP_WRITE:
+	case OP_ZERO:
+	case OP_TRUNCATE:
+	case OP_GROW:
+		c->writes++;
+		break;
+	case OP_MAP:
+		c->map_stores++;
+		break;
+	case OP_SYNC:
+		c->syncs++;
+		break;
+	case OP_SYNC_DIR:
+		c->dir_syncs++;
+		break;
+	case OP_NOTE:
+		c->notes++;
+		break;
+	default:
+		c->dir_changes++;
+		break;
 	}
 }
 
@@ -83,8 +99,8 @@ void recording_shorten(struct recording *r, size_t index, uint64_t len)
 	pthread_mutex_unlock(&r->lock);
 }
 
-size_t recording_begin_write(struct recording *r, enum op_kind kind, uint32_t ino, bool durable, const struct iovec *iov,
-                             int iovcnt, uint64_t offset)
+size_t recording_begin_write(struct recording *r, enum op_kind kind, uint32_t ino, bool durable,
+                             const struct iovec *iov, int iovcnt, uint64_t offset)
 {
 	struct op op = { .kind = kind, .ino = ino, .durable = durable, .offset = offset };
 	bool zero = true;
@@ -256,7 +272,9 @@ static int adopt_content(struct recording *r, const char *path, uint32_t ino)
 	recording_begin(r, &(struct op){ .kind = OP_TRUNCATE, .base = true, .ino = ino, .len = (uint64_t)st.st_size });
 	while ((at = lseek(fd, at, SEEK_DATA)) >= 0) {
 		ssize_t n = pread(fd, buf, 65536, at);
-		struct op op = { .kind = OP_WRITE, .base = true, .ino = ino, .offset = (uint64_t)at, .len = (uint64_t)n };
+		struct op op = {
+			.kind = OP_WRITE, .base = true, .ino = ino, .offset = (uint64_t)at, .len = (uint64_t)n
+		};
 		if (n <= 0) {
 			rc = n < 0 ? -errno : 0;
 			goto out;
@@ -332,7 +350,10 @@ void recording_opening(struct recording *r, const char *path, int flags, mode_t 
 	if (o->existed && e && !e->is_dir && flags & O_TRUNC)
 		o->truncate = recording_begin(r, &(struct op){ .kind = OP_TRUNCATE, .ino = e->ino });
 	if (!o->existed && flags & O_CREAT)
-		o->create = recording_begin(r, &(struct op){ .kind = OP_CREATE, .ino = new_ino(r), .dir = dir, .mode = mode,
+		o->create = recording_begin(r, &(struct op){ .kind = OP_CREATE,
+		                                             .ino = new_ino(r),
+		                                             .dir = dir,
+		                                             .mode = mode,
 		                                             .name = must(strdup(name)) });
 }
 
@@ -386,7 +407,8 @@ size_t recording_removing(struct recording *r, const char *path)
 
 	if (!recording_resolve(r, path, buf, &dir, &name) || !(e = recording_find(r, dir, name)))
 		return SIZE_MAX;
-	return recording_begin(r, &(struct op){ .kind = OP_UNLINK, .dir = dir, .ino = e->ino, .name = must(strdup(name)) });
+	return recording_begin(
+		r, &(struct op){ .kind = OP_UNLINK, .dir = dir, .ino = e->ino, .name = must(strdup(name)) });
 }
 
 void recording_removed(struct recording *r, const char *path, size_t op, bool ok)
@@ -758,8 +780,9 @@ struct disk *recording_disk(struct recording *r)
 
 void recording_print(struct recording *r, uint64_t from, uint64_t to)
 {
-	static const char *const kinds[] = { "called off", "write", "map store", "zero", "truncate", "grow", "sync", "create",
-		                             "mkdir", "link", "unlink", "rename", "sync dir", "note" };
+	static const char *const kinds[] = { "called off", "write",  "map store", "zero",  "truncate",
+		                             "grow",       "sync",   "create",    "mkdir", "link",
+		                             "unlink",     "rename", "sync dir",  "note" };
 
 	pthread_mutex_lock(&r->lock);
 	for (size_t i = 0; i < r->op_count; i++) {
@@ -770,8 +793,8 @@ void recording_print(struct recording *r, uint64_t from, uint64_t to)
 		if (o->kind == OP_NOTE)
 			fprintf(stderr, " %" PRIu64 " = %" PRIu64 "\n", o->offset, o->len);
 		else if (o->name)
-			fprintf(stderr, " file %" PRIu32 ": %" PRIu32 "/%s -> %" PRIu32 "/%s\n", o->ino, o->dir, o->name, o->dir2,
-			        o->name2 ? o->name2 : "");
+			fprintf(stderr, " file %" PRIu32 ": %" PRIu32 "/%s -> %" PRIu32 "/%s\n", o->ino, o->dir,
+			        o->name, o->dir2, o->name2 ? o->name2 : "");
 		else
 			fprintf(stderr, " file %" PRIu32 ": %" PRIu64 " + %" PRIu64 "%s\n", o->ino, o->offset, o->len,
 			        o->data ? "" : " (no bytes)");

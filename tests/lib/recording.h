@@ -23,7 +23,7 @@ enum op_kind {
 	OP_UNLINK,   /* dir/name is gone (also rmdir) */
 	OP_RENAME,   /* `ino` goes from dir/name to dir2/name2 */
 	OP_SYNC_DIR,
-	OP_NOTE,     /* offset: kind, len: value */
+	OP_NOTE, /* offset: kind, len: value */
 };
 
 #define ROOT_INO 1u
@@ -32,10 +32,11 @@ enum op_kind {
 struct op {
 	enum op_kind kind;
 	uint64_t begin; /* moment at which the call was made */
-	uint64_t end;   /* moment at which it was answered; MOMENT_NEVER: not yet, or it failed and may have done anything */
-	bool base;      /* was there before the recording: durable */
-	bool durable;   /* O_DSYNC: durable once answered */
-	uint32_t ino;   /* the file; OP_SYNC_DIR: the directory */
+	uint64_t
+		end; /* moment at which it was answered; MOMENT_NEVER: not yet, or it failed and may have done anything */
+	bool base;   /* was there before the recording: durable */
+	bool durable; /* O_DSYNC: durable once answered */
+	uint32_t ino; /* the file; OP_SYNC_DIR: the directory */
 	uint32_t dir, dir2;
 	char *name, *name2;
 	mode_t mode;
@@ -67,7 +68,7 @@ struct recording {
 	struct open_file {
 		uint32_t ino; /* 0: not recorded */
 		bool dsync;
-	} *open_files;
+	} * open_files;
 	size_t open_room;
 	char *forget;
 	struct recording_counts counts;
@@ -105,8 +106,8 @@ void recording_removed(struct recording *r, const char *path, size_t op, bool ok
 bool recording_forgets(struct recording *r, uint32_t ino);
 
 /* Begins a write to file `ino`; all-zero bytes are kept as a length. */
-size_t recording_begin_write(struct recording *r, enum op_kind kind, uint32_t ino, bool durable, const struct iovec *iov,
-                             int iovcnt, uint64_t offset);
+size_t recording_begin_write(struct recording *r, enum op_kind kind, uint32_t ino, bool durable,
+                             const struct iovec *iov, int iovcnt, uint64_t offset);
 /* Only `len` bytes of it were written. */
 void recording_shorten(struct recording *r, size_t index, uint64_t len);
 

@@ -212,8 +212,9 @@ static int check(const struct job *j, const uint8_t *disk, const struct notes *n
 		bool torn = last[b] == newest && newest > n->answered && holds(j, bytes, before[b], b);
 		if (holds(j, bytes, last[b], b) || torn)
 			continue;
-		printf("block %" PRIu64 ": holds write %" PRIu64 ", should hold %" PRIu64 " (newest found: %" PRIu64 ")\n", b,
-		       claimed(bytes), last[b], newest);
+		printf("block %" PRIu64 ": holds write %" PRIu64 ", should hold %" PRIu64 " (newest found: %" PRIu64
+		       ")\n",
+		       b, claimed(bytes), last[b], newest);
 		wrong++;
 	}
 	if (newest < n->flushed || (j->answered_too && newest < n->answered)) {
@@ -286,20 +287,38 @@ int main(int argc, char **argv)
 
 	while (argc > 1 && (opt = getopt(argc - 1, argv + 1, "f:n:s:b:t:c:a")) != -1) {
 		switch (opt) {
-		case 'f': j.file = optarg; break;
-		case 'n': j.notes = optarg; break;
-		case 's': j.seed = strtoull(optarg, NULL, 10); break;
-		case 'b': j.blocks = strtoull(optarg, NULL, 10); break;
-		case 't': j.seconds = strtoull(optarg, NULL, 10); break;
-		case 'c': j.count = strtoull(optarg, NULL, 10); break;
-		case 'a': j.answered_too = true; break;
-		default: j.file = NULL; what = ""; break;
+		case 'f':
+			j.file = optarg;
+			break;
+		case 'n':
+			j.notes = optarg;
+			break;
+		case 's':
+			j.seed = strtoull(optarg, NULL, 10);
+			break;
+		case 'b':
+			j.blocks = strtoull(optarg, NULL, 10);
+			break;
+		case 't':
+			j.seconds = strtoull(optarg, NULL, 10);
+			break;
+		case 'c':
+			j.count = strtoull(optarg, NULL, 10);
+			break;
+		case 'a':
+			j.answered_too = true;
+			break;
+		default:
+			j.file = NULL;
+			what = "";
+			break;
 		}
 	}
 	if (j.file && j.notes && j.blocks && strcmp(what, "write") == 0)
 		return do_write(&j);
 	if (j.file && j.notes && j.blocks && strcmp(what, "verify") == 0)
 		return do_verify(&j);
-	fprintf(stderr, "usage: flush_checker write|verify -f FILE -n NOTES [-s SEED] [-b BLOCKS] [-t SECONDS] [-c COUNT] [-a]\n");
+	fprintf(stderr, "usage: flush_checker write|verify -f FILE -n NOTES [-s SEED] [-b BLOCKS] [-t SECONDS] [-c "
+	                "COUNT] [-a]\n");
 	return 2;
 }

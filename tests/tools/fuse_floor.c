@@ -138,7 +138,8 @@ static void floor_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fus
 	fuse_reply_err(req, 0);
 }
 
-static void floor_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length, struct fuse_file_info *fi)
+static void floor_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
+                            struct fuse_file_info *fi)
 {
 	(void)ino;
 	(void)offset;
@@ -207,10 +208,19 @@ static size_t size_of(const char *text)
 	if (errno || end == text)
 		return 0;
 	switch (*end) {
-	case 'G': case 'g': n <<= 10; /* fall through */
-	case 'M': case 'm': n <<= 10; /* fall through */
-	case 'K': case 'k': n <<= 10; end++; break;
-	default: break;
+	case 'G':
+	case 'g':
+		n <<= 10; /* fall through */
+	case 'M':
+	case 'm':
+		n <<= 10; /* fall through */
+	case 'K':
+	case 'k':
+		n <<= 10;
+		end++;
+		break;
+	default:
+		break;
 	}
 	return *end ? 0 : (size_t)n;
 }

@@ -14,7 +14,7 @@
 #include <cmocka.h>
 
 static const struct checkpoint example = {
-	.position = {.segment = 0x123456789a, .record = 0xfedcba98},
+	.position = { .segment = 0x123456789a, .record = 0xfedcba98 },
 	.size = (uint64_t)5 << 40,
 	.allocated = 987654321,
 	.mtime_ns = 1700000000123456789,
@@ -55,7 +55,7 @@ static void a_checkpoint_comes_back_as_it_was(void **state)
 
 static void an_empty_image_has_no_root(void **state)
 {
-	struct checkpoint in = {.size = 4096}, out;
+	struct checkpoint in = { .size = 4096 }, out;
 	uint8_t bytes[CHECKPOINT_BYTES];
 
 	(void)state;
@@ -68,7 +68,7 @@ static void every_flipped_bit_is_found(void **state)
 {
 	struct checkpoint in = example_with_root(), out;
 	uint8_t bytes[CHECKPOINT_BYTES];
-	struct error err = {0};
+	struct error err = { 0 };
 
 	(void)state;
 	checkpoint_encode(&in, bytes);
@@ -135,7 +135,7 @@ static void a_node_comes_back_as_it_was(void **state)
 
 static void a_local_child_is_for_sqlite_only(void **state)
 {
-	map_entry_t in[MAP_FANOUT] = {[511] = MAP_ENTRY_LOCAL}, out[MAP_FANOUT];
+	map_entry_t in[MAP_FANOUT] = { [511] = MAP_ENTRY_LOCAL }, out[MAP_FANOUT];
 	uint8_t bytes[MAP_NODE_BYTES];
 
 	(void)state;
@@ -147,7 +147,7 @@ static void a_local_child_is_for_sqlite_only(void **state)
 
 static void a_slot_of_segment_0_is_refused(void **state)
 {
-	map_entry_t in[MAP_FANOUT] = {[7] = map_entry(0, 0, 2)}, out[MAP_FANOUT];
+	map_entry_t in[MAP_FANOUT] = { [7] = map_entry(0, 0, 2) }, out[MAP_FANOUT];
 	uint8_t bytes[MAP_NODE_BYTES];
 
 	(void)state;

@@ -229,7 +229,9 @@ static void a_copy_that_is_whole_already_is_found_so(void **state)
 	fill(p->from, 'n', 100, 2 * MIB - 50);
 	fill(p->from, 'm', 3, 9 * MIB);
 	assert_int_equal(copy(p, false, &counts), 0);
+	assert_false(counts.same_before);
 	assert_int_equal(copy(p, false, &counts), 0);
+	assert_true(counts.same_before);
 	assert_int_equal(counts.written, 0);
 	assert_false(is_there(p->part));
 	fill(p->to, 'x', 1, 9 * MIB + 2);

@@ -59,7 +59,7 @@ static void a_new_leaf_and_its_parents_are_dirty_together(void **state)
 {
 	struct fixture *f = *state;
 	map_entry_t e = map_entry(3, 9, 5);
-	bool seen[MAP_LEVELS] = {false};
+	bool seen[MAP_LEVELS] = { false };
 	struct map_batch *b;
 
 	play_update(&f->d, f->map, 123456789, 1, &e);
@@ -119,7 +119,7 @@ static void clearing_nothing_dirties_nothing(void **state)
 static void a_batch_keeps_its_moment_while_the_map_goes_on(void **state)
 {
 	struct fixture *f = *state;
-	map_entry_t e[2] = {map_entry(0, 1, 1), map_entry(0, 2, 2)};
+	map_entry_t e[2] = { map_entry(0, 1, 1), map_entry(0, 2, 2) };
 	struct map_batch *b;
 	const map_entry_t *frozen;
 	unsigned level;
@@ -142,7 +142,7 @@ static void a_batch_keeps_its_moment_while_the_map_goes_on(void **state)
 static void a_pinned_leaf_may_change_after_a_freeze(void **state)
 {
 	struct fixture *f = *state;
-	map_entry_t e[2] = {map_entry(0, 1, 1), map_entry(0, 2, 2)};
+	map_entry_t e[2] = { map_entry(0, 1, 1), map_entry(0, 2, 2) };
 	struct map_need need;
 	struct map_batch *b;
 	unsigned level;

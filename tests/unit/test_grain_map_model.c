@@ -132,7 +132,7 @@ static void random_checkpoint(struct world *w)
 
 static void play_random(unsigned seed, unsigned ops)
 {
-	struct world w = {.budget = map_budget_new(MIB)};
+	struct world w = { .budget = map_budget_new(MIB) };
 
 	print_message("seed %u\n", seed);
 	srand(seed);
@@ -300,7 +300,8 @@ static void *read_away(void *arg)
 	unsigned seed = 99;
 
 	while (atomic_load(&s->writers_left) > 0) {
-		if (grain_map_lookup(s->map, (uint64_t)rand_r(&seed) % (SHARED_LEAVES * 512), 512, out, &need) == -EAGAIN)
+		if (grain_map_lookup(s->map, (uint64_t)rand_r(&seed) % (SHARED_LEAVES * 512), 512, out, &need) ==
+		    -EAGAIN)
 			stage_load(s, &need);
 		if (grain_map_next(s->map, 0, SHARED_LEAVES * 512, true, &found, &need) == -EAGAIN)
 			stage_load(s, &need);
@@ -312,7 +313,7 @@ static void *read_away(void *arg)
 static void threads_see_their_own_updates_while_one_freezes(void **state)
 {
 	struct map_budget *budget = map_budget_new(MIB);
-	struct stage s = {.map = grain_map_new(budget), .writers_left = WRITERS};
+	struct stage s = { .map = grain_map_new(budget), .writers_left = WRITERS };
 	struct writer writers[WRITERS];
 	pthread_t threads[WRITERS + 2];
 
@@ -322,7 +323,7 @@ static void threads_see_their_own_updates_while_one_freezes(void **state)
 	pthread_mutex_init(&s.dictionary, NULL);
 	pthread_rwlock_init(&s.updates, NULL);
 	for (unsigned i = 0; i < WRITERS; i++) {
-		writers[i] = (struct writer){.stage = &s, .number = i};
+		writers[i] = (struct writer){ .stage = &s, .number = i };
 		assert_int_equal(pthread_create(&threads[i], NULL, write_away, &writers[i]), 0);
 	}
 	assert_int_equal(pthread_create(&threads[WRITERS], NULL, freeze_away, &s), 0);

@@ -52,8 +52,8 @@ static int setup(void **state)
 
 static void remove_files(const struct fixture *f)
 {
-	static const char *const names[] = {"garner.db", "garner.db-wal", "garner.db-shm", "garner.db-journal", "copy",
-	                                    "copy-wal"};
+	static const char *const names[] = { "garner.db",         "garner.db-wal", "garner.db-shm",
+		                             "garner.db-journal", "copy",          "copy-wal" };
 	char path[PATH_MAX];
 
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
@@ -88,11 +88,11 @@ static void reopen(struct fixture *f, bool check)
 static struct map_state state_of(uint64_t n)
 {
 	struct map_state s = {
-		.position = {.segment = n * 10 + 1, .record = (uint32_t)n * 10 + 2},
+		.position = { .segment = n * 10 + 1, .record = (uint32_t)n * 10 + 2 },
 		.size = n * 10 + 3,
 		.allocated = n * 10 + 4,
 		.mtime_ns = UINT64_MAX - n,
-		.checkpoint = {.segment = n * 10 + 6, .record = (uint32_t)n * 10 + 7},
+		.checkpoint = { .segment = n * 10 + 6, .record = (uint32_t)n * 10 + 7 },
 		.checkpoint_root = map_entry(1, n + 1, 9),
 	};
 
@@ -215,7 +215,7 @@ static int visit(void *arg, uint64_t index, const map_entry_t *entries)
 
 static size_t changed(struct fixture *f, uint64_t image, unsigned level)
 {
-	struct visit v = {.stop_at = UINT64_MAX};
+	struct visit v = { .stop_at = UINT64_MAX };
 
 	assert_int_equal(map_db_each_changed(f->db, image, level, visit, &v, &f->err), 0);
 	return v.count;
@@ -224,7 +224,7 @@ static size_t changed(struct fixture *f, uint64_t image, unsigned level)
 static void changed_nodes_come_in_order_by_level(void **state)
 {
 	struct fixture *f = *state;
-	struct visit v = {.stop_at = 300};
+	struct visit v = { .stop_at = 300 };
 
 	assert_int_equal(changed(f, IMAGE, 0), 0);
 	assert_int_equal(save(f, IMAGE, 0, 1024, 1), 0);
@@ -241,7 +241,7 @@ static void changed_nodes_come_in_order_by_level(void **state)
 static void a_checkpoint_shows_at_its_end_and_not_before(void **state)
 {
 	struct fixture *f = *state;
-	map_entry_t inner[MAP_FANOUT] = {map_entry(0, 5, 5)}, entries[MAP_FANOUT];
+	map_entry_t inner[MAP_FANOUT] = { map_entry(0, 5, 5) }, entries[MAP_FANOUT];
 	struct map_state s = state_of(9);
 
 	assert_int_equal(save(f, IMAGE, 0, 5, 1), 0);
@@ -269,7 +269,7 @@ static void a_checkpoint_shows_at_its_end_and_not_before(void **state)
 static void a_checkpoint_rolled_back_leaves_no_trace(void **state)
 {
 	struct fixture *f = *state;
-	map_entry_t inner[MAP_FANOUT] = {map_entry(0, 5, 5)}, entries[MAP_FANOUT];
+	map_entry_t inner[MAP_FANOUT] = { map_entry(0, 5, 5) }, entries[MAP_FANOUT];
 
 	assert_int_equal(save(f, IMAGE, 0, 5, 1), 0);
 	assert_int_equal(map_db_checkpoint_begin(f->db, IMAGE, &f->err), 0);
@@ -293,7 +293,7 @@ static void a_checkpoint_rolled_back_leaves_no_trace(void **state)
 static void a_killed_process_leaves_its_finished_saves(void **state)
 {
 	struct fixture *f = *state;
-	map_entry_t inner[MAP_FANOUT] = {map_entry(0, 5, 5)}, entries[MAP_FANOUT];
+	map_entry_t inner[MAP_FANOUT] = { map_entry(0, 5, 5) }, entries[MAP_FANOUT];
 	int status;
 	pid_t pid;
 
@@ -303,8 +303,8 @@ static void a_killed_process_leaves_its_finished_saves(void **state)
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		bool good = map_db_open(f->path, false, &f->db, &f->err) == 0 && save(f, IMAGE, 0, 300, 1) == 0 &&
-			    save(f, IMAGE, 10, 2, 2) == 0 && map_db_checkpoint_begin(f->db, IMAGE, &f->err) == 0 &&
-			    map_db_checkpoint_node(f->db, IMAGE, 1, 0, inner, &f->err) == 0;
+		            save(f, IMAGE, 10, 2, 2) == 0 && map_db_checkpoint_begin(f->db, IMAGE, &f->err) == 0 &&
+		            map_db_checkpoint_node(f->db, IMAGE, 1, 0, inner, &f->err) == 0;
 
 		_exit(good ? 0 : 1);
 	}
@@ -327,7 +327,7 @@ static void a_cut_wal_gives_one_of_the_saves_whole(void **state)
 	char wal[PATH_MAX + 8], copy[PATH_MAX + 8];
 	uint8_t *db_bytes, *wal_bytes;
 	size_t db_len, wal_len;
-	bool seen[4] = {false};
+	bool seen[4] = { false };
 	struct stat st;
 	int fd;
 
@@ -355,7 +355,7 @@ static void a_cut_wal_gives_one_of_the_saves_whole(void **state)
 	for (size_t part = 0; part <= 40; part++) {
 		size_t cut = wal_len * part / 40;
 		char *path = strndup(copy, strlen(copy) - 4);
-		struct map_state s = {.position = {.segment = 0}};
+		struct map_state s = { .position = { .segment = 0 } };
 		uint64_t n;
 		int rc;
 
@@ -409,7 +409,7 @@ static void damaged_rows_are_refused(void **state)
 	struct fixture *f = *state;
 	map_entry_t entries[MAP_FANOUT];
 	struct map_state s;
-	struct visit v = {.stop_at = UINT64_MAX};
+	struct visit v = { .stop_at = UINT64_MAX };
 
 	assert_int_equal(save(f, IMAGE, 0, 3, 1), 0);
 	poke_closed(f, "UPDATE node SET entries = zeroblob(4096) WHERE key & 0xffffffff = 0");
@@ -579,7 +579,7 @@ static void a_save_that_fails_leaves_the_one_before(void **state)
 		/* Still of use: the old rows are read, and a small save works. */
 		assert_leaf(f, IMAGE, 49, 1);
 		assert_state(f, IMAGE, 1);
-		_exit(map_db_save(f->db, OTHER, &(struct map_state){.size = 1}, NULL, &f->err) == 0 ? 0 : 4);
+		_exit(map_db_save(f->db, OTHER, &(struct map_state){ .size = 1 }, NULL, &f->err) == 0 ? 0 : 4);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);

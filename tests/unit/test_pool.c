@@ -56,7 +56,7 @@ static int keep_key(void *arg, const struct store_entry *entry)
 
 static void a_plain_pool_is_made_and_opened_and_only_its_format_object_is_left(void **state)
 {
-	struct error err = {0};
+	struct error err = { 0 };
 	struct pool *p;
 	int count = 0;
 
@@ -77,7 +77,7 @@ static void a_plain_pool_is_made_and_opened_and_only_its_format_object_is_left(v
 
 static void a_sealed_pool_opens_with_its_key_only(void **state)
 {
-	struct error err = {0};
+	struct error err = { 0 };
 	struct pool *p, *q;
 
 	(void)state;
@@ -98,7 +98,7 @@ static void a_sealed_pool_opens_with_its_key_only(void **state)
 static void rewrapping_changes_the_secret_and_not_the_key(void **state)
 {
 	uint8_t master[SEAL_KEY_BYTES], uuid[POOL_UUID_BYTES];
-	struct error err = {0};
+	struct error err = { 0 };
 	struct pool *p;
 
 	(void)state;
@@ -117,7 +117,7 @@ static void rewrapping_changes_the_secret_and_not_the_key(void **state)
 
 static void a_plain_pool_cannot_be_rewrapped_or_opened_with_a_key(void **state)
 {
-	struct error err = {0};
+	struct error err = { 0 };
 	struct pool *p;
 
 	(void)state;
@@ -131,7 +131,7 @@ static void a_plain_pool_cannot_be_rewrapped_or_opened_with_a_key(void **state)
 static void a_place_that_is_taken_is_refused(void **state)
 {
 	struct store *s;
-	struct error err = {0};
+	struct error err = { 0 };
 
 	(void)state;
 	assert_int_equal(store_open(dir, NULL, &s, &err), 0);
@@ -148,7 +148,7 @@ static void a_place_that_is_taken_is_refused(void **state)
 
 static void where_no_pool_is_the_text_says_how_to_make_one(void **state)
 {
-	struct error err = {0};
+	struct error err = { 0 };
 	struct pool *p;
 
 	(void)state;
@@ -158,7 +158,7 @@ static void where_no_pool_is_the_text_says_how_to_make_one(void **state)
 
 static void impossible_grains_are_refused(void **state)
 {
-	struct error err = {0};
+	struct error err = { 0 };
 
 	(void)state;
 	assert_int_equal(pool_init(dir, NULL, NULL, 2048, &err), -EINVAL);
@@ -170,8 +170,8 @@ static void impossible_grains_are_refused(void **state)
 /* Puts a format object with these fields. */
 static void put_format(const char *version, const char *grain)
 {
-	static const struct seal_key plain = {.plain = true};
-	uint8_t uuid[POOL_UUID_BYTES] = {1}, *bytes;
+	static const struct seal_key plain = { .plain = true };
+	uint8_t uuid[POOL_UUID_BYTES] = { 1 }, *bytes;
 	struct fields *f = fields_new();
 	struct store *s;
 	size_t len;
@@ -192,7 +192,7 @@ static void put_format(const char *version, const char *grain)
 
 static void a_newer_pool_is_refused_and_a_damaged_one_too(void **state)
 {
-	struct error err = {0};
+	struct error err = { 0 };
 	struct pool *p;
 
 	(void)state;
@@ -210,8 +210,8 @@ static void a_newer_pool_is_refused_and_a_damaged_one_too(void **state)
 
 static void a_uuid_is_written_as_everywhere(void **state)
 {
-	static const uint8_t uuid[16] = {0x12, 0x3e, 0x45, 0x67, 0xe8, 0x9b, 0x42, 0xd3,
-	                                 0xa4, 0x56, 0x42, 0x66, 0x14, 0x17, 0x40, 0x00};
+	static const uint8_t uuid[16] = { 0x12, 0x3e, 0x45, 0x67, 0xe8, 0x9b, 0x42, 0xd3,
+		                          0xa4, 0x56, 0x42, 0x66, 0x14, 0x17, 0x40, 0x00 };
 	char text[UUID_TEXT_BYTES];
 
 	(void)state;
@@ -220,7 +220,7 @@ static void a_uuid_is_written_as_everywhere(void **state)
 
 static void two_secrets_are_one_too_many(void **state)
 {
-	struct error err = {0};
+	struct error err = { 0 };
 	struct secret *s;
 
 	(void)state;

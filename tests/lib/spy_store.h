@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* spy_store.h: a store that passes everything on to a directory, counts it, and holds back, fails or loses what a test names.
+ * Any threads. For tests only.
+ */
+#ifndef GARNER_TESTS_SPY_STORE_H
+#define GARNER_TESTS_SPY_STORE_H
+
+#include "store/store.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A request that waits until the test lets it go. */
+struct spy_held {
+	bool is_put;
+	char key[STORE_KEY_MAX + 1];
+	const struct iovec *iov;
+	int iovcnt;
+	unsigned flags;
+	store_done_fn *put_done;
+	uint64_t offset;
+	void *buf;
+	size_t len;
+	store_length_fn *get_done;
+	void *arg;
+};
+
+struct spy_store {
+	struct store store;
+	struct store *below;
+	_Atomic unsigned puts, gets;
+	_Atomic int put_error, get_error; /* -errno; while not 0, such requests fail */
+	_Atomic unsigned lose_answers;    /* so many puts work, and are answered with -ETIMEDOUT */
+	pthread_mutex_t mutex;            /* guards what follows */
+	pthread_cond_t changed;
+	bool hold_puts, hold_gets;
+	struct spy_held held[64];
+	unsigned held_count;
+};
+
+struct spy_lost {
+	store_done_fn *done;
+	void *arg;
+};
+
+static inline void spy_lose(void *arg, int status, const struct error *err)
+{
+	struct spy_lost *lost = arg;
+	struct error why = { .code = -ETIMEDOUT, .text = "no answer" };
+
+	(void)status;
+	(void)err;
+	lost->done(lost->arg, -ETIMEDOUT, &why);
+	free(lost);
+}
+
+static inline void spy_pass(struct spy_store *s, const struct spy_held *h)
+{
+	struct error why = { .code = -EIO, .text = "a fault of the store" };
+	int rc = atomic_load(h->is_put ? &s->put_error : &s->get_error);
+	unsigned lose = h->is_put ? atomic_load(&s->lose_answers) : 0;
+	struct spy_lost *lost;
+
+	if (rc && h->is_put) {
+		h->put_done(h->arg, rc, &why);
+	} else if (rc) {
+		h->get_done(h->arg, rc, 0, &why);
+	} else if (!h->is_put) {
+		store_get(s->below, h->key, h->offset, h->buf, h->len, h->get_done, h->arg);
+	} else if (lose && (lost = malloc(sizeof *lost))) {
+		atomic_fetch_sub(&s->lose_answers, 1);
+		*lost = (struct spy_lost){ h->put_done, h->arg };
+		store_put(s->below, h->key, h->iov, h->iovcnt, h->flags, spy_lose, lost);
+	} else {
+		store_put(s->below, h->key, h->iov, h->iovcnt, h->flags, h->put_done, h->arg);
+	}
+}
+
+static inline void spy_take(struct spy_store *s, const struct spy_held *h)
+{
+	atomic_fetch_add(h->is_put ? &s->puts : &s->gets, 1);
+	pthread_mutex_lock(&s->mutex);
+	bool hold = h->is_put ? s->hold_puts : s->hold_gets;
+	if (hold) {
+		if (s->held_count == 64)
+			abort();
+		s->held[s->held_count++] = *h;
+		pthread_cond_broadcast(&s->changed);
+	}
+	pthread_mutex_unlock(&s->mutex);
+	if (!hold)
+		spy_pass(s, h);
+}
+
+static inline void spy_put(struct store *store, const char *key, const struct iovec *iov, int iovcnt, unsigned flags,
+                           store_done_fn *done, void *arg)
+{
+	struct spy_held h = {
+		.is_put = true, .iov = iov, .iovcnt = iovcnt, .flags = flags, .put_done = done, .arg = arg
+	};
+
+	snprintf(h.key, sizeof h.key, "%s", key);
+	spy_take((struct spy_store *)store, &h);
+}
+
+static inline void spy_get(struct store *store, const char *key, uint64_t offset, void *buf, size_t len,
+                           store_length_fn *done, void *arg)
+{
+	struct spy_held h = { .offset = offset, .buf = buf, .len = len, .get_done = done, .arg = arg };
+
+	snprintf(h.key, sizeof h.key, "%s", key);
+	spy_take((struct spy_store *)store, &h);
+}
+
+static inline void spy_head(struct store *store, const char *key, store_length_fn *done, void *arg)
+{
+	store_head(((struct spy_store *)store)->below, key, done, arg);
+}
+
+static inline void spy_remove(struct store *store, const char *key, store_done_fn *done, void *arg)
+{
+	store_remove(((struct spy_store *)store)->below, key, done, arg);
+}
+
+static inline void spy_list(struct store *store, const char *prefix, const char *after, size_t max, store_list_fn *done,
+                            void *arg)
+{
+	store_list(((struct spy_store *)store)->below, prefix, after, max, done, arg);
+}
+
+static inline void spy_close(struct store *store)
+{
+	(void)store; /* the test's */
+}
+
+static const struct store_ops spy_store_ops = {
+	.put = spy_put,
+	.get = spy_get,
+	.head = spy_head,
+	.remove = spy_remove,
+	.list = spy_list,
+	.close = spy_close,
+};
+
+/* Over a new directory. */
+static inline void spy_store_init(struct spy_store *s, const char *dir)
+{
+	struct store_options o = { .threads = 2, .create = true };
+	struct error err = { 0 };
+
+	memset(s, 0, sizeof *s);
+	if (store_open(dir, &o, &s->below, &err)) {
+		fprintf(stderr, "%s\n", error_text(&err));
+		abort();
+	}
+	s->store = *s->below;
+	s->store.ops = &spy_store_ops;
+	pthread_mutex_init(&s->mutex, NULL);
+	pthread_cond_init(&s->changed, NULL);
+}
+
+static inline void spy_store_destroy(struct spy_store *s)
+{
+	if (s->held_count)
+		abort(); /* a test that ends with requests held */
+	store_close(s->below);
+	pthread_cond_destroy(&s->changed);
+	pthread_mutex_destroy(&s->mutex);
+}
+
+static inline void spy_hold(struct spy_store *s, bool puts, bool gets)
+{
+	pthread_mutex_lock(&s->mutex);
+	s->hold_puts = puts;
+	s->hold_gets = gets;
+	pthread_mutex_unlock(&s->mutex);
+}
+
+/* Waits until so many requests are held. */
+static inline void spy_wait_held(struct spy_store *s, unsigned count)
+{
+	pthread_mutex_lock(&s->mutex);
+	while (s->held_count < count)
+		pthread_cond_wait(&s->changed, &s->mutex);
+	pthread_mutex_unlock(&s->mutex);
+}
+
+/* Lets the one go whose key contains `part` ("": any). Whether there was one. */
+static inline bool spy_let_go(struct spy_store *s, const char *part)
+{
+	struct spy_held h;
+	bool found = false;
+
+	pthread_mutex_lock(&s->mutex);
+	for (unsigned i = 0; i < s->held_count && !found; i++) {
+		if (!strstr(s->held[i].key, part))
+			continue;
+		found = true;
+		h = s->held[i];
+		s->held[i] = s->held[--s->held_count];
+	}
+	pthread_mutex_unlock(&s->mutex);
+	if (found)
+		spy_pass(s, &h);
+	return found;
+}
+
+#endif
