@@ -257,9 +257,9 @@ static int open_pool(struct engine *e, struct error *err)
 	struct secret *secret = NULL;
 	int rc = pool_secret(o->key_file, o->passphrase_file, &secret, err);
 
-	if (!rc && o->may_init && !secret && !strncmp(o->store_url, "file:", 5)) {
+	if (!rc && o->may_init && !secret) {
 		so.create = false;
-		if (pool_store_is_empty(o->store_url, &so, NULL) == 1) {
+		if (pool_may_begin(o->store_url, &so, NULL) == 1) {
 			rc = pool_init(o->store_url, &so, NULL, o->grain_size ? o->grain_size : GRAIN_BYTES_MIN, err);
 			if (!rc)
 				report_notice("made a new pool without a key in %s", o->store_url);

@@ -365,14 +365,14 @@ void pool_close(struct pool *p)
 	sodium_free(p); /* wipes */
 }
 
-int pool_store_is_empty(const char *url, const struct store_options *options, struct error *err)
+int pool_may_begin(const char *url, const struct store_options *options, struct error *err)
 {
 	struct store *s;
 	int rc = store_open(url, options, &s, err);
 
 	if (rc)
 		return rc;
-	rc = store_is_empty(s, err);
+	rc = s->capabilities & STORE_DIRECTORY ? store_is_empty(s, err) : 0;
 	store_close(s);
 	return rc;
 }

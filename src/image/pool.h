@@ -39,8 +39,8 @@ int pool_open(const char *url, const struct store_options *options, const struct
 /* Closes the store, wipes keys. NULL is ignored. */
 void pool_close(struct pool *p);
 
-/* Whether the store holds no object at all. 1 yes, 0 no, or -errno. */
-int pool_store_is_empty(const char *url, const struct store_options *options, struct error *err);
+/* Whether a pool may be made there without having been asked for: in a directory that is empty. 1 yes, 0 no, or -errno. */
+int pool_may_begin(const char *url, const struct store_options *options, struct error *err);
 
 /* Wraps the master key with another secret and replaces the format object. Data is not touched. */
 int pool_rewrap(struct pool *p, const struct secret *secret, struct error *err);

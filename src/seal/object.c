@@ -415,7 +415,7 @@ static int check_header(const uint8_t *bytes, size_t len, enum object_kind kind,
 	if (version > OBJECT_VERSION)
 		return error_set(err, -EPROTONOSUPPORT,
 		                 "object %s has format %" PRIu32
-		                 ", and this garner knows formats up to %d: upgrade garner on this host",
+		                 ", which is newer than this version of garner (it knows formats up to %d): upgrade garner here",
 		                 store_key, version, OBJECT_VERSION);
 	if (version == 0 || get_le32(bytes + 12) != (uint32_t)kind)
 		return error_set(err, -EBADMSG,

@@ -26,6 +26,7 @@
 enum store_capability {
 	STORE_CREATE_ONLY = 1 << 0,     /* STORE_PUT_CREATE_ONLY is atomic among all hosts */
 	STORE_LIST_CONSISTENT = 1 << 1, /* a listing shows every object whose put was answered before */
+	STORE_DIRECTORY = 1 << 2,       /* a directory that was given by its path: an empty one is nobody else's */
 };
 
 enum store_put_flags {

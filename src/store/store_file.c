@@ -668,7 +668,7 @@ static int file_open(const char *url, const struct store_options *options, struc
 	pthread_mutex_init(&fs->mutex, NULL);
 	fs->disk = options->disk ? options->disk : disk_posix();
 	fs->store.ops = &file_ops;
-	fs->store.capabilities = STORE_CREATE_ONLY | STORE_LIST_CONSISTENT;
+	fs->store.capabilities = STORE_CREATE_ONLY | STORE_LIST_CONSISTENT | STORE_DIRECTORY;
 	snprintf(fs->store.url, sizeof fs->store.url, "%s", url);
 	rc = parse_url(url, fs->root, err);
 	if (rc == 0)

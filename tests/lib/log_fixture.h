@@ -19,6 +19,7 @@
 #define TEST_IMAGE 0x1234u
 #define TEST_GRAIN 4096u
 #define TEST_SEGMENT (1u << 20)
+#define TEST_THREADS 3u
 #define TEST_SLOTS (TEST_SEGMENT / TEST_GRAIN)
 static const uint8_t test_pool[POOL_UUID_BYTES] = "a pool of tests";
 
@@ -36,7 +37,8 @@ struct log_fixture {
 	pthread_mutex_t mutex; /* guards what follows */
 	pthread_cond_t changed;
 	segment_no_t sealed[256];
-	unsigned sealed_count, failures, short_of_space, dropped;
+	unsigned sealed_count, failures, short_of_space, dropped, parked;
+	bool parking;
 	uint64_t grown;
 	int error;
 	char text[300];
@@ -56,6 +58,7 @@ static inline void hook_grown(void *arg, uint64_t bytes)
 
 	pthread_mutex_lock(&f->mutex);
 	f->grown += bytes;
+	pthread_cond_broadcast(&f->changed);
 	pthread_mutex_unlock(&f->mutex);
 }
 
@@ -86,6 +89,7 @@ static inline void hook_sealed(void *arg, struct segment *s)
 	pthread_mutex_lock(&f->mutex);
 	must(f->sealed_count < 256, "too many segments");
 	f->sealed[f->sealed_count++] = s->number;
+	pthread_cond_broadcast(&f->changed);
 	pthread_mutex_unlock(&f->mutex);
 	if (f->on_sealed)
 		f->on_sealed(f->on_sealed_arg, s);
@@ -99,6 +103,7 @@ static inline void hook_failed(void *arg, int error, const char *text)
 	f->failures++;
 	f->error = error;
 	snprintf(f->text, sizeof f->text, "%s", text);
+	pthread_cond_broadcast(&f->changed);
 	pthread_mutex_unlock(&f->mutex);
 }
 
@@ -124,7 +129,7 @@ static inline void log_fixture_init(struct log_fixture *f)
 	must(!disk_make_path(disk_posix(), f->images), "mkdir");
 	must(!segment_shape(TEST_GRAIN, TEST_SEGMENT, &f->shape), "shape");
 	must(!spare_pool_new(&f->disk.disk, f->spare_dir, 2, &f->spares, NULL), "spares");
-	f->executor = executor_new("test", 3, false);
+	f->executor = executor_new("test", TEST_THREADS, false);
 	must(f->executor != NULL, "executor");
 	pthread_mutex_init(&f->mutex, NULL);
 	pthread_cond_init(&f->changed, NULL);
@@ -158,15 +163,6 @@ static inline void log_fixture_start(struct log_fixture *f)
 	must(f->log != NULL, "no log");
 }
 
-static inline void log_fixture_stop(struct log_fixture *f)
-{
-	if (!f->log)
-		return;
-	log_drain(f->log);
-	log_free(f->log);
-	f->log = NULL;
-}
-
 static inline int fixture_rm(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
 	(void)st;
@@ -175,12 +171,72 @@ static inline int fixture_rm(const char *path, const struct stat *st, int type, 
 	return remove(path);
 }
 
+/* Waits until one of the fixture's counters is `least` or more. */
+static inline void log_fixture_wait(struct log_fixture *f, const unsigned *counter, unsigned least)
+{
+	pthread_mutex_lock(&f->mutex);
+	while (*counter < least)
+		pthread_cond_wait(&f->changed, &f->mutex);
+	pthread_mutex_unlock(&f->mutex);
+}
+
+static inline unsigned log_fixture_read(struct log_fixture *f, const unsigned *counter)
+{
+	pthread_mutex_lock(&f->mutex);
+	unsigned n = *counter;
+	pthread_mutex_unlock(&f->mutex);
+	return n;
+}
+
+static inline void park_job(void *arg)
+{
+	struct log_fixture *f = arg;
+
+	pthread_mutex_lock(&f->mutex);
+	f->parked++;
+	pthread_cond_broadcast(&f->changed);
+	while (f->parking)
+		pthread_cond_wait(&f->changed, &f->mutex);
+	f->parked--;
+	pthread_mutex_unlock(&f->mutex);
+}
+
+/* Keeps every thread of the executor busy, so that nothing is sealed and no segment made until log_fixture_unpark(). */
+static inline void log_fixture_park(struct log_fixture *f)
+{
+	f->parking = true;
+	for (unsigned i = 0; i < TEST_THREADS; i++)
+		must(!executor_run(f->executor, park_job, f), "park");
+	log_fixture_wait(f, &f->parked, TEST_THREADS);
+}
+
+static inline void log_fixture_unpark(struct log_fixture *f)
+{
+	pthread_mutex_lock(&f->mutex);
+	f->parking = false;
+	pthread_cond_broadcast(&f->changed);
+	pthread_mutex_unlock(&f->mutex);
+}
+
+/* Ends the log as a shutdown does, or a crash: what is closed is sealed, what is open stays open. */
+static inline void log_fixture_stop(struct log_fixture *f)
+{
+	if (!f->log)
+		return;
+	log_fixture_unpark(f);
+	fault_hold_syncs(&f->disk, false);
+	log_drain(f->log);
+	log_free(f->log);
+	f->log = NULL;
+}
+
 static inline void log_fixture_destroy(struct log_fixture *f)
 {
 	log_fixture_stop(f);
 	executor_free(f->executor);
 	segment_set_free(f->set);
 	spare_pool_free(f->spares);
+	fault_disk_destroy(&f->disk);
 	pthread_cond_destroy(&f->changed);
 	pthread_mutex_destroy(&f->mutex);
 	must(!nftw(f->dir, fixture_rm, 16, FTW_DEPTH | FTW_PHYS), "cannot clean up");

@@ -47,6 +47,7 @@ require fusermount3 jq
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/garner-system.XXXXXX")
 pool=$work/pool cache=$work/cache mnt=$work/mnt
+mkdir "$pool"
 daemon=''           # process id of the newest mount
 declare -a pids=()  # of everything started here
 declare -a mounts=() # mount points, to be undone in reverse
@@ -102,6 +103,12 @@ trap 'exit 143' INT TERM
 
 is_mounted() { # DIRECTORY
 	grep -qs " $1 " /proc/mounts
+}
+
+# An empty directory as the pool, and no cache directory.
+fresh_pool() {
+	rm -rf "$pool" "$cache"
+	mkdir "$pool"
 }
 
 # mount_at STORE CACHE MOUNTPOINT [OPTIONS]: starts a daemon and waits until the mount is usable. $daemon is its process id,

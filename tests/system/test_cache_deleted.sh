@@ -6,7 +6,7 @@
 random_file "$work/data" 32
 for key in plain sealed; do
 	echo "== a $key pool"
-	rm -rf "$pool" "$cache"
+	fresh_pool
 	options=segment_size=1M
 	if [[ $key == sealed ]]; then
 		echo 'correct horse battery' >"$work/passphrase"
@@ -26,7 +26,7 @@ for key in plain sealed; do
 	touch -d '2020-02-02 02:02:02 UTC' "$mnt/vms/a/disk.raw"
 	unmount
 	cp -a "$pool" "$work/carried"
-	rm -rf "$pool" "$cache"
+	fresh_pool
 	mv "$work/carried" "$work/elsewhere"
 	mount_at "$work/elsewhere" "$cache" "$mnt" "$options" || fail 'no mount'
 	same "$work/expected" "$mnt/vms/a/disk.raw"

@@ -25,7 +25,7 @@ unmount
 
 echo '== damage in segments that were not sent'
 for how in data index header cut; do
-	rm -rf "$cache" "$pool"
+	fresh_pool
 	mount_fs segment_size=1M,seal_after=1h,uploads=1
 	dd if="$work/data" of="$mnt/disk.raw" bs=64k conv=fsync status=none
 	kill_daemon

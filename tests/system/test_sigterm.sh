@@ -17,7 +17,7 @@ same "$work/data" "$mnt/disk.raw"
 unmount
 
 echo '== no time: what is not in the store is in the cache'
-rm -rf "$pool" "$cache"
+fresh_pool
 mount_fs seal_after=1h,segment_size=1M,stop_deadline=1ms,uploads=1
 cp "$work/data" "$mnt/disk.raw"
 kill -TERM "$daemon"

@@ -19,7 +19,7 @@ rewrite "$work/expected"
 for end in killed unmounted; do
 	for how in deleted scribbled truncated empty first-page; do
 		echo "== $end, $how"
-		rm -rf "$cache" "$pool"
+		fresh_pool
 		mount_fs segment_size=1M,seal_after=1h,stop_deadline=1ms
 		cp "$work/data" "$mnt/disk.raw"
 		rewrite "$mnt/disk.raw"

@@ -27,7 +27,7 @@ same "$work/data" "$mnt/disk.raw"
 unmount
 
 echo '== sync=remote'
-rm -rf "$pool" "$cache"
+fresh_pool
 mount_fs seal_after=1h,sync=remote
 dd if="$work/data" of="$mnt/disk.raw" bs=64k conv=fsync status=none
 [[ $("$garner" status "$mnt/disk.raw" --json | jq -r .sync) == remote ]] || fail 'status does not say remote'
@@ -42,7 +42,7 @@ same "$work/expected" "$work/seen"
 unmount "$mnt" "$writer"
 
 echo '== sync=none'
-rm -rf "$pool" "$cache"
+fresh_pool
 : >"$work/garnerfs.log"
 mount_fs seal_after=1h,sync=none
 dd if="$work/data" of="$mnt/disk.raw" bs=64k conv=fsync status=none

@@ -61,9 +61,9 @@ static void a_plain_pool_is_made_and_opened_and_only_its_format_object_is_left(v
 	int count = 0;
 
 	(void)state;
-	assert_int_equal(pool_store_is_empty(dir, NULL, &err), 1);
+	assert_int_equal(pool_may_begin(dir, NULL, &err), 1);
 	assert_int_equal(pool_init(dir, NULL, NULL, 16384, &err), 0);
-	assert_int_equal(pool_store_is_empty(dir, NULL, &err), 0);
+	assert_int_equal(pool_may_begin(dir, NULL, &err), 0);
 	assert_int_equal(pool_open(dir, NULL, NULL, &p, &err), 0);
 	assert_false(p->sealed);
 	assert_int_equal(p->grain_bytes, 16384);
@@ -164,7 +164,7 @@ static void impossible_grains_are_refused(void **state)
 	assert_int_equal(pool_init(dir, NULL, NULL, 2048, &err), -EINVAL);
 	assert_int_equal(pool_init(dir, NULL, NULL, 12288, &err), -EINVAL);
 	assert_int_equal(pool_init(dir, NULL, NULL, 131072, &err), -EINVAL);
-	assert_int_equal(pool_store_is_empty(dir, NULL, &err), 1);
+	assert_int_equal(pool_may_begin(dir, NULL, &err), 1);
 }
 
 /* Puts a format object with these fields. */

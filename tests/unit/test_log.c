@@ -1,0 +1,565 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* test_log.c: reservations and the making of segments: what is appended is found in order and whole, over the ends of segments,
+ * with many threads, and with a full disk.
+ */
+#include "log/log.h"
+
+#include "lib/log_fixture.h"
+#include "lib/random.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+static int setup(void **state)
+{
+	struct log_fixture *f = malloc(sizeof *f);
+
+	must(f != NULL, "memory");
+	log_fixture_init(f);
+	*state = f;
+	return 0;
+}
+
+static int setup_started(void **state)
+{
+	setup(state);
+	log_fixture_start(*state);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	log_fixture_destroy(*state);
+	free(*state);
+	return 0;
+}
+
+/* A full disk, and what the log is to do about it. */
+static void start_on_full_disk(struct log_fixture *f, bool error_when_full)
+{
+	struct log_options o = log_fixture_options(f);
+
+	o.error_when_full = error_when_full;
+	f->log = log_new(&o);
+	assert_non_null(f->log);
+	atomic_store(&f->disk.allocate_error, -ENOSPC);
+}
+
+static void assert_file(struct log_fixture *f, segment_no_t number, bool there)
+{
+	char *path = segment_path(f->set, number);
+
+	assert_int_equal(access(path, F_OK), there ? 0 : -1);
+	free(path);
+}
+
+/* The records of a segment as its file holds them. */
+static size_t records_of(struct log_fixture *f, segment_no_t number, struct record **records)
+{
+	char *path = segment_path(f->set, number);
+	struct segment_file *file;
+	size_t count;
+
+	assert_int_equal(segment_file_open(disk_posix(), path, test_pool, TEST_IMAGE, number, &file, NULL), 0);
+	assert_int_equal(segment_file_read_records(file, true, records, &count, NULL), 0);
+	segment_file_close(file);
+	free(path);
+	return count;
+}
+
+static void assert_slot_holds(struct log_fixture *f, segment_no_t number, uint32_t slot, uint64_t grain,
+                              uint64_t version)
+{
+	uint8_t want[TEST_GRAIN], got[TEST_GRAIN];
+	struct segment *s = segment_pin_known(f->set, number);
+
+	assert_non_null(s);
+	test_grain(grain, version, want);
+	assert_int_equal(segment_file_read(atomic_load(&s->file), slot, 0, got, sizeof got), 0);
+	assert_memory_equal(got, want, sizeof got);
+	segment_unpin(s);
+}
+
+static void zero_record(struct record *r, uint64_t grain)
+{
+	*r = (struct record){ .kind = RECORD_ZERO, .value = grain, .count = 1, .time_ns = 1 };
+}
+
+/* ---- reserving and filling ---- */
+
+static void first_reservation_waits_for_a_segment_and_is_woken(void **state)
+{
+	struct log_fixture *f = *state;
+	struct room r = { .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
+	struct log_append a;
+	struct record zero;
+	const void *none = NULL;
+
+	zero_record(&zero, 1);
+	assert_int_equal(log_reserve(f->log, &zero, 1, &a, room_wake, &r), -EAGAIN);
+	pthread_mutex_lock(&r.mutex);
+	while (!r.there)
+		pthread_cond_wait(&r.cond, &r.mutex);
+	r.there = false;
+	pthread_mutex_unlock(&r.mutex);
+	assert_int_equal(log_reserve(f->log, &zero, 1, &a, room_wake, &r), 0);
+	assert_int_equal(log_fill(f->log, &a, &zero, &none), 0);
+	log_complete(f->log, &a);
+	log_drain(f->log);
+	executor_drain(f->executor);
+	assert_false(r.there); /* once only */
+}
+
+static void reservation_gives_places_one_behind_the_other(void **state)
+{
+	struct log_fixture *f = *state;
+	const void *data[4];
+	uint8_t grain[TEST_GRAIN];
+	struct log_append a;
+
+	test_grain(9, 1, grain);
+	for (unsigned round = 0; round < 2; round++) {
+		struct record records[4];
+		for (unsigned i = 0; i < 4; i++) {
+			zero_record(&records[i], i);
+			if (i == 1 || i == 3)
+				records[i] = (struct record){ .kind = RECORD_DATA,
+					                      .value = 9,
+					                      .count = 1,
+					                      .data_crc = crc32c(0, grain, sizeof grain) };
+			data[i] = i % 2 ? grain : NULL;
+		}
+		assert_int_equal(reserve_wait(f->log, records, 4, &a), 0);
+		assert_int_equal(a.parts, 1);
+		assert_int_equal(a.part[0].segment->number, 1);
+		assert_int_equal(a.part[0].record, 1 + 4 * round);
+		assert_int_equal(a.part[0].sequence, 4 * round);
+		assert_int_equal(records[0].slot, RECORD_NO_SLOT);
+		assert_int_equal(records[1].slot, 2 * round);
+		assert_int_equal(records[2].slot, RECORD_NO_SLOT);
+		assert_int_equal(records[3].slot, 2 * round + 1);
+		assert_int_equal(log_fill(f->log, &a, records, data), 0);
+		log_complete(f->log, &a);
+	}
+	assert_int_equal(log_position(f->log).segment, 1);
+	assert_int_equal(log_position(f->log).record, 9);
+	assert_int_equal(log_sequence(f->log), 8);
+	assert_int_equal(log_open_bytes(f->log), 4 * TEST_GRAIN);
+}
+
+static void what_was_appended_is_in_the_file_in_order(void **state)
+{
+	struct log_fixture *f = *state;
+	struct record *records;
+
+	assert_int_equal(append_grains(f->log, 10, 3, 1), 0);
+	assert_int_equal(append_plain(f->log, RECORD_ZERO, 11, 2), 0);
+	assert_int_equal(append_grains(f->log, 11, 1, 2), 0);
+	assert_int_equal(records_of(f, 1, &records), 6);
+	assert_int_equal(records[0].kind, RECORD_FOLLOWS);
+	for (uint32_t i = 0; i < 3; i++) {
+		assert_int_equal(records[1 + i].kind, RECORD_DATA);
+		assert_int_equal(records[1 + i].value, 10 + i);
+		assert_slot_holds(f, 1, records[1 + i].slot, 10 + i, 1);
+	}
+	assert_int_equal(records[4].kind, RECORD_ZERO);
+	assert_int_equal(records[4].count, 2);
+	assert_slot_holds(f, 1, records[5].slot, 11, 2);
+	free(records);
+}
+
+static void data_that_lies_in_pieces_is_written_to_its_slots(void **state)
+{
+	struct log_fixture *f = *state;
+	static uint8_t grains[5][TEST_GRAIN];
+	static const unsigned order[5] = { 3, 4, 0, 2, 1 };
+	struct record records[5];
+	const void *data[5];
+	struct log_append a;
+
+	for (unsigned i = 0; i < 5; i++) {
+		test_grain(i, 1, grains[order[i]]);
+		data[i] = grains[order[i]];
+		records[i] = (struct record){
+			.kind = RECORD_DATA, .value = i, .count = 1, .data_crc = crc32c(0, data[i], TEST_GRAIN)
+		};
+	}
+	assert_int_equal(reserve_wait(f->log, records, 5, &a), 0);
+	assert_int_equal(log_fill(f->log, &a, records, data), 0);
+	log_complete(f->log, &a);
+	for (unsigned i = 0; i < 5; i++)
+		assert_slot_holds(f, 1, records[i].slot, i, 1);
+}
+
+/* The bytes are there before the record that vouches for them: looked at from inside the store of the record. */
+struct order_seen {
+	struct log_fixture *f;
+	unsigned writes, stores_before_write;
+};
+
+static void see_write(void *arg, char change, int fd, uint64_t offset, const char *path)
+{
+	struct order_seen *seen = arg;
+
+	(void)fd;
+	(void)path;
+	if (change != 'W' || offset < seen->f->shape.data_offset)
+		return;
+	seen->writes++;
+	/* Record 0 is the segment's own; record 1 must not be there yet. */
+	struct record *records;
+	seen->stores_before_write += records_of(seen->f, 1, &records) != 1;
+	free(records);
+}
+
+static void records_are_written_after_the_bytes_they_vouch_for(void **state)
+{
+	struct log_fixture *f = *state;
+	struct order_seen seen = { .f = f };
+
+	f->disk.watch = see_write;
+	f->disk.watch_arg = &seen;
+	assert_int_equal(append_grains(f->log, 0, 2, 1), 0);
+	f->disk.watch = NULL;
+	assert_int_equal(seen.writes, 1);
+	assert_int_equal(seen.stores_before_write, 0);
+}
+
+/* ---- segments ---- */
+
+static void segment_that_is_full_is_followed_by_the_next(void **state)
+{
+	struct log_fixture *f = *state;
+	struct record *records;
+
+	for (unsigned i = 0; i < TEST_SLOTS; i++)
+		assert_int_equal(append_grains(f->log, i, 1, 1), 0);
+	assert_int_equal(log_position(f->log).segment, 1);
+	assert_int_equal(append_grains(f->log, 7, 1, 2), 0);
+	assert_int_equal(log_position(f->log).segment, 2);
+	assert_int_equal(records_of(f, 1, &records), TEST_SLOTS + 1);
+	free(records);
+	assert_int_equal(records_of(f, 2, &records), 2);
+	free(records);
+	assert_slot_holds(f, 2, 0, 7, 2);
+}
+
+static void segment_is_full_when_its_index_is(void **state)
+{
+	struct log_fixture *f = *state;
+
+	for (uint32_t i = 1; i < f->shape.records_max; i++)
+		assert_int_equal(append_plain(f->log, RECORD_ZERO, i, 1), 0);
+	assert_int_equal(log_position(f->log).segment, 1);
+	assert_int_equal(append_plain(f->log, RECORD_ZERO, 1, 1), 0);
+	assert_int_equal(log_position(f->log).segment, 2);
+	assert_int_equal(log_position(f->log).record, 2);
+}
+
+static void first_record_of_a_segment_says_how_long_the_one_before_is(void **state)
+{
+	struct log_fixture *f = *state;
+	struct record *records;
+	uint64_t before = 0;
+
+	append_grains(f->log, 0, 5, 1);
+	assert_int_equal(log_close_segment(f->log), 1);
+	append_plain(f->log, RECORD_ZERO, 1, 1);
+	append_grains(f->log, 0, 200, 1);
+	append_grains(f->log, 0, 100, 1); /* over the end */
+	assert_int_equal(log_close_segment(f->log), 3);
+	append_grains(f->log, 0, 1, 1);
+	for (segment_no_t n = 1; n <= 4; n++) {
+		size_t count = records_of(f, n, &records);
+		assert_int_equal(records[0].kind, RECORD_FOLLOWS);
+		assert_int_equal(records[0].value, before);
+		for (size_t i = 1; i < count; i++)
+			assert_int_not_equal(records[i].kind, RECORD_FOLLOWS);
+		before = count;
+		free(records);
+	}
+}
+
+static void reservation_runs_over_the_end_of_a_segment(void **state)
+{
+	struct log_fixture *f = *state;
+	struct record *first, *second;
+
+	assert_int_equal(append_grains(f->log, 0, TEST_SLOTS - 3, 1), 0);
+	assert_int_equal(append_grains(f->log, 1000, 10, 1), 0);
+	assert_int_equal(records_of(f, 1, &first), TEST_SLOTS + 1);
+	assert_int_equal(records_of(f, 2, &second), 8);
+	for (uint32_t i = 0; i < 3; i++)
+		assert_slot_holds(f, 1, first[TEST_SLOTS - 2 + i].slot, 1000 + i, 1);
+	for (uint32_t i = 3; i < 10; i++)
+		assert_slot_holds(f, 2, second[1 + i - 3].slot, 1000 + i, 1);
+	free(first);
+	free(second);
+}
+
+static void next_segment_is_made_before_it_is_needed(void **state)
+{
+	struct log_fixture *f = *state;
+
+	assert_int_equal(append_grains(f->log, 0, TEST_SLOTS / 4 - 1, 1), 0);
+	log_drain(f->log);
+	assert_file(f, 2, false);
+	assert_int_equal(append_grains(f->log, 0, 1, 1), 0);
+	log_drain(f->log);
+	assert_file(f, 2, true);
+	assert_int_equal(f->grown, 2 * log_file_bytes(f->log));
+}
+
+static void segment_that_nobody_used_is_dropped_at_the_end(void **state)
+{
+	struct log_fixture *f = *state;
+	uint64_t bytes = log_file_bytes(f->log);
+
+	assert_int_equal(append_grains(f->log, 0, TEST_SLOTS / 2, 1), 0);
+	log_fixture_stop(f);
+	assert_file(f, 1, true);
+	assert_file(f, 2, false);
+	assert_int_equal(f->dropped, 1);
+	assert_int_equal(f->grown, bytes);
+}
+
+static void log_goes_on_where_it_is_told(void **state)
+{
+	struct log_fixture *f = *state;
+	struct log_options o = log_fixture_options(f);
+
+	o.next = 8;
+	f->log = log_new(&o);
+	assert_int_equal(log_position(f->log).segment, 8);
+	assert_int_equal(log_position(f->log).record, 0);
+	assert_int_equal(log_close_segment(f->log), 0);
+	assert_int_equal(append_grains(f->log, 0, 1, 1), 0);
+	assert_file(f, 8, true);
+	assert_int_equal(log_close_segment(f->log), 8);
+}
+
+static void grain_or_segment_of_no_valid_size_is_refused(void **state)
+{
+	struct log_options o = log_fixture_options(*state);
+
+	o.grain_bytes = 3000;
+	assert_null(log_new(&o));
+	o.grain_bytes = TEST_GRAIN;
+	o.segment_bytes = SEGMENT_BYTES_MIN / 2;
+	assert_null(log_new(&o));
+}
+
+/* ---- a full disk ---- */
+
+static void full_disk_fails_writes_where_told_to(void **state)
+{
+	struct log_fixture *f = *state;
+
+	start_on_full_disk(f, true);
+	assert_int_equal(append_grains(f->log, 0, 1, 1), -ENOSPC);
+	assert_int_equal(append_grains(f->log, 0, 1, 1), -ENOSPC);
+	log_drain(f->log);
+	assert_true(f->short_of_space > 0);
+	assert_int_equal(f->failures, 0);
+	/* Once there is room, each refused write makes the log look again. */
+	atomic_store(&f->disk.allocate_error, 0);
+	append_grains(f->log, 0, 1, 1);
+	log_drain(f->log);
+	assert_int_equal(append_grains(f->log, 0, 1, 1), 0);
+	assert_int_equal(log_flush_wait(f->log), 0);
+}
+
+static void *append_thread(void *arg)
+{
+	struct log_fixture *f = arg;
+
+	return append_grains(f->log, 0, 1, 1) ? f : NULL;
+}
+
+static void full_disk_holds_writes_back_until_there_is_room(void **state)
+{
+	struct log_fixture *f = *state;
+	pthread_t thread;
+	void *failed;
+
+	start_on_full_disk(f, false);
+	must(!pthread_create(&thread, NULL, append_thread, f), "thread");
+	/* Asked for again and again, while the write waits. */
+	log_fixture_wait(f, &f->short_of_space, 2);
+	assert_int_equal(log_sequence(f->log), 0);
+	atomic_store(&f->disk.allocate_error, 0);
+	must(!pthread_join(thread, &failed), "join");
+	assert_null(failed);
+	assert_int_equal(log_sequence(f->log), 1);
+	assert_int_equal(f->failures, 0);
+}
+
+static void segment_that_cannot_be_made_leaves_nothing_behind(void **state)
+{
+	struct log_fixture *f = *state;
+
+	start_on_full_disk(f, true);
+	atomic_store(&f->disk.allocate_error, 0);
+	/* Found out only by the sync of its header: the spare is there by then. */
+	atomic_store(&f->disk.sync_error, -ENOSPC);
+	assert_int_equal(append_grains(f->log, 0, 1, 1), -ENOSPC);
+	log_drain(f->log);
+	assert_file(f, 1, false);
+	assert_int_equal(rmdir(f->spare_dir), 0);
+	assert_int_equal(f->grown, 0);
+	assert_null(segment_pin_known(f->set, 1));
+}
+
+/* ---- failure ---- */
+
+static void write_that_fails_stops_the_log(void **state)
+{
+	struct log_fixture *f = *state;
+	struct record *records;
+
+	assert_int_equal(append_grains(f->log, 0, 2, 1), 0);
+	atomic_store(&f->disk.write_error, -ENOSPC);
+	assert_int_equal(append_grains(f->log, 2, 1, 1), -EIO);
+	atomic_store(&f->disk.write_error, 0);
+	assert_int_equal(f->failures, 1);
+	assert_int_equal(f->error, -ENOSPC);
+	assert_int_equal(append_grains(f->log, 2, 1, 1), -EIO);
+	assert_int_equal(log_flush_wait(f->log), -EIO);
+	/* No record vouches for bytes that were not written. */
+	assert_int_equal(records_of(f, 1, &records), 3);
+	free(records);
+	assert_int_equal(f->failures, 1);
+}
+
+static void log_that_is_failed_refuses_everything_and_says_so_once(void **state)
+{
+	struct log_fixture *f = *state;
+	uint8_t digest[DIGEST_BYTES];
+
+	assert_int_equal(append_grains(f->log, 0, 1, 1), 0);
+	log_fail(f->log, -EROFS, "fenced");
+	log_fail(f->log, -EIO, "again");
+	assert_int_equal(f->failures, 1);
+	assert_int_equal(f->error, -EROFS);
+	assert_string_equal(f->text, "fenced");
+	assert_int_equal(append_grains(f->log, 0, 1, 1), -EIO);
+	assert_int_equal(log_flush_wait(f->log), -EIO);
+	assert_int_equal(log_wait_sealed(f->log, 1, digest), -EIO);
+	log_close_segment(f->log);
+	log_drain(f->log);
+	assert_int_equal(f->sealed_count, 0);
+}
+
+static void failure_wakes_those_who_wait_for_room(void **state)
+{
+	struct log_fixture *f = *state;
+	pthread_t thread;
+	void *failed;
+
+	start_on_full_disk(f, false);
+	must(!pthread_create(&thread, NULL, append_thread, f), "thread");
+	log_fixture_wait(f, &f->short_of_space, 1);
+	log_fail(f->log, -EIO, "stopped");
+	must(!pthread_join(thread, &failed), "join");
+	assert_non_null(failed);
+}
+
+/* ---- many threads ---- */
+
+#define WRITERS 6
+#define WRITES_EACH 40
+
+struct writer {
+	struct log_fixture *f;
+	pthread_t thread;
+	unsigned number;
+	uint64_t seed;
+	uint64_t appended; /* grains; each of its own number */
+};
+
+static void *write_thread(void *arg)
+{
+	struct writer *w = arg;
+	struct random r = { w->seed + w->number };
+
+	for (unsigned i = 0; i < WRITES_EACH; i++) {
+		size_t count = 1 + random_below(&r, 30);
+		must(!append_grains(w->f->log, w->number * 100000 + w->appended, count, w->number), "append");
+		w->appended += count;
+	}
+	return NULL;
+}
+
+/* Checks the records of one segment, and counts each writer's. */
+static void count_segment(struct log_fixture *f, segment_no_t number, uint64_t found[WRITERS])
+{
+	struct record *records;
+	size_t count = records_of(f, number, &records);
+
+	for (size_t i = 1; i < count; i++) {
+		uint64_t writer = records[i].value / 100000;
+		assert_true(writer < WRITERS);
+		/* Each writer's grains come in the order in which it wrote them. */
+		assert_int_equal(records[i].value % 100000, found[writer]++);
+		assert_int_equal(records[i].slot, i - 1);
+		assert_slot_holds(f, number, records[i].slot, records[i].value, writer);
+	}
+	free(records);
+}
+
+static void records_of_many_threads_are_all_there_and_never_overlap(void **state)
+{
+	struct log_fixture *f = *state;
+	struct writer writers[WRITERS];
+	uint64_t found[WRITERS] = { 0 }, seed = test_seed(), all = 0;
+
+	for (unsigned i = 0; i < WRITERS; i++) {
+		writers[i] = (struct writer){ .f = f, .number = i, .seed = seed };
+		must(!pthread_create(&writers[i].thread, NULL, write_thread, &writers[i]), "thread");
+	}
+	for (unsigned i = 0; i < WRITERS; i++)
+		must(!pthread_join(writers[i].thread, NULL), "join");
+	log_drain(f->log);
+	segment_no_t last = log_position(f->log).segment;
+	for (segment_no_t n = 1; n <= last; n++)
+		count_segment(f, n, found);
+	for (unsigned i = 0; i < WRITERS; i++) {
+		assert_int_equal(found[i], writers[i].appended);
+		all += found[i];
+	}
+	assert_int_equal(log_sequence(f->log), all);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup_started, teardown)
+#define U(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(first_reservation_waits_for_a_segment_and_is_woken),
+		T(reservation_gives_places_one_behind_the_other),
+		T(what_was_appended_is_in_the_file_in_order),
+		T(data_that_lies_in_pieces_is_written_to_its_slots),
+		T(records_are_written_after_the_bytes_they_vouch_for),
+		T(segment_that_is_full_is_followed_by_the_next),
+		T(segment_is_full_when_its_index_is),
+		T(first_record_of_a_segment_says_how_long_the_one_before_is),
+		T(reservation_runs_over_the_end_of_a_segment),
+		T(next_segment_is_made_before_it_is_needed),
+		T(segment_that_nobody_used_is_dropped_at_the_end),
+		U(log_goes_on_where_it_is_told),
+		U(grain_or_segment_of_no_valid_size_is_refused),
+		U(full_disk_fails_writes_where_told_to),
+		U(full_disk_holds_writes_back_until_there_is_room),
+		U(segment_that_cannot_be_made_leaves_nothing_behind),
+		T(write_that_fails_stops_the_log),
+		T(log_that_is_failed_refuses_everything_and_says_so_once),
+		U(failure_wakes_those_who_wait_for_room),
+		T(records_of_many_threads_are_all_there_and_never_overlap),
+	};
+
+	alarm(300);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
