@@ -88,9 +88,6 @@ static void fetch_end(struct fetch *f, int rc, const uint8_t *plain, uint32_t pl
 	free(f);
 }
 
-static void get_chunk(struct fetch *f, const uint8_t *table);
-static void get_meta(struct fetch *f);
-
 /* ---- the chunk ---- */
 
 /* Keeps the chunk in the local file; failing that, it is only not cached. */
@@ -190,22 +187,51 @@ static int local_table(struct fetch *f, uint8_t **table)
 	return 0;
 }
 
-/* Lets those go on that waited for this fetch's meta (or its failure). */
-static void wake_meta_waiters(struct segment *s)
-{
-	for (;;) {
-		struct fetch *f;
+static void meta_done(void *arg, int status, uint64_t length, const struct error *err);
 
+/* Whoever has the turn for the meta gives it up; a fetch waits for its chunk from here on. */
+static void leave_meta(struct fetch *f)
+{
+	pthread_mutex_lock(&f->segment->mutex);
+	f->stage = STAGE_CHUNK;
+	pthread_mutex_unlock(&f->segment->mutex);
+}
+
+/* The next step of a fetch that has its segment's turn for the meta. Returns whether the turn is free again. */
+static bool get_meta(struct fetch *f)
+{
+	uint8_t *table = NULL;
+
+	if (!local_table(f, &table)) {
+		leave_meta(f);
+		get_chunk(f, table);
+		free(table);
+		return true;
+	}
+	f->length = SEGMENT_OBJECT_META_GUESS;
+	f->buf = malloc(f->length);
+	if (!f->buf) {
+		leave_meta(f);
+		fetch_end(f, -ENOMEM, NULL, 0);
+		return true;
+	}
+	store_get(f->source.store, f->key, 0, f->buf, f->length, meta_done, f);
+	return false;
+}
+
+/* The turn for the meta is free: those that wait for it go on, until one has to ask the store. The segment is pinned. */
+static void pass_turn(struct segment *s)
+{
+	struct fetch *f;
+
+	do {
 		pthread_mutex_lock(&s->mutex);
 		for (f = s->fetches; f && f->stage != STAGE_META_WAIT; f = f->next)
 			;
 		if (f)
 			f->stage = STAGE_META;
 		pthread_mutex_unlock(&s->mutex);
-		if (!f)
-			return;
-		get_meta(f);
-	}
+	} while (f && get_meta(f));
 }
 
 static int make_local(struct fetch *f, const struct segment_meta *meta, const struct record *records)
@@ -273,12 +299,9 @@ static void meta_ready(struct fetch *f, const struct segment_meta *meta)
 
 	if (rc) {
 		report_error("%s: %s", f->key, error_text(&err));
-		/* Nobody may begin to wait for this one's meta from here on. */
-		pthread_mutex_lock(&s->mutex);
-		f->stage = STAGE_CHUNK;
-		pthread_mutex_unlock(&s->mutex);
 		free(records);
-		wake_meta_waiters(s);
+		leave_meta(f);
+		pass_turn(s);
 		fetch_end(f, rc == -EBADMSG ? -EIO : rc, NULL, 0);
 		return;
 	}
@@ -287,10 +310,8 @@ static void meta_ready(struct fetch *f, const struct segment_meta *meta)
 		segment_file_set_table(atomic_load(&s->file), meta->chunks_offset, table,
 		                       (size_t)meta->chunk_count * SEGMENT_TABLE_ENTRY);
 	free(records);
-	pthread_mutex_lock(&s->mutex);
-	f->stage = STAGE_CHUNK;
-	pthread_mutex_unlock(&s->mutex);
-	wake_meta_waiters(s);
+	leave_meta(f);
+	pass_turn(s);
 	get_chunk(f, table);
 	free(table);
 }
@@ -298,10 +319,8 @@ static void meta_ready(struct fetch *f, const struct segment_meta *meta)
 static void meta_failed(struct fetch *f, int rc, const char *text)
 {
 	report_warning("cannot read %s: %s", f->key, text);
-	pthread_mutex_lock(&f->segment->mutex);
-	f->stage = STAGE_CHUNK;
-	pthread_mutex_unlock(&f->segment->mutex);
-	wake_meta_waiters(f->segment);
+	leave_meta(f);
+	pass_turn(f->segment);
 	fetch_end(f, rc == -EBADMSG || rc == -ENOENT ? -EIO : rc, NULL, 0);
 }
 
@@ -343,28 +362,6 @@ static void meta_done(void *arg, int status, uint64_t length, const struct error
 	f->buf = buf;
 	f->length = need;
 	store_get(f->source.store, f->key, 0, f->buf, need, meta_done, f);
-}
-
-/* The next step of a fetch that holds its segment's turn for the meta. */
-static void get_meta(struct fetch *f)
-{
-	uint8_t *table = NULL;
-
-	if (!local_table(f, &table)) {
-		pthread_mutex_lock(&f->segment->mutex);
-		f->stage = STAGE_CHUNK;
-		pthread_mutex_unlock(&f->segment->mutex);
-		get_chunk(f, table);
-		free(table);
-		return;
-	}
-	f->length = SEGMENT_OBJECT_META_GUESS;
-	f->buf = malloc(f->length);
-	if (!f->buf) {
-		meta_failed(f, -ENOMEM, strerror(ENOMEM));
-		return;
-	}
-	store_get(f->source.store, f->key, 0, f->buf, f->length, meta_done, f);
 }
 
 /* ---- starting ---- */
@@ -449,8 +446,8 @@ static void fetch_chunk(const struct fetch_source *source, struct fetch_op *op, 
 		op_error(op, rc == -EALREADY ? read_present(s, (uint64_t)chunk * CHUNK_BYTES + skip, buf, len) : rc);
 		return;
 	}
-	if (start)
-		get_meta(start);
+	if (start && get_meta(start))
+		pass_turn(s);
 }
 
 /* ---- reading ---- */

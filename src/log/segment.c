@@ -226,7 +226,7 @@ static int scan_file(struct segment_set *set, segment_no_t number, const char *p
 	}
 	s->local = true;
 	if (rc) {
-		report_warning("cache: %s: %s", path, error_text(&err));
+		report_warning("cache: %s", error_text(&err));
 		return 0;
 	}
 	memset(present, 0, sizeof present);
@@ -259,18 +259,19 @@ int segment_set_scan(struct segment_set *set, struct error *err)
 	if (!dir)
 		return errno == ENOENT ? 0 : error_set(err, -errno, "cannot read %s: %s", set->dir, strerror(errno));
 	while (!rc && (errno = 0, entry = readdir(dir))) {
-		char *end, *path = NULL;
-		segment_no_t number = strtoull(entry->d_name, &end, 16);
+		segment_no_t number = strtoull(entry->d_name, NULL, 16);
+		char name[32];
 
-		if (end != entry->d_name + 16 || strcmp(end, ".seg") != 0 || !number ||
-		    number >> MAP_ENTRY_SEGMENT_BITS)
+		snprintf(name, sizeof name, "%016llx.seg", (unsigned long long)number);
+		if (strcmp(entry->d_name, name) != 0 || !number || number >> MAP_ENTRY_SEGMENT_BITS)
 			continue;
-		if (asprintf(&path, "%s/%s", set->dir, entry->d_name) < 0)
-			rc = -ENOMEM;
-		else
-			rc = scan_file(set, number, path);
+		char *path = segment_path(set, number);
+		rc = path ? scan_file(set, number, path) : -ENOMEM;
 		free(path);
 	}
+	/* A listing that broke off is no listing: segments that were not seen would count as lost. */
+	if (!rc && errno)
+		rc = -errno;
 	closedir(dir);
 	if (rc)
 		error_set(err, rc, "cannot read the segments in %s: %s", set->dir, strerror(-rc));
