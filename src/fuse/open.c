@@ -136,6 +136,9 @@ static void run_open(struct job *job)
 	bool keep_cache;
 	int rc = handle_open(job->front, job->id, job->fi.flags, &h, &keep_cache, &err);
 
+	/* What the kernel was told of an image that was not open may be older than what opening found. */
+	if (rc == 0)
+		fuse_lowlevel_notify_inval_inode(job->front->session, job->id, -1, 0);
 	if (rc < 0)
 		job_fail(job, "open", rc, &err);
 	else if (reply_open(job->req, h, keep_cache) < 0)

@@ -297,12 +297,13 @@ static int open_parts(struct engine *e, struct error *err)
 	e->images = hash_new();
 	e->sets = hash_new();
 	e->unlinked = hash_new();
+	e->deletions = hash_new();
 	e->budget = map_budget_new(e->options.map_memory);
 	e->work = executor_new("garner-work", WORK_THREADS, false);
 	e->packers = executor_new("garner-pack", PACK_THREADS, true);
 	e->catalog = catalog_new(e->pool, e->db);
-	if (!e->images || !e->sets || !e->unlinked || !e->budget || !e->work || !e->packers || !e->catalog ||
-	    asprintf(&spare_dir, "%s/spare", e->cache_dir) < 0)
+	if (!e->images || !e->sets || !e->unlinked || !e->deletions || !e->budget || !e->work || !e->packers ||
+	    !e->catalog || asprintf(&spare_dir, "%s/spare", e->cache_dir) < 0)
 		return error_set(err, -ENOMEM, "cannot start: out of memory or threads");
 	rc = spare_pool_new(e->disk, spare_dir, SPARES, &e->spares, err);
 	free(spare_dir);
@@ -318,7 +319,6 @@ static void engine_free(struct engine *e)
 {
 	size_t cursor = 0;
 	struct segment_set *set;
-	struct deletion *d;
 	uint64_t id;
 	void *entry;
 
@@ -331,13 +331,10 @@ static void engine_free(struct engine *e)
 		segment_set_free(set);
 	for (cursor = 0; e->unlinked && (entry = hash_next(e->unlinked, &cursor, &id));)
 		free(entry);
-	while ((d = e->deletions)) {
-		e->deletions = d->next;
-		free(d);
-	}
 	hash_free(e->images);
 	hash_free(e->sets);
 	hash_free(e->unlinked);
+	hash_free(e->deletions);
 	cache_free(e->cache);
 	spare_pool_free(e->spares);
 	map_budget_free(e->budget);
@@ -388,7 +385,7 @@ int engine_open(const struct engine_options *options, struct engine **engine, st
 		return rc;
 	}
 	if (!e->options.read_only) {
-		engine_load_trash(e);
+		engine_read_trash(e, true);
 		engine_recover_images(e);
 	}
 	*engine = e;
@@ -443,7 +440,7 @@ int engine_close(struct engine *e, struct error *err)
 	engine_stop_threads(e);
 	engine_wake_dirty_waiters(e);
 	if (!e->options.read_only)
-		engine_delete_now(e);
+		engine_delete_now(e, true);
 	unsigned kept = release_all(e);
 	e->stop_waiting = true;
 	if (e->heartbeat_runs)

@@ -107,7 +107,12 @@ static int check_local(void *arg, struct segment *s)
 	bool bad = false;
 	int life = atomic_load(&s->life);
 
-	if (!s->local || life == LIFE_UNKNOWN)
+	if (!s->local) {
+		/* Found at the start and evicted since: nobody compared its digest. */
+		atomic_store(&s->life, LIFE_UNKNOWN);
+		return 0;
+	}
+	if (life == LIFE_UNKNOWN)
 		return 0;
 	if (s->number > c->end) {
 		bad = !c->ours;
@@ -154,15 +159,18 @@ static int reconcile(struct image *i, segment_no_t end, bool ours, struct error 
 
 /* ---- where to begin ---- */
 
-/* Whether the segment ends before the position: a disk that lost what it had synced. */
-static bool shorter_than(struct image *i, struct log_position p)
+/* Whether the segment in which the map was saved is here, the same one, and not shorter: another host may have gone on with a
+ * segment of its own under that number, and a disk may have lost what it had synced. */
+static bool same_segment(struct image *i, const struct map_state *st)
 {
-	struct segment *s = segment_pin_known(i->set, p.segment);
-	bool shorter = p.record && s && atomic_load(&s->life) == LIFE_SEALED && s->record_count < p.record;
+	struct segment *s = segment_pin_known(i->set, st->position.segment);
+	struct segment_file *f = s && s->local ? segment_open_file(s, NULL) : NULL;
+	bool same = f && atomic_load(&s->life) >= LIFE_SEALED && f->header.created_ns == st->segment_created_ns &&
+	            s->record_count >= st->position.record;
 
 	if (s)
 		segment_unpin(s);
-	return shorter;
+	return same;
 }
 
 /* The state in SQLite, if it is of this log. */
@@ -181,7 +189,7 @@ static int base_from_db(struct image *i, segment_no_t last, struct error *err)
 		return rc;
 	if (memcmp(digest, st.prev_digest, DIGEST_BYTES) != 0)
 		return -ENOENT;
-	if (shorter_than(i, st.position))
+	if (st.position.record && !same_segment(i, &st))
 		return -ENOENT;
 	struct map_need root = { .level = MAP_LEVELS - 1, .index = 0, .address = st.checkpoint_root };
 	map_entry_t entries[MAP_FANOUT];
@@ -260,7 +268,13 @@ static int base_from_checkpoint(struct image *i, segment_no_t last, struct error
 		rc = grain_map_install(i->map, root.level, root.index, entries);
 	if (rc)
 		return rc;
-	i->saved = (struct map_state){ .checkpoint = at, .checkpoint_root = c.root };
+	i->saved = (struct map_state){
+		.checkpoint = at,
+		.checkpoint_root = c.root,
+		.size = c.size,
+		.allocated = c.allocated,
+		.mtime_ns = c.mtime_ns,
+	};
 	i->position = c.position;
 	grain_map_set_allocated(i->map, c.allocated);
 	atomic_store(&i->size, c.size);
@@ -335,6 +349,9 @@ static int replay_record(struct image *i, segment_no_t number, const struct reco
 		break;
 	case RECORD_CHECKPOINT:
 		i->saved.checkpoint = (struct log_position){ number, 0 };
+		i->saved.size = atomic_load(&i->size);
+		i->saved.allocated = grain_map_allocated(i->map);
+		i->saved.mtime_ns = atomic_load(&i->mtime_ns);
 		return 0;
 	default:
 		break;
@@ -388,7 +405,8 @@ static void forget_dropped(void *arg, struct segment *s)
 	cache_forget_segment(i->engine->cache, s);
 }
 
-static int recover_unsent(struct image *i, segment_no_t end, segment_no_t *last, struct error *err)
+/* What the segment after the end will refer to; with `ours` the end is that of the segments that are here and not in the store. */
+static int settle_end(struct image *i, segment_no_t end, bool ours, segment_no_t *last, struct error *err)
 {
 	struct recovery r = { .last = end, .dropping = forget_dropped, .arg = i };
 	struct segment_meta meta;
@@ -402,7 +420,8 @@ static int recover_unsent(struct image *i, segment_no_t end, segment_no_t *last,
 		r.image_size = meta.image_size;
 		r.checkpoint = meta.checkpoint;
 	}
-	rc = log_recover(i->set, &r, err);
+	if (ours)
+		rc = log_recover(i->set, &r, err);
 	if (rc)
 		return error_prefix(err, rc,
 		                    "what is here and not in the store cannot be used (garner takeover sets it aside)");
@@ -423,6 +442,9 @@ static int load_map(struct image *i, segment_no_t last, struct error *err)
 
 	if (rc == -ENOENT)
 		rc = base_from_checkpoint(i, last, err);
+	if (!rc)
+		report_debug("image %016" PRIx64 ": segments up to %" PRIu64 ", the map is as of %" PRIu64 ".%" PRIu32,
+		             i->id, last, i->position.segment, i->position.record);
 	if (!rc)
 		rc = replay(i, last, err);
 	if (!rc || i->loaded || !atomic_load(&i->rows_damaged))
@@ -445,9 +467,8 @@ int image_load(struct image *i, bool ours, struct error *err)
 
 	if (!rc && !i->loaded)
 		rc = reconcile(i, end, ours, err);
-	last = end;
-	if (!rc && ours)
-		rc = recover_unsent(i, end, &last, err);
+	if (!rc)
+		rc = settle_end(i, end, ours, &last, err);
 	if (!rc)
 		rc = load_map(i, last, err);
 	if (rc)

@@ -135,7 +135,8 @@ static void *maintenance(void *arg)
 		struct image **images;
 		size_t count;
 
-		engine_delete_now(e);
+		if (!e->options.read_only)
+			engine_delete_now(e, false);
 		if (images_get_all(e, &images, &count))
 			continue;
 		refill_spares(e, images, count, &before, &before_ns);

@@ -35,6 +35,22 @@ void image_stat(struct image *i, struct node_attr *attr)
 	attr->grain_bytes = i->grain_bytes;
 }
 
+/* The same of an image without a head: nothing was written yet, or not yet a checkpoint, and the little that there is is read. */
+static int add_young_data(struct engine *e, struct node_attr *attr, struct error *err)
+{
+	uint64_t mtime = attr->mtime_ns;
+	struct image *i;
+	int rc = image_open(e, attr->id, IMAGE_READ, &i, err);
+
+	if (rc)
+		return rc;
+	image_stat(i, attr);
+	image_close(i, IMAGE_READ);
+	if (!attr->mtime_ns)
+		attr->mtime_ns = mtime;
+	return 0;
+}
+
 /* Size and times of an image: from memory, or else from its head in the store. */
 static int add_data(struct engine *e, struct node_attr *attr, struct error *err)
 {
@@ -60,7 +76,7 @@ static int add_data(struct engine *e, struct node_attr *attr, struct error *err)
 	}
 	rc = head_load(e->pool, attr->id, &head, err);
 	if (rc == -ENOENT)
-		return 0; /* nothing was written yet, or not yet a checkpoint */
+		return add_young_data(e, attr, err);
 	if (rc)
 		return rc;
 	attr->size = head.size;
@@ -192,7 +208,7 @@ static void name_gone(struct engine *e, const struct catalog_entry *entry)
 			free(copy);
 	}
 	pthread_mutex_unlock(&e->mutex);
-	engine_delete_later(e, entry->id);
+	engine_delete_later(e);
 }
 
 int engine_unlink(struct engine *e, uint64_t dir, const char *name, struct error *err)

@@ -276,26 +276,85 @@ void image_close(struct image *i, unsigned flags)
 		engine_kick(e);
 }
 
-int engine_takeover(struct engine *e, uint64_t id, struct error *err)
+/* One try. 1: the image was in memory, as of its last reading, and nobody had it open: the next try begins anew. */
+static int try_takeover(struct engine *e, uint64_t id, struct error *err)
 {
 	struct image *i;
-	int rc = e->options.read_only ? error_set(err, -EROFS, "mounted read only") : find_or_make(e, id, &i, err);
+	int rc = find_or_make(e, id, &i, err);
 
 	if (rc)
 		return rc;
 	pthread_mutex_lock(&i->open_mutex);
+	bool used = i->loaded && (!atomic_load(&i->log) || atomic_load(&i->failed));
 	if (atomic_load(&i->log) && !atomic_load(&i->failed))
 		rc = error_set(err, -EALREADY, "this host is the owner already");
-	else if (i->loaded)
-		rc = error_set(err, -EBUSY, "the image is open here: close it first");
-	else
+	else if (!used)
 		rc = image_acquire(i, true, err);
 	pthread_mutex_unlock(&i->open_mutex);
+	if (used && image_unload(i, true))
+		return 1;
+	if (used)
+		rc = error_set(err, -EBUSY, "the image is open here: close it first");
 	image_put(i);
 	return rc;
 }
 
+int engine_takeover(struct engine *e, uint64_t id, struct error *err)
+{
+	int rc;
+
+	if (e->options.read_only)
+		return error_set(err, -EROFS, "mounted read only");
+	do
+		rc = try_takeover(e, id, err);
+	while (rc == 1);
+	return rc;
+}
+
 /* ---- after a crash ---- */
+
+static int ignore(void *arg, const char *path, const struct catalog_entry *entry)
+{
+	(void)arg;
+	(void)path;
+	(void)entry;
+	return 0;
+}
+
+/* Opening goes by id, and the catalog knows the ids that it has met. 1: it is no image of the pool any more. */
+static int meet_image(struct engine *e, uint64_t id, struct error *err)
+{
+	struct catalog_entry entry;
+	int rc;
+
+	if (!catalog_get(e->catalog, id, &entry))
+		return 0;
+	rc = catalog_walk(e->catalog, ignore, NULL, err);
+	if (rc)
+		return rc;
+	return catalog_get(e->catalog, id, &entry) ? 1 : 0;
+}
+
+static void recover_image(struct engine *e, uint64_t id, const char *dir)
+{
+	struct error err = { 0 };
+	struct image *i;
+	int rc = meet_image(e, id, &err);
+
+	if (rc == 1) {
+		report_warning("image %016" PRIx64 " was deleted; data of it that was not in the store is still in %s: "
+		               "remove that directory to give it up",
+		               id, dir);
+		return;
+	}
+	if (!rc)
+		rc = image_open(e, id, IMAGE_READ | IMAGE_WRITE, &i, &err);
+	if (rc)
+		report_warning("image %016" PRIx64 " has data here that is not in the store, kept in %s: %s", id, dir,
+		               error_text(&err));
+	else
+		image_close(i, IMAGE_READ | IMAGE_WRITE);
+}
 
 void engine_recover_images(struct engine *e)
 {
@@ -306,23 +365,15 @@ void engine_recover_images(struct engine *e)
 	pthread_mutex_lock(&e->mutex);
 	ids = malloc((hash_count(e->sets) + 1) * sizeof *ids);
 	while (ids && (set = hash_next(e->sets, &cursor, &id)))
-		ids[count++] = id;
+		if (set_has_unsent(set))
+			ids[count++] = id;
 	pthread_mutex_unlock(&e->mutex);
 	for (size_t k = 0; k < count; k++) {
-		struct error err = { 0 };
-		struct image *i;
-
 		pthread_mutex_lock(&e->mutex);
-		set = hash_get(e->sets, ids[k]);
+		set = hash_get(e->deletions, ids[k]) ? NULL : hash_get(e->sets, ids[k]);
 		pthread_mutex_unlock(&e->mutex);
-		if (!set_has_unsent(set))
-			continue;
-		if (image_open(e, ids[k], IMAGE_READ | IMAGE_WRITE, &i, &err)) {
-			report_warning("image %016" PRIx64 " has data here that is not in the store, kept in %s: %s",
-			               ids[k], segment_set_dir(set), error_text(&err));
-			continue;
-		}
-		image_close(i, IMAGE_READ | IMAGE_WRITE);
+		if (set)
+			recover_image(e, ids[k], segment_set_dir(set));
 	}
 	free(ids);
 }

@@ -13,21 +13,30 @@
 #include <string.h>
 #include <time.h>
 
-void image_fail(struct image *i, const char *state, int error, const char *format, ...)
+bool image_stop(struct image *i, const char *state, int error, const char *detail)
 {
-	int none = 0;
-	va_list args;
-
-	if (!atomic_compare_exchange_strong(&i->failed, &none, error))
-		return;
 	pthread_mutex_lock(&i->state_mutex);
-	snprintf(i->state, sizeof i->state, "%s", state);
-	va_start(args, format);
-	vsnprintf(i->detail, sizeof i->detail, format, args);
-	va_end(args);
-	report_error("image %016" PRIx64 " has stopped (%s): %s", i->id, i->state, i->detail);
+	bool first = !atomic_load(&i->failed);
+	if (first) {
+		snprintf(i->state, sizeof i->state, "%s", state);
+		snprintf(i->detail, sizeof i->detail, "%s", detail);
+		atomic_store(&i->failed, error);
+	}
 	pthread_mutex_unlock(&i->state_mutex);
 	engine_wake_dirty_waiters(i->engine);
+	return first;
+}
+
+void image_fail(struct image *i, const char *state, int error, const char *format, ...)
+{
+	char detail[sizeof i->detail];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(detail, sizeof detail, format, args);
+	va_end(args);
+	if (image_stop(i, state, error, detail))
+		report_error("image %016" PRIx64 " has stopped (%s): %s", i->id, state, detail);
 }
 
 /* ---- hooks of log and upload ---- */

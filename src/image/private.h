@@ -72,7 +72,10 @@ struct engine {
 	pthread_mutex_t lease_mutex; /* one renewal at a time; guards lease_counter */
 	uint64_t lease_counter;
 	volatile bool stop_waiting; /* nobody waits for another host's lease any more */
-	struct deletion *deletions; /* images whose names are gone; guarded by mutex */
+	struct hash *deletions;     /* ids of images in the trash, to be deleted; guarded by mutex */
+	bool trash_wanted;          /* there is something new in the trash; likewise */
+	uint64_t trash_next_ns;     /* not before that; of the maintenance thread */
+	uint64_t trash_due_ns;      /* at that time in any case; likewise */
 
 	_Atomic uint64_t unsent;    /* bytes of slots not in the store, of all images */
 	pthread_mutex_t pace_mutex; /* guards what follows */
@@ -204,6 +207,8 @@ int image_release(struct image *i, uint64_t deadline_ns, bool leave, struct erro
 bool image_changed(struct image *i);
 /* Whether a flush to the store may be answered: 0, or -EIO (and the image is fenced). Blocks on the store. */
 int image_entitled(struct image *i);
+/* Ends writing for good; the first reason stands: returns whether this is it. image_fail() says it in the log, too. */
+bool image_stop(struct image *i, const char *state, int error, const char *detail);
 void image_fail(struct image *i, const char *state, int error, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 
@@ -243,16 +248,14 @@ void engine_recover_images(struct engine *e);
 
 /* ---- remove.c: images whose names are gone ---- */
 
-struct deletion {
-	uint64_t id;
-	struct deletion *next;
-};
-/* Queues the deletion of an image's data. */
-void engine_delete_later(struct engine *e, uint64_t id);
-/* Deletes what can be deleted now. Blocks on the store. */
-void engine_delete_now(struct engine *e);
-/* Queues what is in the trash since earlier. */
-void engine_load_trash(struct engine *e);
+/* An image was put into the trash: its data is deleted soon. */
+void engine_delete_later(struct engine *e);
+/* Finds what is to be deleted, when there may be something new. In a big pool this lists many names: only a small part of the time
+ * is spent on it, unless `now`. */
+void engine_read_trash(struct engine *e, bool now);
+/* Deletes what is in the trash and can be deleted now; with `at_end` nothing new is left for later. Blocks on the store. On the maintenance
+ * thread, or when that does not run. */
+void engine_delete_now(struct engine *e, bool at_end);
 
 static inline uint64_t seconds_ns(uint64_t s)
 {

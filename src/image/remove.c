@@ -6,37 +6,51 @@
  */
 #include "image/private.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-void engine_delete_later(struct engine *e, uint64_t id)
-{
-	struct deletion *d = malloc(sizeof *d);
+/* The trash is read again after this long, for images that other hosts unlinked and did not get to delete. */
+#define TRASH_INTERVAL_NS seconds_ns(3600)
 
-	/* Without memory it stays in the trash until the next start. */
-	if (!d)
-		return;
+void engine_delete_later(struct engine *e)
+{
 	pthread_mutex_lock(&e->mutex);
-	*d = (struct deletion){ id, e->deletions };
-	e->deletions = d;
+	e->trash_wanted = true;
 	pthread_mutex_unlock(&e->mutex);
 	engine_kick(e);
 }
 
 static int from_trash(void *arg, uint64_t id)
 {
-	engine_delete_later(arg, id);
-	return 0;
+	struct engine *e = arg;
+
+	pthread_mutex_lock(&e->mutex);
+	int rc = hash_put(e->deletions, id, e);
+	pthread_mutex_unlock(&e->mutex);
+	return rc;
 }
 
-void engine_load_trash(struct engine *e)
+void engine_read_trash(struct engine *e, bool now)
 {
 	struct error err = { 0 };
+	uint64_t began = clock_monotonic_ns();
 
+	pthread_mutex_lock(&e->mutex);
+	bool due = began >= e->trash_due_ns || (e->trash_wanted && (now || began >= e->trash_next_ns));
+	if (due)
+		e->trash_wanted = false;
+	pthread_mutex_unlock(&e->mutex);
+	if (!due)
+		return;
 	if (catalog_trash_each(e->catalog, from_trash, e, &err))
 		report_warning("cannot read the trash: %s", error_text(&err));
+	uint64_t end = clock_monotonic_ns();
+	e->trash_next_ns = end + seconds_ns(1) + 20 * (end - began);
+	e->trash_due_ns = end + TRASH_INTERVAL_NS;
 }
 
 static int forget_segment(void *arg, struct segment *s)
@@ -80,7 +94,7 @@ static bool take_out(struct engine *e, uint64_t id)
 	pthread_mutex_unlock(&e->mutex);
 	if (!open) {
 		pthread_mutex_lock(&i->open_mutex);
-		image_fail(i, "deleted", -ENOENT, "the image was deleted");
+		image_stop(i, "deleted", -ENOENT, "the image was deleted");
 		image_release(i, 0, true, NULL);
 		pthread_mutex_unlock(&i->open_mutex);
 		if (image_unload(i, true))
@@ -107,27 +121,30 @@ static int delete_image(struct engine *e, uint64_t id, struct error *err)
 	return rc ? rc : catalog_trash_done(e->catalog, id, err);
 }
 
-void engine_delete_now(struct engine *e)
+void engine_delete_now(struct engine *e, bool at_end)
 {
-	struct deletion *list, *d;
+	size_t cursor = 0, count = 0;
+	uint64_t id, *ids;
 
+	engine_read_trash(e, at_end);
 	pthread_mutex_lock(&e->mutex);
-	list = e->deletions;
-	e->deletions = NULL;
+	ids = malloc((hash_count(e->deletions) + 1) * sizeof *ids);
+	while (ids && hash_next(e->deletions, &cursor, &id))
+		ids[count++] = id;
 	pthread_mutex_unlock(&e->mutex);
-	while ((d = list)) {
+	for (size_t k = 0; k < count; k++) {
 		struct error err = { 0 };
-		list = d->next;
-		int rc = delete_image(e, d->id, &err);
-		if (rc == -EAGAIN) {
-			pthread_mutex_lock(&e->mutex);
-			d->next = e->deletions;
-			e->deletions = d;
-			pthread_mutex_unlock(&e->mutex);
-			continue;
-		}
+		int rc = delete_image(e, ids[k], &err);
+
+		if (rc == -EAGAIN)
+			continue; /* open: its turn comes again */
 		if (rc)
-			report_notice("image %016" PRIx64 " stays in the trash: %s", d->id, error_text(&err));
-		free(d);
+			report_notice("image %016" PRIx64 " stays in the trash: %s", ids[k], error_text(&err));
+		pthread_mutex_lock(&e->mutex);
+		hash_remove(e->deletions, ids[k]);
+		if (!rc)
+			free(hash_remove(e->unlinked, ids[k]));
+		pthread_mutex_unlock(&e->mutex);
 	}
+	free(ids);
 }

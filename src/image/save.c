@@ -44,6 +44,19 @@ static int cut(struct image *i, bool mark, struct map_batch **batch, struct map_
 	return *batch ? 0 : -ENOMEM;
 }
 
+/* When the segment in which the state's position is was made; 0 when it is not here any more. */
+static uint64_t created_at(struct image *i, struct log_position p)
+{
+	struct segment *s = p.record ? segment_pin_known(i->set, p.segment) : NULL;
+	struct segment_file *f = s && s->local ? segment_open_file(s, NULL) : NULL;
+	uint64_t ns = f ? f->header.created_ns : 0;
+
+	if (s)
+		segment_unpin(s);
+	return ns;
+}
+
+/* Fills in what tells later whether the log is still the one of this state. */
 static int chain_at(struct image *i, struct map_state *st, struct error *err)
 {
 	struct log *log = atomic_load(&i->log);
@@ -51,6 +64,7 @@ static int chain_at(struct image *i, struct map_state *st, struct error *err)
 	segment_no_t before = st->position.segment - 1;
 	int rc;
 
+	st->segment_created_ns = created_at(i, st->position);
 	memset(st->prev_digest, 0, DIGEST_BYTES);
 	if (!before)
 		return 0;

@@ -179,6 +179,7 @@ static void prepare_job(void *arg)
 			               segment_set_dir(l->options.set), error_text(&err),
 			               l->options.error_when_full ? "fail" : "wait");
 		l->no_room = rc;
+		l->no_room_ns = clock_monotonic_ns();
 		if (!l->draining && !STAILQ_EMPTY(&l->room_waiters) && !l->options.error_when_full) {
 			l->preparing = log_job_start(l, prepare_job, 1000);
 		}
@@ -275,13 +276,17 @@ static void take(struct log *l, struct record *records, size_t first, size_t cou
 	TAILQ_INSERT_TAIL(&l->inflight, part, link);
 }
 
+/* How long it is believed that there is no room, before a write that would rather fail has it tried again. */
+#define NO_ROOM_NS 20000000u
+
 static int wait_for_room(struct log *l, job_fn *wake, void *arg)
 {
 	struct room_waiter *w;
 
-	log_prepare_next(l);
-	if (l->no_room && l->options.error_when_full)
+	/* Told so just now: else there may be room again, and it is tried. */
+	if (l->no_room && l->options.error_when_full && clock_monotonic_ns() - l->no_room_ns < NO_ROOM_NS)
 		return -ENOSPC;
+	log_prepare_next(l);
 	w = malloc(sizeof *w);
 	if (!w)
 		return -ENOMEM;

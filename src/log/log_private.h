@@ -42,7 +42,8 @@ struct log {
 	segment_no_t newest;               /* number of the newest segment made */
 	struct closing *spare_closing;     /* allocated while open is set, so that closing cannot fail */
 	bool preparing;
-	int no_room; /* why the last attempt to make a segment failed */
+	int no_room;         /* why the last attempt to make a segment failed, */
+	uint64_t no_room_ns; /* and when */
 	STAILQ_HEAD(, room_waiter) room_waiters;
 
 	uint64_t next_sequence;          /* records reserved so far */

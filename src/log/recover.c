@@ -58,20 +58,40 @@ static bool follows(const struct found *f, const struct found *next)
 	return first->kind == RECORD_FOLLOWS && first->value == f->count;
 }
 
-static int highest(void *arg, struct segment *s)
-{
-	segment_no_t *last = arg;
+/* What is here behind the last segment that counts. */
+struct rest {
+	segment_no_t last;
+	segment_no_t top;  /* the highest number */
+	segment_no_t kept; /* one that no crash can leave there, and that is not to be deleted */
+};
 
-	if (s->local && s->number > *last)
-		*last = s->number;
+static int look_behind(void *arg, struct segment *s)
+{
+	struct rest *rest = arg;
+	int life = atomic_load(&s->life);
+
+	if (!s->local || s->number <= rest->last)
+		return 0;
+	if (s->number > rest->top)
+		rest->top = s->number;
+	/* Segments are sealed in order: one that is sealed shows that those before it were whole, and damaged or lost since. And
+	 * of one whose header is damaged, nobody knows what it was. */
+	if (life == LIFE_UNKNOWN || life >= LIFE_SEALED)
+		rest->kept = s->number;
 	return 0;
 }
 
 /* Deletes everything after `last`, highest first, and makes that durable. */
 static int drop_after(struct segment_set *set, segment_no_t last, struct recovery *r, struct error *err)
 {
-	segment_no_t top = last;
-	int rc = segment_set_each(set, highest, &top);
+	struct rest rest = { .last = last, .top = last };
+	int rc = segment_set_each(set, look_behind, &rest);
+
+	if (!rc && rest.kept)
+		return error_set(err, -EBADMSG,
+		                 "the log in %s ends with segment %" PRIu64 ", but segment %" PRIu64 " is there too",
+		                 segment_set_dir(set), last, rest.kept);
+	segment_no_t top = rest.top;
 	bool any = top > last;
 
 	for (; !rc && top > last; top--) {
@@ -164,6 +184,8 @@ int log_recover(struct segment_set *set, struct recovery *r, struct error *err)
 			break;
 		bool goes_on = rc > 0 && (now.sealed || follows(&now, &next));
 		rc = 0;
+		if (!goes_on)
+			found_destroy(&next); /* it is about to be deleted, and then nobody may have it pinned */
 		/* A sealed one may yet turn out to be damaged: nothing is deleted before it is known to fit. */
 		if (!goes_on && !now.sealed)
 			rc = drop_after(set, now.segment->number, r, err);

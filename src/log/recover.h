@@ -26,8 +26,8 @@ struct recovery {
 };
 
 /* Recovers the segments of `set` after r->last. They are all sealed, or gone, on success. Blocks. -EBADMSG when a sealed segment does not
- * fit the chain or is damaged, or any one's header is (it was durable before the file had its name): nothing is deleted then, and the
- * text says where it is. -EIO ... */
+ * fit the chain, is damaged or lies behind the end of the log, or any one's header is damaged (it was durable before the file had its
+ * name): nothing is deleted then, and the text says where it is. -EIO ... */
 int log_recover(struct segment_set *set, struct recovery *r, struct error *err);
 
 #endif

@@ -14,7 +14,7 @@
 
 #define PAGE_ROWS 256
 #define FORGET_ROWS 1024
-#define STATE_BYTES 96
+#define STATE_BYTES 104
 #define SLOT_BITS 32
 #define LEVEL_BITS 28
 
@@ -134,6 +134,7 @@ static void state_encode(uint64_t image, const struct map_state *s, uint8_t out[
 	put_le64(out + 40, s->allocated);
 	put_le64(out + 48, s->mtime_ns);
 	memcpy(out + 56, s->prev_digest, DIGEST_BYTES);
+	put_le64(out + 56 + DIGEST_BYTES, s->segment_created_ns);
 	put_le32(out + STATE_BYTES - 4, row_crc(image, UINT64_MAX, out, STATE_BYTES - 4));
 }
 
@@ -150,6 +151,7 @@ static int state_decode(uint64_t image, const uint8_t *in, size_t len, struct ma
 	s->allocated = get_le64(in + 40);
 	s->mtime_ns = get_le64(in + 48);
 	memcpy(s->prev_digest, in + 56, DIGEST_BYTES);
+	s->segment_created_ns = get_le64(in + 56 + DIGEST_BYTES);
 	return 0;
 }
 

@@ -19,8 +19,10 @@ struct map_db;
 /* The image as of `position`: rows plus this give the map there; replaying the log from there gives it now. */
 struct map_state {
 	struct log_position position;
-	uint8_t prev_digest
-		[DIGEST_BYTES]; /* of segment position.segment - 1: tells whether the log is still the same one */
+	/* These tell whether the log is still the same one: of segment position.segment - 1; and, when the position is in
+	 * the middle of a segment, when that was made (wall clock). */
+	uint8_t prev_digest[DIGEST_BYTES];
+	uint64_t segment_created_ns;
 	uint64_t size, allocated, mtime_ns;
 	struct log_position checkpoint; /* the record of the newest checkpoint in the log; segment 0: none yet */
 	map_entry_t checkpoint_root;

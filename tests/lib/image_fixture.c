@@ -2,6 +2,8 @@
 /* image_fixture.c: see image_fixture.h. */
 #include "lib/image_fixture.h"
 
+#include "image/verify.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -108,6 +110,23 @@ void image_fixture_close(struct image_fixture *f)
 	if (engine_close(f->engine, &err))
 		die("closing the engine", error_text(&err));
 	f->engine = NULL;
+}
+
+void image_fixture_verify(struct image_fixture *f)
+{
+	struct verify_report *report = calloc(1, sizeof *report);
+	struct secret *secret = NULL;
+	struct error err = { 0 };
+	struct pool *pool;
+
+	if (!report || pool_secret(f->options.key_file, NULL, &secret, &err) ||
+	    pool_open(f->store, NULL, secret, &pool, &err) || pool_verify(pool, NULL, report, NULL, NULL, &err))
+		die("verifying the pool", error_text(&err));
+	if (report->errors)
+		die("the pool has a fault", report->text[0]);
+	pool_close(pool);
+	secret_free(secret);
+	free(report);
 }
 
 void image_fixture_lose_cache(struct image_fixture *f, unsigned host)

@@ -29,6 +29,8 @@ void image_fixture_open(struct image_fixture *f, unsigned host);
 struct engine *image_fixture_open_beside(struct image_fixture *f, unsigned host);
 /* Closes in order: everything must have reached the store. */
 void image_fixture_close(struct image_fixture *f);
+/* Reads everything in the store; a fault ends the program. */
+void image_fixture_verify(struct image_fixture *f);
 
 /* What a host may lose while its engine is closed. */
 void image_fixture_lose_cache(struct image_fixture *f, unsigned host);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* spy_store.h: a store that passes everything on to a directory, counts it, and holds back, fails or loses what a test names.
- * Any threads. For tests only.
+/* spy_store.h: a store that passes everything on to a directory, counts puts, holds them back or loses their answers as a test
+ * says, and fails puts and gets. Any threads. For tests only.
  */
 #ifndef GARNER_TESTS_SPY_STORE_H
 #define GARNER_TESTS_SPY_STORE_H
@@ -14,30 +14,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A request that waits until the test lets it go. */
+/* A put that waits until the test lets it go. */
 struct spy_held {
-	bool is_put;
 	char key[STORE_KEY_MAX + 1];
 	const struct iovec *iov;
 	int iovcnt;
 	unsigned flags;
-	store_done_fn *put_done;
-	uint64_t offset;
-	void *buf;
-	size_t len;
-	store_length_fn *get_done;
+	store_done_fn *done;
 	void *arg;
 };
 
 struct spy_store {
 	struct store store;
 	struct store *below;
-	_Atomic unsigned puts, gets;
+	_Atomic unsigned puts;
 	_Atomic int put_error, get_error; /* -errno; while not 0, such requests fail */
 	_Atomic unsigned lose_answers;    /* so many puts work, and are answered with -ETIMEDOUT */
 	pthread_mutex_t mutex;            /* guards what follows */
 	pthread_cond_t changed;
-	bool hold_puts, hold_gets;
+	bool hold_puts;
 	struct spy_held held[64];
 	unsigned held_count;
 };
@@ -58,62 +53,55 @@ static inline void spy_lose(void *arg, int status, const struct error *err)
 	free(lost);
 }
 
+static const struct error spy_fault = { .code = -EIO, .text = "a fault of the store" };
+
 static inline void spy_pass(struct spy_store *s, const struct spy_held *h)
 {
-	struct error why = { .code = -EIO, .text = "a fault of the store" };
-	int rc = atomic_load(h->is_put ? &s->put_error : &s->get_error);
-	unsigned lose = h->is_put ? atomic_load(&s->lose_answers) : 0;
+	int rc = atomic_load(&s->put_error);
 	struct spy_lost *lost;
 
-	if (rc && h->is_put) {
-		h->put_done(h->arg, rc, &why);
-	} else if (rc) {
-		h->get_done(h->arg, rc, 0, &why);
-	} else if (!h->is_put) {
-		store_get(s->below, h->key, h->offset, h->buf, h->len, h->get_done, h->arg);
-	} else if (lose && (lost = malloc(sizeof *lost))) {
+	if (rc) {
+		h->done(h->arg, rc, &spy_fault);
+	} else if (atomic_load(&s->lose_answers) && (lost = malloc(sizeof *lost))) {
 		atomic_fetch_sub(&s->lose_answers, 1);
-		*lost = (struct spy_lost){ h->put_done, h->arg };
+		*lost = (struct spy_lost){ h->done, h->arg };
 		store_put(s->below, h->key, h->iov, h->iovcnt, h->flags, spy_lose, lost);
 	} else {
-		store_put(s->below, h->key, h->iov, h->iovcnt, h->flags, h->put_done, h->arg);
+		store_put(s->below, h->key, h->iov, h->iovcnt, h->flags, h->done, h->arg);
 	}
-}
-
-static inline void spy_take(struct spy_store *s, const struct spy_held *h)
-{
-	atomic_fetch_add(h->is_put ? &s->puts : &s->gets, 1);
-	pthread_mutex_lock(&s->mutex);
-	bool hold = h->is_put ? s->hold_puts : s->hold_gets;
-	if (hold) {
-		if (s->held_count == 64)
-			abort();
-		s->held[s->held_count++] = *h;
-		pthread_cond_broadcast(&s->changed);
-	}
-	pthread_mutex_unlock(&s->mutex);
-	if (!hold)
-		spy_pass(s, h);
 }
 
 static inline void spy_put(struct store *store, const char *key, const struct iovec *iov, int iovcnt, unsigned flags,
                            store_done_fn *done, void *arg)
 {
-	struct spy_held h = {
-		.is_put = true, .iov = iov, .iovcnt = iovcnt, .flags = flags, .put_done = done, .arg = arg
-	};
+	struct spy_store *s = (struct spy_store *)store;
+	struct spy_held h = { .iov = iov, .iovcnt = iovcnt, .flags = flags, .done = done, .arg = arg };
 
 	snprintf(h.key, sizeof h.key, "%s", key);
-	spy_take((struct spy_store *)store, &h);
+	atomic_fetch_add(&s->puts, 1);
+	pthread_mutex_lock(&s->mutex);
+	bool hold = s->hold_puts;
+	if (hold) {
+		if (s->held_count == 64)
+			abort();
+		s->held[s->held_count++] = h;
+		pthread_cond_broadcast(&s->changed);
+	}
+	pthread_mutex_unlock(&s->mutex);
+	if (!hold)
+		spy_pass(s, &h);
 }
 
 static inline void spy_get(struct store *store, const char *key, uint64_t offset, void *buf, size_t len,
                            store_length_fn *done, void *arg)
 {
-	struct spy_held h = { .offset = offset, .buf = buf, .len = len, .get_done = done, .arg = arg };
+	struct spy_store *s = (struct spy_store *)store;
+	int rc = atomic_load(&s->get_error);
 
-	snprintf(h.key, sizeof h.key, "%s", key);
-	spy_take((struct spy_store *)store, &h);
+	if (rc)
+		done(arg, rc, 0, &spy_fault);
+	else
+		store_get(s->below, key, offset, buf, len, done, arg);
 }
 
 static inline void spy_head(struct store *store, const char *key, store_length_fn *done, void *arg)
@@ -166,21 +154,20 @@ static inline void spy_store_init(struct spy_store *s, const char *dir)
 static inline void spy_store_destroy(struct spy_store *s)
 {
 	if (s->held_count)
-		abort(); /* a test that ends with requests held */
+		abort(); /* a test that ends with puts held */
 	store_close(s->below);
 	pthread_cond_destroy(&s->changed);
 	pthread_mutex_destroy(&s->mutex);
 }
 
-static inline void spy_hold(struct spy_store *s, bool puts, bool gets)
+static inline void spy_hold_puts(struct spy_store *s, bool hold)
 {
 	pthread_mutex_lock(&s->mutex);
-	s->hold_puts = puts;
-	s->hold_gets = gets;
+	s->hold_puts = hold;
 	pthread_mutex_unlock(&s->mutex);
 }
 
-/* Waits until so many requests are held. */
+/* Waits until so many puts are held. */
 static inline void spy_wait_held(struct spy_store *s, unsigned count)
 {
 	pthread_mutex_lock(&s->mutex);

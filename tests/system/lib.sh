@@ -116,7 +116,7 @@ fresh_pool() {
 mount_at() {
 	local i
 	mkdir -p "$3"
-	"$garnerfs" "$1" "$3" -f -o "cache_dir=$2${4:+,$4}" >>"$work/garnerfs.log" 2>&1 &
+	"$garnerfs" "$1" "$3" -f -o "cache_dir=$2${4:+,$4}" >>"$work/garnerfs.log" 2>&1 5<&- &
 	daemon=$!
 	pids+=("$daemon")
 	mounts+=("$3")
@@ -246,14 +246,15 @@ scribble() {
 # Reads an image in 64 KiB steps beside a reference: each step must be right or be refused with EIO. Prints "RIGHT REFUSED"
 # to $work/outcome. With a third argument "zeros", a step may also be all zeros (what was never written).
 never_wrong() { # IMAGE REFERENCE [zeros]
-	perl -e 'my ($f, $r, $zeros) = @ARGV; my ($right, $refused, $empty) = (0, 0, 0); my $step = 65536;
+	perl -e 'use Errno qw(EIO); my ($f, $r, $zeros) = @ARGV; my ($right, $refused, $empty) = (0, 0, 0); my $step = 65536;
 		open(my $i, "<:raw", $f) or die "$f: $!\n"; open(my $k, "<:raw", $r) or die "$r: $!\n";
 		my $size = -s $r;
 		for (my $o = 0; $o < $size; $o += $step) {
 			sysseek($i, $o, 0); sysseek($k, $o, 0); my ($a, $b) = ("", "");
 			my $n = sysread($i, $a, $step);
+			my $why = $!;
 			sysread($k, $b, $step);
-			if (!defined $n) { $!{EIO} or die "offset $o: $! instead of EIO\n"; $refused++; next; }
+			if (!defined $n) { $why == EIO or die "offset $o: $why instead of EIO\n"; $refused++; next; }
 			if ($a eq $b) { $right++; next; }
 			if ($zeros && $a !~ /[^\0]/) { $empty++; next; }
 			die "WRONG BYTES at offset $o\n";

@@ -23,7 +23,7 @@ damage() {
 		fail 'garner verify finds nothing'
 	fi
 	tail -n 3 "$work/out"
-	grep -q "$(basename "$segment" | cut -d- -f1 | sed 's/^0*//')" "$work/out" || fail 'garner verify does not name the segment'
+	grep -q "segment $((16#$(basename "$segment" | cut -d- -f1)))" "$work/out" || fail 'garner verify does not name the segment'
 	if mount_at "$pool" "$cache" "$mnt"; then
 		if [[ -e $mnt/disk.raw ]]; then
 			never_wrong "$mnt/disk.raw" "$work/data" zeros

@@ -14,7 +14,7 @@ whole() { "$garner" status "$mnt" --json | jq -r "$1"; }
 "$garner" status "$mnt/disk.raw"
 "$garner" info "$mnt/disk.raw"
 "$garner" info "$pool"
-"$garner" info "$pool" | grep -qi plain || fail 'info does not say that the pool is plain'
+"$garner" info "$pool" | grep -i plain >/dev/null || fail 'info does not say that the pool is plain'
 "$garner" info "$pool" --json | jq -e . >/dev/null || fail 'info --json is no JSON'
 "$garner" info "$mnt/disk.raw" --json | jq -e . >/dev/null || fail 'info --json is no JSON'
 

@@ -8,6 +8,7 @@ require_root
 mkdir "$work/store"
 mount -t tmpfs -o size=24M tmpfs "$work/store" || skip 'cannot mount a tmpfs'
 finally "umount -l '$work/store'"
+mkdir "$work/store/pool"
 random_file "$work/data" 80
 
 mount_at "$work/store/pool" "$cache" "$mnt" segment_size=1M,dirty_limit=16M,on_full=error,stop_deadline=2s || fail 'no mount'
@@ -30,6 +31,7 @@ cmp -n "$n" "$work/data" "$mnt/a.raw" || fail 'unsent data is lost'
 
 echo '== the store has room again'
 mount -o remount,size=400M "$work/store"
+timeout 120 "$garner" flush "$mnt" # what waits gets there first: until then there is no room for more
 timeout 120 dd if="$work/data" of="$mnt/a.raw" bs=1M oflag=direct conv=notrunc status=none || fail 'it does not go on'
 "$garner" flush "$mnt"
 unmount

@@ -376,9 +376,12 @@ static void open_images(struct world *w)
 
 static void close_images(struct world *w)
 {
-	for (unsigned k = 0; k < FILES; k++)
-		if (w->file[k].name[0])
-			image_fixture_close_image(w->file[k].image);
+	for (unsigned k = 0; k < FILES; k++) {
+		if (!w->file[k].name[0])
+			continue;
+		check_stat(w, &w->file[k]);
+		image_fixture_close_image(w->file[k].image);
+	}
 }
 
 /* The options of the next opening. */
@@ -450,6 +453,7 @@ static void do_reopen(struct world *w)
 	note_times(w, &t);
 	close_images(w);
 	image_fixture_close(&w->f);
+	image_fixture_verify(&w->f);
 	if (loss == 0)
 		image_fixture_lose_cache(&w->f, host);
 	else if (loss == 1)

@@ -348,6 +348,16 @@ static void failed_sync_is_final(void **state)
 	assert_int_equal(f->failures, 1);
 }
 
+static void flush_of_a_failed_log_fails_even_if_all_is_synced(void **state)
+{
+	struct log_fixture *f = *state;
+
+	append_one(f, 0);
+	assert_int_equal(log_flush_wait(f->log), 0);
+	log_fail(f->log, -EROFS, "fenced");
+	assert_int_equal(log_flush_wait(f->log), -EIO);
+}
+
 static void everyone_who_waits_learns_of_a_failed_sync(void **state)
 {
 	struct log_fixture *f = *state;
@@ -514,6 +524,7 @@ int main(void)
 		T(flushes_that_wait_share_one_sync),
 		T(flush_of_nothing_new_costs_no_sync),
 		T(failed_sync_is_final),
+		T(flush_of_a_failed_log_fails_even_if_all_is_synced),
 		T(everyone_who_waits_learns_of_a_failed_sync),
 		T(flushes_of_many_threads_cost_few_syncs),
 		T(flushes_of_many_threads_cover_segments_that_close_meanwhile),
