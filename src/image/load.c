@@ -202,6 +202,7 @@ static int base_from_db(struct image *i, segment_no_t last, struct error *err)
 	if (rc)
 		return rc;
 	i->saved = st;
+	i->ahead = i->since_mark = !st.clean;
 	i->position = st.position;
 	grain_map_set_allocated(i->map, st.allocated);
 	atomic_store(&i->size, st.size);
@@ -275,6 +276,7 @@ static int base_from_checkpoint(struct image *i, segment_no_t last, struct error
 		.allocated = c.allocated,
 		.mtime_ns = c.mtime_ns,
 	};
+	i->ahead = i->since_mark = false;
 	i->position = c.position;
 	grain_map_set_allocated(i->map, c.allocated);
 	atomic_store(&i->size, c.size);
@@ -347,7 +349,11 @@ static int replay_record(struct image *i, segment_no_t number, const struct reco
 	case RECORD_RESIZE:
 		atomic_store(&i->size, r->value);
 		break;
+	case RECORD_MARK:
+		i->since_mark = false;
+		return 0;
 	case RECORD_CHECKPOINT:
+		i->ahead = i->since_mark;
 		i->saved.checkpoint = (struct log_position){ number, 0 };
 		i->saved.size = atomic_load(&i->size);
 		i->saved.allocated = grain_map_allocated(i->map);
@@ -356,6 +362,8 @@ static int replay_record(struct image *i, segment_no_t number, const struct reco
 	default:
 		break;
 	}
+	if (r->kind <= RECORD_RESIZE || r->kind == RECORD_TIMES)
+		i->ahead = i->since_mark = true;
 	if (r->kind == RECORD_TIMES)
 		atomic_store(&i->mtime_ns, r->value);
 	else if (r->kind <= RECORD_RESIZE)

@@ -156,7 +156,6 @@ static int start_log(struct image *i, struct error *err)
 		rc = upload_segment(i->upload, s);
 		segment_unpin(s);
 	}
-	i->recovered_more = i->last > i->end_checkpoint.segment;
 	i->clean_sequence = 0;
 	atomic_store(&i->log, log);
 	return rc ? error_set(err, rc, "cannot begin the log: %s", strerror(-rc)) : 0;
@@ -326,7 +325,7 @@ static void stop_log(struct image *i)
 
 bool image_changed(struct image *i)
 {
-	return i->recovered_more || log_sequence(atomic_load(&i->log)) != i->clean_sequence;
+	return i->ahead || log_sequence(atomic_load(&i->log)) != i->clean_sequence;
 }
 
 int image_release(struct image *i, uint64_t deadline_ns, bool leave, struct error *err)

@@ -104,8 +104,10 @@ struct image {
 	struct log_position end_checkpoint;
 	struct map_state saved; /* what SQLite has; position.segment 0: nothing */
 	uint64_t saved_ns;
-	bool recovered_more;                 /* the log began with segments after its last checkpoint */
-	uint64_t clean_sequence;             /* records in the log when the last checkpoint was complete */
+	bool ahead;              /* the log as it was loaded, or since the last checkpoint, holds more than that */
+	bool since_mark;         /* replaying: ... more than at the mark of the next checkpoint */
+	uint64_t clean_sequence; /* of the log when the last checkpoint was complete */
+	uint64_t cut_sequence;   /* of the log at the last cut */
 	struct log_position head_checkpoint; /* what the store's head says */
 
 	pthread_mutex_t view_mutex; /* guards view */

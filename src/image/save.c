@@ -39,6 +39,8 @@ static int cut(struct image *i, bool mark, struct map_batch **batch, struct map_
 	st->size = atomic_load(&i->size);
 	st->mtime_ns = atomic_load(&i->mtime_ns);
 	st->allocated = grain_map_allocated(i->map);
+	i->cut_sequence = log ? log_sequence(log) : i->clean_sequence;
+	st->clean = !i->ahead && i->cut_sequence == i->clean_sequence;
 	*batch = grain_map_freeze(i->map);
 	pthread_rwlock_unlock(&i->gate);
 	return *batch ? 0 : -ENOMEM;
@@ -133,6 +135,7 @@ struct checkpoint_job {
 	struct level levels[MAP_LEVELS];
 	uint8_t *slot;     /* one grain of zeros, its first bytes overwritten */
 	uint64_t sequence; /* of the log after the last record appended */
+	uint64_t appended; /* records */
 	struct error *err;
 };
 
@@ -152,6 +155,7 @@ static int append_slot(struct checkpoint_job *j, enum record_kind kind, uint64_t
 
 	if (rc)
 		return error_set(j->err, rc, "cannot append to the log: %s", strerror(-rc));
+	j->appended++;
 	*address = map_entry(0, number, r.slot);
 	return 0;
 }
@@ -305,7 +309,8 @@ int image_checkpoint(struct image *i, struct error *err)
 	pthread_rwlock_unlock(&i->node_lock);
 	if (!rc) {
 		i->saved = st;
-		i->recovered_more = false;
+		/* Whether guests wrote between the cut and the body. */
+		i->ahead = j.sequence - i->cut_sequence != j.appended;
 		i->clean_sequence = j.sequence;
 	}
 out:
@@ -330,7 +335,11 @@ int image_update_head(struct image *i, struct error *err)
 		.mtime_ns = st->mtime_ns,
 		.grain_bytes = i->grain_bytes,
 	};
-	int rc = head_save(i->engine->pool, i->id, &head, err);
+	/* It is but a hint, and still not one to be written over that of a new owner. */
+	int rc = image_entitled(i);
+	if (rc)
+		return error_set(err, rc, "the head of image %016" PRIx64 " is left as it is", i->id);
+	rc = head_save(i->engine->pool, i->id, &head, err);
 	if (!rc)
 		i->head_checkpoint = st->checkpoint;
 	return rc;

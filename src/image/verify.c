@@ -210,6 +210,17 @@ static int check_run(struct verify *v, struct error *err)
 
 /* ---- one image --------------------------------------------------------------------------------------------------- */
 
+/* The run is known to have gone on to the head's checkpoint: what is missing before that is no end. */
+static void go_on_to_head(struct verify *v)
+{
+	segment_no_t end;
+	struct head head;
+
+	if (!head_load(v->pool, v->image, &head, NULL) && head.checkpoint.segment > v->end &&
+	    !log_find_end(v->pool, v->image, &v->view, head.checkpoint.segment, &end, NULL))
+		v->end = end;
+}
+
 /* The end of the run. A segment that is missing before the last term's first is an error, found later, and the run is then
  * taken to go on in that term, so that all that is still there is checked. */
 static int find_end(struct verify *v, struct error *err)
@@ -219,6 +230,8 @@ static int find_end(struct verify *v, struct error *err)
 
 	if (!rc)
 		rc = log_find_end(v->pool, v->image, &v->view, from, &v->end, err);
+	if (!rc)
+		go_on_to_head(v);
 	if (rc != -EBADMSG)
 		return rc;
 	from = v->view.terms[v->view.term_count - 1].first;

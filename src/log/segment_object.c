@@ -123,6 +123,12 @@ struct packing {
 	struct error *err;
 };
 
+/* What seal_open() says, after the name of what it was about. */
+static const char *why(int rc)
+{
+	return rc == -EBADMSG ? "is damaged, or sealed with another key" : strerror(-rc);
+}
+
 static int out_of_memory(struct error *err)
 {
 	return error_set(err, -ENOMEM, "out of memory");
@@ -426,7 +432,7 @@ static int open_index(const struct segment_meta *m, const uint8_t *bytes, const 
 	if (len)
 		rc = seal_open(key, ad, sizeof ad, bytes + m->index_offset, &m->index_box, index);
 	if (rc < 0) {
-		error_set(err, rc, "cannot open the index of segment %" PRIu64 ": %s", m->number, strerror(-rc));
+		error_set(err, rc, "the index of segment %" PRIu64 " %s", m->number, why(rc));
 		goto out;
 	}
 	segment_digest_index(m->image, m->number, m->prev_digest, index, len, digest);
@@ -553,8 +559,7 @@ int segment_chunk_open(const struct segment_meta *meta, uint32_t i, const struct
 	make_ad(meta->pool, meta->image, meta->number, i, ad);
 	rc = seal_open(key, ad, sizeof ad, stored, box, plain);
 	if (rc < 0)
-		return error_set(err, rc, "cannot open chunk %" PRIu32 " of segment %" PRIu64 ": %s", i, meta->number,
-		                 strerror(-rc));
+		return error_set(err, rc, "chunk %" PRIu32 " of segment %" PRIu64 " %s", i, meta->number, why(rc));
 	*plain_len = box->plain_length;
 	return 0;
 }

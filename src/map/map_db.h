@@ -23,6 +23,7 @@ struct map_state {
 	 * the middle of a segment, when that was made (wall clock). */
 	uint8_t prev_digest[DIGEST_BYTES];
 	uint64_t segment_created_ns;
+	bool clean; /* it is what the newest checkpoint says */
 	uint64_t size, allocated, mtime_ns;
 	struct log_position checkpoint; /* the record of the newest checkpoint in the log; segment 0: none yet */
 	map_entry_t checkpoint_root;

@@ -413,10 +413,11 @@ static int check_header(const uint8_t *bytes, size_t len, enum object_kind kind,
 		return error_set(err, -EBADMSG, "object %s is not an object of a garner pool", store_key);
 	version = get_le32(bytes + 8);
 	if (version > OBJECT_VERSION)
-		return error_set(err, -EPROTONOSUPPORT,
-		                 "object %s has format %" PRIu32
-		                 ", which is newer than this version of garner (it knows formats up to %d): upgrade garner here",
-		                 store_key, version, OBJECT_VERSION);
+		return error_set(
+			err, -EPROTONOSUPPORT,
+			"object %s has format %" PRIu32
+			", which is newer than this version of garner (it knows formats up to %d): upgrade garner here",
+			store_key, version, OBJECT_VERSION);
 	if (version == 0 || get_le32(bytes + 12) != (uint32_t)kind)
 		return error_set(err, -EBADMSG,
 		                 "object %s is damaged or of another kind: format %" PRIu32 ", kind %" PRIu32

@@ -25,7 +25,7 @@ damage() {
 	tail -n 3 "$work/out"
 	grep -q "segment $((16#$(basename "$segment" | cut -d- -f1)))" "$work/out" || fail 'garner verify does not name the segment'
 	if mount_at "$pool" "$cache" "$mnt"; then
-		if [[ -e $mnt/disk.raw ]]; then
+		if head -c 1 "$mnt/disk.raw" >/dev/null 2>&1 || [[ $segment != "$last" ]]; then
 			never_wrong "$mnt/disk.raw" "$work/data" zeros
 		else
 			echo 'the image cannot be opened'
