@@ -13,6 +13,8 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sodium.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,6 +42,32 @@ struct fetch {
 	char key[STORE_KEY_MAX + 1];
 };
 
+/* Reports why the segment cannot be read: one error and one warning until it was read again, however many chunks are asked for. */
+__attribute__((format(printf, 3, 4))) static void tell(struct segment *s, enum report_level level, const char *format,
+                                                       ...)
+{
+	uint8_t bit = (uint8_t)(1u << level);
+	char text[ERROR_TEXT_MAX + STORE_KEY_MAX + 40];
+	va_list args;
+
+	pthread_mutex_lock(&s->mutex);
+	bool news = !(s->told & bit);
+	s->told |= bit;
+	pthread_mutex_unlock(&s->mutex);
+	if (!news)
+		return;
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	report(level, "%s", text);
+}
+
+/* An object that is damaged or gone is an I/O error to who reads the disk; other errors of the store pass. */
+static int read_error(int rc)
+{
+	return rc == -EBADMSG || rc == -ENOENT ? -EIO : rc;
+}
+
 static void op_error(struct fetch_op *op, int rc)
 {
 	int none = 0;
@@ -55,10 +83,11 @@ static void op_done(struct fetch_op *op, int rc)
 		op->complete(op);
 }
 
-static void answer(struct reader *r, int rc, const uint8_t *plain, uint32_t plain_len)
+static void answer(struct reader *r, int status, const uint8_t *plain, uint32_t plain_len)
 {
 	while (r) {
 		struct reader *next = r->next;
+		int rc = status;
 		if (!rc && r->skip + r->len > plain_len)
 			rc = -EBADMSG; /* the map points past what the chunk holds */
 		if (!rc)
@@ -80,6 +109,8 @@ static void fetch_end(struct fetch *f, int rc, const uint8_t *plain, uint32_t pl
 		;
 	*p = f->next;
 	struct reader *readers = f->readers;
+	if (!rc && f->buf)
+		s->told = 0; /* the store gave what was asked for */
 	pthread_mutex_unlock(&s->mutex);
 	segment_unpin(s);
 	answer(readers, rc, plain, plain_len);
@@ -114,22 +145,22 @@ static void chunk_done(void *arg, int status, uint64_t length, const struct erro
 	uint32_t plain_len = 0;
 
 	if (status) {
-		report_warning("cannot read %s: %s", f->key, error_text(err));
+		tell(f->segment, REPORT_WARNING, "cannot read %s: %s", f->key, error_text(err));
 	} else if (length != f->box.stored_length) {
 		status = -EBADMSG;
-		report_error("%s is cut short: %llu bytes of a chunk of %u", f->key, (unsigned long long)length,
-		             f->box.stored_length);
+		tell(f->segment, REPORT_ERROR, "%s is cut short: %llu bytes of a chunk of %u", f->key,
+		     (unsigned long long)length, f->box.stored_length);
 	} else {
 		if (f->source.counted)
 			f->source.counted(f->source.arg, 1, length);
 		status = segment_chunk_open(&f->meta, f->chunk, &f->box, f->buf, &f->source.key, plain, &plain_len,
 		                            &bad);
 		if (status)
-			report_error("%s, chunk %u: %s", f->key, f->chunk, error_text(&bad));
+			tell(f->segment, REPORT_ERROR, "%s, chunk %u: %s", f->key, f->chunk, error_text(&bad));
 	}
 	if (!status)
 		keep(f, plain, plain_len);
-	fetch_end(f, status == -EBADMSG ? -EIO : status, plain, plain_len);
+	fetch_end(f, read_error(status), plain, plain_len);
 }
 
 static void get_chunk(struct fetch *f, const uint8_t *table)
@@ -138,7 +169,7 @@ static void get_chunk(struct fetch *f, const uint8_t *table)
 	uint64_t offset;
 
 	if (f->chunk >= f->meta.chunk_count) {
-		report_error("%s has no chunk %u", f->key, f->chunk);
+		tell(f->segment, REPORT_ERROR, "%s has no chunk %u", f->key, f->chunk);
 		fetch_end(f, -EIO, NULL, 0);
 		return;
 	}
@@ -298,11 +329,11 @@ static void meta_ready(struct fetch *f, const struct segment_meta *meta)
 	int rc = segment_meta_open(meta, f->buf, f->length, &f->source.key, &records, &table, &err);
 
 	if (rc) {
-		report_error("%s: %s", f->key, error_text(&err));
+		tell(s, REPORT_ERROR, "%s: %s", f->key, error_text(&err));
 		free(records);
 		leave_meta(f);
 		pass_turn(s);
-		fetch_end(f, rc == -EBADMSG ? -EIO : rc, NULL, 0);
+		fetch_end(f, read_error(rc), NULL, 0);
 		return;
 	}
 	f->meta = *meta;
@@ -318,10 +349,10 @@ static void meta_ready(struct fetch *f, const struct segment_meta *meta)
 
 static void meta_failed(struct fetch *f, int rc, const char *text)
 {
-	report_warning("cannot read %s: %s", f->key, text);
+	tell(f->segment, rc == -EBADMSG ? REPORT_ERROR : REPORT_WARNING, "cannot read %s: %s", f->key, text);
 	leave_meta(f);
 	pass_turn(f->segment);
-	fetch_end(f, rc == -EBADMSG || rc == -ENOENT ? -EIO : rc, NULL, 0);
+	fetch_end(f, read_error(rc), NULL, 0);
 }
 
 static void meta_done(void *arg, int status, uint64_t length, const struct error *err)
@@ -431,8 +462,8 @@ static void fetch_chunk(const struct fetch_source *source, struct fetch_op *op, 
 
 	if (!r || !epoch) {
 		if (r)
-			report_error("image %016llx: segment %llu is not in the store",
-			             (unsigned long long)segment_set_image(s->set), (unsigned long long)s->number);
+			tell(s, REPORT_ERROR, "image %016llx: segment %llu is not in the store",
+			     (unsigned long long)segment_set_image(s->set), (unsigned long long)s->number);
 		op_error(op, r ? -EIO : -ENOMEM);
 		free(r);
 		return;

@@ -20,6 +20,8 @@
 #include "image/pool.h"
 #include "log/types.h"
 
+#include <stdatomic.h>
+
 #define HOST_ID_BYTES 8
 
 struct term {
@@ -97,7 +99,7 @@ int lease_drop(struct pool *p, const struct host *host, struct error *err);
 
 /* Watches until the lease of view's owner changes (-EBUSY: it is alive; err names it), or has stayed for its lease_ms plus a
  * third (0: may be taken). Gone altogether counts as run out. Blocks that long. `*stop`, polled, ends it with -EINTR. */
-int lease_wait_expired(struct pool *p, const struct log_view *view, const volatile bool *stop, struct error *err);
+int lease_wait_expired(struct pool *p, const struct log_view *view, const atomic_bool *stop, struct error *err);
 
 /* Deletes all objects below images/<id>/: segments first, epochs last, so that a crash leaves it deletable. */
 int image_objects_remove(struct pool *p, uint64_t image, struct error *err);

@@ -72,12 +72,12 @@ int lease_drop(struct pool *p, const struct host *host, struct error *err)
 }
 
 /* Sleeps until `until` (monotonic). False when `*stop` became true. */
-static bool sleep_until(uint64_t until, const volatile bool *stop)
+static bool sleep_until(uint64_t until, const atomic_bool *stop)
 {
 	for (;;) {
 		uint64_t now = clock_monotonic_ns();
 
-		if (stop && *stop)
+		if (stop && atomic_load(stop))
 			return false;
 		if (now >= until)
 			return true;
@@ -90,7 +90,7 @@ static bool sleep_until(uint64_t until, const volatile bool *stop)
 	}
 }
 
-int lease_wait_expired(struct pool *p, const struct log_view *view, const volatile bool *stop, struct error *err)
+int lease_wait_expired(struct pool *p, const struct log_view *view, const atomic_bool *stop, struct error *err)
 {
 	struct lease first, now;
 	uint64_t began, wait_ms, look_ms, deadline;

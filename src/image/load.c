@@ -165,7 +165,7 @@ static bool same_segment(struct image *i, const struct map_state *st)
 {
 	struct segment *s = segment_pin_known(i->set, st->position.segment);
 	struct segment_file *f = s && s->local ? segment_open_file(s, NULL) : NULL;
-	bool same = f && atomic_load(&s->life) >= LIFE_SEALED && f->header.created_ns == st->segment_created_ns &&
+	bool same = f && atomic_load(&s->life) >= LIFE_SEALED && f->created_ns == st->segment_created_ns &&
 	            s->record_count >= st->position.record;
 
 	if (s)

@@ -71,11 +71,11 @@ struct engine {
 	bool maintenance_runs, heartbeat_runs;
 	pthread_mutex_t lease_mutex; /* one renewal at a time; guards lease_counter */
 	uint64_t lease_counter;
-	volatile bool stop_waiting; /* nobody waits for another host's lease any more */
-	struct hash *deletions;     /* ids of images in the trash, to be deleted; guarded by mutex */
-	bool trash_wanted;          /* there is something new in the trash; likewise */
-	uint64_t trash_next_ns;     /* not before that; of the maintenance thread */
-	uint64_t trash_due_ns;      /* at that time in any case; likewise */
+	atomic_bool stop_waiting; /* nobody waits for another host's lease any more */
+	struct hash *deletions;   /* ids of images in the trash, to be deleted; guarded by mutex */
+	bool trash_wanted;        /* there is something new in the trash; likewise */
+	uint64_t trash_next_ns;   /* not before that; of the maintenance thread */
+	uint64_t trash_due_ns;    /* at that time in any case; likewise */
 
 	_Atomic uint64_t unsent;    /* bytes of slots not in the store, of all images */
 	pthread_mutex_t pace_mutex; /* guards what follows */

@@ -51,7 +51,7 @@ static uint64_t created_at(struct image *i, struct log_position p)
 {
 	struct segment *s = p.record ? segment_pin_known(i->set, p.segment) : NULL;
 	struct segment_file *f = s && s->local ? segment_open_file(s, NULL) : NULL;
-	uint64_t ns = f ? f->header.created_ns : 0;
+	uint64_t ns = f ? f->created_ns : 0;
 
 	if (s)
 		segment_unpin(s);

@@ -367,10 +367,12 @@ static int pin_leaves(struct write_op *w)
 		if (!rc)
 			rc = image_load_node(i, &need, &w->op);
 	}
-	w->pinned = !rc;
-	if (!rc && w->moved)
+	if (rc)
+		return rc;
+	w->pinned = true;
+	if (w->moved)
 		make_records(w);
-	return rc;
+	return 0;
 }
 
 /* Waits for its turn and for room, then appends. */
@@ -416,6 +418,7 @@ static void plan_shrink(struct write_op *w)
 		w->len = end > w->offset && atomic_load(&w->op.image->size) > w->offset ? end - w->offset : 0;
 }
 
+/* After -EINPROGRESS from anything, another thread may be on the next step already: nothing of the operation is touched. */
 static int64_t write_step(struct op *op)
 {
 	struct write_op *w = (struct write_op *)op;
@@ -429,7 +432,8 @@ static int64_t write_step(struct op *op)
 			rc = w->kind == WRITE_TIMES ? 0 : lock_grains(w);
 			if (!rc)
 				plan_shrink(w);
-			w->stage = rc ? STAGE_LOCK : STAGE_PIECE;
+			if (!rc)
+				w->stage = STAGE_PIECE;
 			break;
 		case STAGE_PIECE:
 			rc = image_op_node_arrived(op);
@@ -445,7 +449,8 @@ static int64_t write_step(struct op *op)
 		case STAGE_MERGE:
 			while (!rc && w->merged < 2 && !w->whole_zeros) {
 				rc = merge_edge(w, w->merged);
-				w->merged += !rc;
+				if (!rc)
+					w->merged++;
 			}
 			if (!rc) {
 				make_records(w);
@@ -454,7 +459,8 @@ static int64_t write_step(struct op *op)
 			break;
 		case STAGE_PIN:
 			rc = pin_leaves(w);
-			w->stage = rc ? STAGE_PIN : STAGE_ROOM;
+			if (!rc)
+				w->stage = STAGE_ROOM;
 			break;
 		case STAGE_ROOM:
 			rc = append_in_turn(w);

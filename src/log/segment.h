@@ -50,11 +50,12 @@ struct segment {
 	struct segment_shape shape;       /* valid once chunk is set */
 
 	pthread_mutex_t mutex; /* guards what follows; may be held over opening, punching or removing this one file */
-	bool local;            /* a file is in the cache directory */
+	_Atomic bool local;    /* a file is in the cache directory */
 	int sync_error;        /* sticky: a sync of the file failed once */
 	uint64_t *
 		checksums; /* per slot: bit 32 set and data_crc, or 0: no record, while chunks are being verified; else NULL */
 	struct fetch *fetches; /* cache/fetch.c: chunks on their way */
+	uint8_t told;          /* likewise: levels of report.h at which it was said that it cannot be read */
 	bool punched;          /* the file has holes: it cannot be recycled */
 
 	/* Written by the log's owner before the life that makes them valid. */

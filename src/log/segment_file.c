@@ -107,6 +107,7 @@ static struct segment_file *file_new(struct disk *disk, const char *path, const 
 	f->disk = disk;
 	f->fd = -1;
 	f->header = *h;
+	f->created_ns = h->created_ns;
 	f->shape = *shape;
 	f->path = strdup(path);
 	if (!f->path) {

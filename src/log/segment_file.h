@@ -97,7 +97,8 @@ struct segment_file {
 	char *path;
 	int fd;
 	struct segment_shape shape;
-	struct segment_header header;
+	struct segment_header header; /* changes while it is sealed and marked as stored */
+	uint64_t created_ns;          /* of the header; constant */
 	uint8_t *index; /* shared mapping of the index area while appending, else NULL */
 };
 

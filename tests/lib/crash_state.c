@@ -9,6 +9,7 @@
 
 #include "base/bytes.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -198,6 +199,7 @@ static void keep_renames_whole(struct builder *b)
 		for (size_t d = 0; d < b->node_count; d++) {
 			struct node *n = &b->nodes[d];
 			for (size_t i = 0; n->is_dir && i < n->keep; i++) {
+				assert(n->ops);
 				const struct op *o = &b->ops[n->ops[i]];
 				struct node *other = &b->nodes[o->dir == d ? o->dir2 : o->dir];
 				if (!o->name2 || o->dir == o->dir2)

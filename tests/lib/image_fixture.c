@@ -16,7 +16,7 @@
 /* How long an answer may take before it counts as lost, in seconds. */
 #define ANSWER_SECONDS 300
 
-static void die(const char *what, const char *why)
+static _Noreturn void die(const char *what, const char *why)
 {
 	fprintf(stderr, "%s: %s\n", what, why);
 	abort();

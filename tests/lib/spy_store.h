@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* spy_store.h: a store that passes everything on to a directory, counts puts, holds them back or loses their answers as a test
- * says, and fails puts and gets. Any threads. For tests only.
+/* spy_store.h: a store that passes everything on to a directory, counts puts and gets, holds them back or loses answers of puts
+ * as a test says, and fails puts and gets. Any threads. For tests only.
  */
 #ifndef GARNER_TESTS_SPY_STORE_H
 #define GARNER_TESTS_SPY_STORE_H
@@ -24,17 +24,30 @@ struct spy_held {
 	void *arg;
 };
 
+/* Likewise a get. */
+struct spy_held_get {
+	char key[STORE_KEY_MAX + 1];
+	uint64_t offset;
+	void *buf;
+	size_t len;
+	store_length_fn *done;
+	void *arg;
+};
+
 struct spy_store {
 	struct store store;
 	struct store *below;
-	_Atomic unsigned puts;
-	_Atomic int put_error, get_error; /* -errno; while not 0, such requests fail */
-	_Atomic unsigned lose_answers;    /* so many puts work, and are answered with -ETIMEDOUT */
-	pthread_mutex_t mutex;            /* guards what follows */
+	_Atomic unsigned puts, gets, gets_at_0; /* those that begin with the object's first byte */
+	_Atomic int put_error, get_error;       /* -errno; while not 0, such requests fail */
+	_Atomic unsigned lose_answers;          /* so many puts work, and are answered with -ETIMEDOUT */
+	pthread_mutex_t mutex;                  /* guards what follows */
 	pthread_cond_t changed;
 	bool hold_puts;
 	struct spy_held held[64];
 	unsigned held_count;
+	bool hold_gets;
+	struct spy_held_get held_get[64];
+	unsigned held_gets;
 };
 
 struct spy_lost {
@@ -92,16 +105,36 @@ static inline void spy_put(struct store *store, const char *key, const struct io
 		spy_pass(s, &h);
 }
 
+static inline void spy_pass_get(struct spy_store *s, const struct spy_held_get *h)
+{
+	int rc = atomic_load(&s->get_error);
+
+	if (rc)
+		h->done(h->arg, rc, 0, &spy_fault);
+	else
+		store_get(s->below, h->key, h->offset, h->buf, h->len, h->done, h->arg);
+}
+
 static inline void spy_get(struct store *store, const char *key, uint64_t offset, void *buf, size_t len,
                            store_length_fn *done, void *arg)
 {
 	struct spy_store *s = (struct spy_store *)store;
-	int rc = atomic_load(&s->get_error);
+	struct spy_held_get h = { .offset = offset, .buf = buf, .len = len, .done = done, .arg = arg };
 
-	if (rc)
-		done(arg, rc, 0, &spy_fault);
-	else
-		store_get(s->below, key, offset, buf, len, done, arg);
+	snprintf(h.key, sizeof h.key, "%s", key);
+	atomic_fetch_add(&s->gets, 1);
+	atomic_fetch_add(&s->gets_at_0, offset == 0);
+	pthread_mutex_lock(&s->mutex);
+	bool hold = s->hold_gets;
+	if (hold) {
+		if (s->held_gets == 64)
+			abort();
+		s->held_get[s->held_gets++] = h;
+		pthread_cond_broadcast(&s->changed);
+	}
+	pthread_mutex_unlock(&s->mutex);
+	if (!hold)
+		spy_pass_get(s, &h);
 }
 
 static inline void spy_head(struct store *store, const char *key, store_length_fn *done, void *arg)
@@ -153,8 +186,8 @@ static inline void spy_store_init(struct spy_store *s, const char *dir)
 
 static inline void spy_store_destroy(struct spy_store *s)
 {
-	if (s->held_count)
-		abort(); /* a test that ends with puts held */
+	if (s->held_count || s->held_gets)
+		abort(); /* a test that ends with requests held */
 	store_close(s->below);
 	pthread_cond_destroy(&s->changed);
 	pthread_mutex_destroy(&s->mutex);
@@ -193,6 +226,37 @@ static inline bool spy_let_go(struct spy_store *s, const char *part)
 	pthread_mutex_unlock(&s->mutex);
 	if (found)
 		spy_pass(s, &h);
+	return found;
+}
+
+static inline void spy_hold_gets(struct spy_store *s, bool hold)
+{
+	pthread_mutex_lock(&s->mutex);
+	s->hold_gets = hold;
+	pthread_mutex_unlock(&s->mutex);
+}
+
+/* Waits until so many gets are held. */
+static inline void spy_wait_held_gets(struct spy_store *s, unsigned count)
+{
+	pthread_mutex_lock(&s->mutex);
+	while (s->held_gets < count)
+		pthread_cond_wait(&s->changed, &s->mutex);
+	pthread_mutex_unlock(&s->mutex);
+}
+
+/* Lets the get go that was held last. Whether there was one. */
+static inline bool spy_let_get_go(struct spy_store *s)
+{
+	struct spy_held_get h;
+
+	pthread_mutex_lock(&s->mutex);
+	bool found = s->held_gets > 0;
+	if (found)
+		h = s->held_get[--s->held_gets];
+	pthread_mutex_unlock(&s->mutex);
+	if (found)
+		spy_pass_get(s, &h);
 	return found;
 }
 

@@ -551,7 +551,7 @@ static void a_lease_that_stays_the_same_has_run_out_after_a_third_more(void **st
 	assert_true(clock_monotonic_ns() - began >= 400 * 1000000ull);
 }
 
-static volatile bool stop_renewing;
+static atomic_bool stop_renewing;
 
 static void *renew(void *arg)
 {
@@ -581,7 +581,7 @@ static void an_owner_that_renews_is_alive(void **state)
 static void waiting_for_a_lease_can_be_stopped(void **state)
 {
 	struct log_view view = { .newest_epoch = 1, .owner_host = 0xa };
-	volatile bool stop = true;
+	atomic_bool stop = true;
 
 	(void)state;
 	assert_int_equal(lease_renew(pool, &alpha, 1, 600000, &err), 0);

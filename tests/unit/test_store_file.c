@@ -539,7 +539,7 @@ static void a_missing_directory_is_made_or_refused_with_advice(void **state)
 	store_close(s);
 	options.create = false;
 	assert_int_equal(store_open(deep, &options, &s, &err), 0);
-	assert_int_equal(s->capabilities, STORE_CREATE_ONLY | STORE_LIST_CONSISTENT);
+	assert_int_equal(s->capabilities, STORE_CREATE_ONLY | STORE_LIST_CONSISTENT | STORE_DIRECTORY);
 	store_close(s);
 }
 

@@ -1,0 +1,799 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* test_fetch.c: chunks on their way from the store: who shares a request, who waits for whom, what is kept, and what happens
+ * when the store or the cache disk is damaged, full or away.
+ */
+#include "cache/fetch.h"
+
+#include "lib/cache_fixture.h"
+#include "lib/segment_forge.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+#define LIMIT ((uint64_t)64 << 20)
+
+static int setup(void **state)
+{
+	struct cache_fixture *c = calloc(1, sizeof *c);
+
+	must(c != NULL, "memory");
+	cache_fixture_init(c, LIMIT);
+	*state = c;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	cache_fixture_destroy(*state);
+	free(*state);
+	return 0;
+}
+
+/* Takes everything but the file, its header and its table out of segment `number`. */
+static void empty_the_file(struct cache_fixture *c, segment_no_t number)
+{
+	struct segment *s = segment_pin_known(c->log.set, number);
+
+	must(s != NULL, "unknown");
+	cache_evict_all(c->cache);
+	segment_unpin(s);
+	for (uint32_t i = 0; i < TEST_CHUNKS; i++)
+		assert_int_equal(state_of_chunk(c, number, i), CHUNK_ABSENT);
+	assert_true(file_is_here(c, number));
+}
+
+/* ---- hits and misses ---- */
+
+static void chunk_is_fetched_once_and_then_read_from_the_file(void **state)
+{
+	struct cache_fixture *c = *state;
+
+	put_segment(c, 1, TEST_SLOTS);
+	assert_int_equal(read_chunk_now(c, 1, 3), -EAGAIN);
+	assert_int_equal(read_chunk(c, 1, 3), 0);
+	assert_int_equal(fixture_gets(c), 2); /* the header, the chunk */
+	/* The store is not needed any more, not even by the next daemon. */
+	atomic_store(&c->spy.get_error, -EIO);
+	assert_int_equal(read_chunk(c, 1, 3), 0);
+	assert_int_equal(read_chunk_now(c, 1, 3), 0);
+	cache_fixture_restart(c);
+	assert_int_equal(read_chunk_now(c, 1, 3), -EAGAIN); /* it may not verify */
+	assert_int_equal(read_chunk(c, 1, 3), 0);
+	assert_int_equal(read_chunk_now(c, 1, 3), 0);
+	assert_int_equal(fixture_gets(c), 2);
+	assert_int_equal(read_chunk(c, 1, 4), -EIO);
+}
+
+static void parts_of_slots_and_of_chunks_are_read_in_their_places(void **state)
+{
+	struct cache_fixture *c = *state;
+	static struct reading r;
+
+	put_segment(c, 1, TEST_SLOTS);
+	for (int again = 0; again < 2; again++) {
+		reading_begin(c, &r, 1, 5, 100, 1);
+		assert_int_equal(reading_end(&r), 0);
+		reading_begin(c, &r, 1, 14, 4095, 3 * TEST_GRAIN); /* over the border of two chunks */
+		assert_int_equal(reading_end(&r), 0);
+		reading_begin(c, &r, 1, 40, 1, CHUNK_BYTES);
+		assert_int_equal(reading_end(&r), 0);
+		reading_begin(c, &r, 1, TEST_SLOTS - 1, 0, TEST_GRAIN);
+		assert_int_equal(reading_end(&r), 0);
+	}
+	assert_int_equal(fixture_gets(c), 1 + 5);
+}
+
+static void read_at_once_needs_every_chunk_of_it(void **state)
+{
+	struct cache_fixture *c = *state;
+	static uint8_t buf[2 * CHUNK_BYTES];
+
+	put_segment(c, 1, TEST_SLOTS);
+	assert_int_equal(read_chunk(c, 1, 0), 0);
+	memset(buf, 0xee, sizeof buf);
+	assert_int_equal(fetch_read_now(&c->source, 1, CHUNK_SLOTS - 1, 0, buf, 2 * TEST_GRAIN), -EAGAIN);
+	assert_int_equal(fetch_read_now(&c->source, 1, 0, 0, buf, CHUNK_BYTES), 0);
+	assert_int_equal(read_chunk(c, 1, 1), 0);
+	assert_int_equal(fetch_read_now(&c->source, 1, CHUNK_SLOTS / 2, 7, buf, CHUNK_BYTES), 0);
+	assert_true(fixture_right(1, CHUNK_SLOTS / 2, 7, buf, CHUNK_BYTES));
+	/* Nor does it look behind the segment's end. */
+	assert_int_equal(read_chunk(c, 1, TEST_CHUNKS - 1), 0);
+	assert_int_equal(fetch_read_now(&c->source, 1, TEST_SLOTS - 1, 1, buf, TEST_GRAIN), -EAGAIN);
+}
+
+static void requests_are_counted_with_their_bytes(void **state)
+{
+	struct cache_fixture *c = *state;
+	size_t len;
+
+	put_segment(c, 1, TEST_SLOTS);
+	free(get_object(c, 1, &len));
+	for (uint32_t i = 0; i < TEST_CHUNKS; i++)
+		assert_int_equal(read_chunk(c, 1, i), 0);
+	assert_int_equal(atomic_load(&c->counted), 1 + TEST_CHUNKS);
+	assert_in_range(atomic_load(&c->counted_bytes), len, len + SEGMENT_OBJECT_META_GUESS);
+}
+
+static void chunk_without_a_needed_slot_is_zeros_and_not_asked_for(void **state)
+{
+	struct cache_fixture *c = *state;
+	struct record records[2 * CHUNK_SLOTS];
+	static uint8_t buf[CHUNK_BYTES], zeros[CHUNK_BYTES];
+	size_t len;
+
+	for (uint32_t i = 0; i < 2 * CHUNK_SLOTS; i++)
+		records[i] = fixture_record(1, i, i % CHUNK_SLOTS);
+	uint8_t *object = fixture_pack(c, 1, TEST_SEGMENT, records, 2 * CHUNK_SLOTS, &len);
+	put_object(c, 1, object, len);
+	free(object);
+	memset(buf, 0xee, sizeof buf);
+	assert_int_equal(fetch_read_wait(&c->source, 1, 0, 0, buf, sizeof buf), 0);
+	assert_memory_equal(buf, zeros, sizeof buf);
+	assert_int_equal(fixture_gets(c), 1);
+	assert_int_equal(read_chunk(c, 1, 1), 0);
+	assert_int_equal(fixture_gets(c), 2);
+}
+
+static void read_past_what_a_chunk_holds_fails_alone(void **state)
+{
+	struct cache_fixture *c = *state;
+	static struct reading before, past, after;
+
+	put_segment(c, 1, 4);
+	spy_hold_gets(&c->spy, true);
+	reading_begin(c, &before, 1, 3, 0, TEST_GRAIN);
+	reading_begin(c, &past, 1, 3, 1, TEST_GRAIN);
+	reading_begin(c, &after, 1, 0, 0, 4 * TEST_GRAIN);
+	spy_hold_gets(&c->spy, false);
+	assert_true(spy_let_get_go(&c->spy));
+	assert_int_equal(reading_end(&before), 0);
+	assert_int_equal(reading_end(&past), -EBADMSG);
+	assert_int_equal(reading_end(&after), 0);
+	/* A chunk that an object does not have at all. */
+	put_segment(c, 2, 4);
+	reading_begin(c, &past, 2, CHUNK_SLOTS, 0, TEST_GRAIN);
+	assert_int_equal(reading_end(&past), -EIO);
+}
+
+/* ---- sharing ---- */
+
+static void readers_of_one_chunk_share_one_get(void **state)
+{
+	struct cache_fixture *c = *state;
+	static struct reading r[24];
+
+	put_segment(c, 1, TEST_SLOTS);
+	spy_hold_gets(&c->spy, true);
+	for (unsigned i = 0; i < 8; i++)
+		reading_begin(c, &r[i], 1, 16 + i, i * 10, TEST_GRAIN);
+	spy_wait_held_gets(&c->spy, 1);
+	assert_true(spy_let_get_go(&c->spy));
+	/* They also share it when they come while the chunk itself is on its way. */
+	spy_wait_held_gets(&c->spy, 1);
+	for (unsigned i = 8; i < 24; i++)
+		reading_begin(c, &r[i], 1, 16, i * 1000, TEST_GRAIN);
+	assert_int_equal(fixture_gets(c), 2);
+	spy_hold_gets(&c->spy, false);
+	assert_true(spy_let_get_go(&c->spy));
+	for (unsigned i = 0; i < 24; i++)
+		assert_int_equal(reading_end(&r[i]), 0);
+	assert_int_equal(fixture_gets(c), 2);
+}
+
+static void chunks_of_one_segment_get_its_header_once(void **state)
+{
+	struct cache_fixture *c = *state;
+	static struct reading r[TEST_CHUNKS];
+
+	put_segment(c, 1, TEST_SLOTS);
+	spy_hold_gets(&c->spy, true);
+	for (uint32_t i = 0; i < TEST_CHUNKS; i++)
+		reading_begin(c, &r[i], 1, i * CHUNK_SLOTS, 0, CHUNK_BYTES);
+	spy_wait_held_gets(&c->spy, 1);
+	assert_int_equal(fixture_gets(c), 1);
+	assert_true(spy_let_get_go(&c->spy));
+	spy_wait_held_gets(&c->spy, TEST_CHUNKS);
+	assert_int_equal(fixture_gets(c), 1 + TEST_CHUNKS);
+	assert_int_equal(atomic_load(&c->spy.gets_at_0), 1);
+	while (spy_let_get_go(&c->spy))
+		;
+	for (uint32_t i = 0; i < TEST_CHUNKS; i++)
+		assert_int_equal(reading_end(&r[i]), 0);
+	assert_int_equal(fixture_gets(c), 1 + TEST_CHUNKS);
+}
+
+static void one_read_of_many_chunks_is_answered_once_all_are_here(void **state)
+{
+	struct cache_fixture *c = *state;
+	static struct reading r;
+	static uint8_t buf[TEST_SEGMENT];
+
+	put_segment(c, 1, TEST_SLOTS);
+	spy_hold_gets(&c->spy, true);
+	sem_init(&r.done, 0, 0);
+	fetch_op_begin(&r.op, reading_done);
+	fetch_read(&c->source, &r.op, 1, 0, 0, buf, sizeof buf);
+	assert_false(fetch_op_end(&r.op));
+	assert_true(spy_let_get_go(&c->spy));
+	spy_wait_held_gets(&c->spy, TEST_CHUNKS);
+	spy_hold_gets(&c->spy, false);
+	for (uint32_t i = 0; i < TEST_CHUNKS; i++) {
+		assert_int_not_equal(sem_trywait(&r.done), 0);
+		assert_true(spy_let_get_go(&c->spy));
+	}
+	sem_wait(&r.done);
+	assert_int_equal(atomic_load(&r.op.result), 0);
+	assert_true(fixture_right(1, 0, 0, buf, sizeof buf));
+	sem_destroy(&r.done);
+}
+
+/* ---- the turn for the header ---- */
+
+struct begin {
+	struct cache_fixture *c;
+	struct reading *r;
+	uint32_t chunk;
+};
+
+static void *begin_thread(void *arg)
+{
+	struct begin *b = arg;
+
+	reading_begin(b->c, b->r, 1, b->chunk * CHUNK_SLOTS, 0, CHUNK_BYTES);
+	return NULL;
+}
+
+/* One has the turn and is reading the table from the file; the others come meanwhile. */
+static void fetch_that_finds_the_table_here_lets_the_others_go_on(void **state)
+{
+	struct cache_fixture *c = *state;
+	static struct reading r[TEST_CHUNKS];
+	struct begin b = { c, &r[0], 0 };
+	pthread_t thread;
+
+	put_segment(c, 1, TEST_SLOTS);
+	assert_int_equal(read_chunk(c, 1, 0), 0);
+	empty_the_file(c, 1);
+	unsigned headers = atomic_load(&c->spy.gets_at_0);
+	atomic_store(&c->hold_reads_at, c->log.shape.table_offset);
+	must(!pthread_create(&thread, NULL, begin_thread, &b), "thread");
+	sem_wait(&c->read_held);
+	for (uint32_t i = 1; i < TEST_CHUNKS; i++)
+		reading_begin(c, &r[i], 1, i * CHUNK_SLOTS, 0, CHUNK_BYTES);
+	sem_post(&c->read_goes);
+	must(!pthread_join(thread, NULL), "join");
+	for (uint32_t i = 0; i < TEST_CHUNKS; i++)
+		assert_int_equal(reading_end(&r[i]), 0);
+	assert_int_equal(atomic_load(&c->spy.gets_at_0), headers);
+}
+
+struct crowd {
+	struct cache_fixture *c;
+	pthread_barrier_t barrier;
+	unsigned rounds;
+	_Atomic unsigned next;
+};
+
+static void *crowd_thread(void *arg)
+{
+	struct crowd *crowd = arg;
+	uint32_t chunk = atomic_fetch_add(&crowd->next, 1) % TEST_CHUNKS;
+
+	for (unsigned i = 0; i < crowd->rounds; i++) {
+		pthread_barrier_wait(&crowd->barrier);
+		must(!read_chunk(crowd->c, 1, chunk), "a reader was refused");
+		pthread_barrier_wait(&crowd->barrier);
+	}
+	return NULL;
+}
+
+static void everyone_is_answered_when_many_threads_read_a_known_file_without_chunks(void **state)
+{
+	struct cache_fixture *c = *state;
+	pthread_t thread[TEST_CHUNKS];
+	struct crowd crowd = { .c = c, .rounds = 60 };
+
+	put_segment(c, 1, TEST_SLOTS);
+	assert_int_equal(read_chunk(c, 1, 0), 0);
+	pthread_barrier_init(&crowd.barrier, NULL, TEST_CHUNKS + 1);
+	for (unsigned i = 0; i < TEST_CHUNKS; i++)
+		must(!pthread_create(&thread[i], NULL, crowd_thread, &crowd), "thread");
+	for (unsigned i = 0; i < crowd.rounds; i++) {
+		if (i % 4 != 3)
+			empty_the_file(c, 1);
+		else
+			cache_evict_all(c->cache); /* now and then the file goes, too */
+		pthread_barrier_wait(&crowd.barrier);
+		pthread_barrier_wait(&crowd.barrier);
+	}
+	for (unsigned i = 0; i < TEST_CHUNKS; i++)
+		must(!pthread_join(thread[i], NULL), "join");
+	pthread_barrier_destroy(&crowd.barrier);
+}
+
+static void those_that_wait_for_a_header_that_fails_ask_for_themselves(void **state)
+{
+	struct cache_fixture *c = *state;
+	static struct reading r[4];
+
+	put_segment(c, 1, TEST_SLOTS);
+	spy_hold_gets(&c->spy, true);
+	for (unsigned i = 0; i < 4; i++)
+		reading_begin(c, &r[i], 1, i * CHUNK_SLOTS, 0, CHUNK_BYTES);
+	atomic_store(&c->spy.get_error, -ETIMEDOUT);
+	assert_true(spy_let_get_go(&c->spy));
+	assert_int_equal(reading_end(&r[0]), -ETIMEDOUT);
+	spy_wait_held_gets(&c->spy, 1);
+	atomic_store(&c->spy.get_error, 0);
+	spy_hold_gets(&c->spy, false);
+	assert_true(spy_let_get_go(&c->spy));
+	for (unsigned i = 1; i < 4; i++)
+		assert_int_equal(reading_end(&r[i]), 0);
+	assert_int_equal(atomic_load(&c->spy.gets_at_0), 2);
+}
+
+/* Of many small records: index and table do not fit into what is asked for first. */
+static void long_index_is_asked_for_again_as_a_whole(void **state)
+{
+	struct cache_fixture *c = *state;
+	const uint32_t segment_bytes = 8u << 20, count = 4096;
+	struct record *records = calloc(count, sizeof *records);
+	uint64_t x = 1;
+	size_t len;
+
+	for (uint32_t i = 0; i < count; i++) {
+		x = x * 6364136223846793005u + 1442695040888963407u;
+		records[i] = i < CHUNK_SLOTS ? fixture_record(1, i, i)
+		                             : (struct record){ .kind = RECORD_TIMES,
+			                                        .slot = RECORD_NO_SLOT,
+			                                        .value = x,
+			                                        .time_ns = x * x };
+	}
+	uint8_t *object = fixture_pack(c, 1, segment_bytes, records, count, &len);
+	put_object(c, 1, object, len);
+	assert_int_equal(read_chunk(c, 1, 0), 0);
+	assert_int_equal(fixture_gets(c), 3);
+	assert_int_equal(atomic_load(&c->spy.gets_at_0), 2);
+	free(object);
+	/* Cut within that part it is no segment. */
+	for (uint32_t i = 0; i < CHUNK_SLOTS; i++)
+		records[i] = fixture_record(2, i, i);
+	object = fixture_pack(c, 2, segment_bytes, records, count, &len);
+	put_object(c, 2, object, SEGMENT_OBJECT_META_GUESS + 100);
+	assert_int_equal(read_chunk(c, 2, 0), -EIO);
+	assert_false(file_is_here(c, 2));
+	free(object);
+	free(records);
+}
+
+/* ---- what is no segment, or not this one ---- */
+
+/* Reads fail and leave nothing, as often as one asks; when the right object is back they work. */
+static void refuses(struct cache_fixture *c, segment_no_t number, uint32_t chunk)
+{
+	static struct reading r[3];
+
+	for (int again = 0; again < 2; again++) {
+		unsigned gets = fixture_gets(c);
+		spy_hold_gets(&c->spy, true);
+		for (unsigned i = 0; i < 3; i++)
+			reading_begin(c, &r[i], number, chunk * CHUNK_SLOTS + i, 0, TEST_GRAIN);
+		spy_hold_gets(&c->spy, false);
+		assert_true(spy_let_get_go(&c->spy));
+		for (unsigned i = 0; i < 3; i++)
+			assert_int_equal(reading_end(&r[i]), -EIO);
+		assert_true(fixture_gets(c) > gets);
+		assert_int_equal(state_of_chunk(c, number, chunk), CHUNK_ABSENT);
+		assert_int_equal(read_chunk_now(c, number, chunk), -EAGAIN);
+	}
+	put_segment(c, number, TEST_SLOTS);
+	assert_int_equal(read_chunk(c, number, chunk), 0);
+	assert_int_equal(read_chunk_now(c, number, chunk), 0);
+}
+
+/* Every part of what comes before the chunks, a byte of it changed. */
+static void damaged_header_index_or_table_is_refused_and_nothing_cached(void **state)
+{
+	struct cache_fixture *c = *state;
+	struct seal_key plain = { .plain = true };
+	struct segment_meta meta;
+	size_t len;
+
+	put_segment(c, 1, TEST_SLOTS);
+	uint8_t *object = get_object(c, 1, &len);
+	assert_int_equal(segment_meta_decode(object, len, &plain, &meta, NULL), 0);
+	const uint64_t places[] = {
+		0, FORGE_NUMBER, FORGE_DIGEST, meta.index_offset + 5, meta.table_offset + 5, meta.chunks_offset - 1
+	};
+	for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+		object[places[i]] ^= 0x10;
+		put_object(c, 1, object, len);
+		object[places[i]] ^= 0x10;
+		refuses(c, 1, 2);
+		cache_evict_all(c->cache);
+		assert_false(file_is_here(c, 1));
+	}
+	free(object);
+}
+
+static void damaged_chunk_is_refused_and_not_cached_and_others_are_read(void **state)
+{
+	struct cache_fixture *c = *state;
+	size_t len;
+
+	put_segment(c, 1, TEST_SLOTS);
+	uint8_t *object = get_object(c, 1, &len);
+	object[len - 1] ^= 1;
+	put_object(c, 1, object, len);
+	free(object);
+	assert_int_equal(read_chunk(c, 1, 0), 0);
+	assert_int_equal(read_chunk(c, 1, TEST_CHUNKS - 1), -EIO);
+	assert_int_equal(state_of_chunk(c, 1, TEST_CHUNKS - 1), CHUNK_ABSENT);
+	assert_int_equal(read_chunk(c, 1, TEST_CHUNKS - 2), 0);
+	assert_int_equal(read_chunk(c, 1, TEST_CHUNKS - 1), -EIO);
+	put_segment(c, 1, TEST_SLOTS);
+	assert_int_equal(read_chunk(c, 1, TEST_CHUNKS - 1), 0);
+}
+
+static void object_cut_short_anywhere_is_refused(void **state)
+{
+	struct cache_fixture *c = *state;
+	struct seal_key plain = { .plain = true };
+	struct segment_meta meta;
+	size_t len;
+
+	put_segment(c, 1, TEST_SLOTS);
+	uint8_t *object = get_object(c, 1, &len);
+	assert_int_equal(segment_meta_decode(object, len, &plain, &meta, NULL), 0);
+	const uint64_t cuts[] = { 0,
+		                  1,
+		                  SEGMENT_OBJECT_HEADER - 1,
+		                  SEGMENT_OBJECT_HEADER,
+		                  meta.table_offset + 1,
+		                  meta.chunks_offset - 1,
+		                  meta.chunks_offset,
+		                  len - 1 };
+	for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
+		put_object(c, 1, object, cuts[i]);
+		refuses(c, 1, TEST_CHUNKS - 1);
+		cache_evict_all(c->cache);
+		assert_false(file_is_here(c, 1));
+	}
+	free(object);
+}
+
+static void another_object_in_its_place_is_refused(void **state)
+{
+	struct cache_fixture *c = *state;
+	uint8_t header[SEGMENT_OBJECT_HEADER];
+	size_t len;
+
+	/* Another number: whole, and as a chunk behind a table that is here. */
+	put_segment(c, 2, TEST_SLOTS);
+	uint8_t *object = get_object(c, 2, &len);
+	put_object(c, 1, object, len);
+	refuses(c, 1, 2);
+	put_object(c, 1, object, len);
+	refuses(c, 1, 3);
+	cache_evict_all(c->cache);
+	/* Another image, another pool, with every digest right. */
+	static const uint32_t places[] = { FORGE_IMAGE, 16 };
+	for (unsigned i = 0; i < 2; i++) {
+		put_segment(c, 1, TEST_SLOTS);
+		free(object);
+		object = get_object(c, 1, &len);
+		memcpy(header, object, sizeof header);
+		header[places[i]] ^= 1;
+		struct seal_key plain = { .plain = true };
+		struct segment_meta meta;
+		struct record *records;
+		assert_int_equal(segment_meta_decode(object, len, &plain, &meta, NULL), 0);
+		assert_int_equal(segment_meta_open(&meta, object, len, &plain, &records, NULL, NULL), 0);
+		uint8_t *index = malloc(meta.record_count * RECORD_BYTES), *forged = malloc(len + CHUNK_BYTES);
+		for (uint32_t k = 0; k < meta.record_count; k++)
+			record_encode(&records[k], 0, k, index + k * RECORD_BYTES);
+		size_t n = forge_object(header, index, meta.record_count * RECORD_BYTES, object + meta.table_offset,
+		                        meta.chunks_offset - meta.table_offset, forged);
+		assert_true(n > 0);
+		memcpy(forged + n, object + meta.chunks_offset, len - meta.chunks_offset);
+		put_object(c, 1, forged, n + len - meta.chunks_offset);
+		free(records);
+		free(index);
+		free(forged);
+		refuses(c, 1, 2);
+		cache_evict_all(c->cache);
+	}
+	free(object);
+}
+
+static void object_that_is_gone_is_an_error_of_reading(void **state)
+{
+	struct cache_fixture *c = *state;
+	char key[STORE_KEY_MAX + 1];
+
+	refuses(c, 1, 0);
+	/* And when its table is here. */
+	fixture_key(1, key);
+	assert_int_equal(store_remove_wait(c->spy.below, key, NULL), 0);
+	refuses(c, 1, 1);
+}
+
+static void segment_that_is_not_in_the_store_is_an_error_at_once(void **state)
+{
+	struct cache_fixture *c = *state;
+	static struct reading r;
+
+	put_segment(c, 1, TEST_SLOTS);
+	atomic_store(&c->in_store, 0);
+	reading_begin(c, &r, 1, 0, 0, TEST_GRAIN);
+	assert_false(r.later);
+	assert_int_equal(reading_end(&r), -EIO);
+	assert_int_equal(fixture_gets(c), 0);
+	atomic_store(&c->in_store, 1);
+	assert_int_equal(read_chunk(c, 1, 0), 0);
+}
+
+/* ---- a store that is away ---- */
+
+static void error_of_the_store_is_passed_on_and_the_next_read_asks_again(void **state)
+{
+	struct cache_fixture *c = *state;
+	static const int errors[] = { -ETIMEDOUT, -EIO };
+
+	put_segment(c, 1, TEST_SLOTS);
+	for (uint32_t i = 0; i < 2; i++) {
+		atomic_store(&c->spy.get_error, errors[i]);
+		for (unsigned again = 0; again < 2; again++) {
+			unsigned gets = fixture_gets(c);
+			assert_int_equal(read_chunk(c, 1, i), errors[i]);
+			assert_int_equal(fixture_gets(c), gets + 1);
+			assert_int_equal(state_of_chunk(c, 1, i), CHUNK_ABSENT);
+		}
+		atomic_store(&c->spy.get_error, 0);
+		/* The second time round it is the chunk that fails: the table is here. */
+		assert_int_equal(read_chunk(c, 1, i), 0);
+	}
+	assert_int_equal(atomic_load(&c->counted), 3);
+}
+
+static void everyone_who_waits_for_a_chunk_gets_its_error(void **state)
+{
+	struct cache_fixture *c = *state;
+	static struct reading r[5];
+
+	put_segment(c, 1, TEST_SLOTS);
+	assert_int_equal(read_chunk(c, 1, 0), 0);
+	spy_hold_gets(&c->spy, true);
+	for (unsigned i = 0; i < 5; i++)
+		reading_begin(c, &r[i], 1, CHUNK_SLOTS + i, 0, TEST_GRAIN);
+	atomic_store(&c->spy.get_error, -ETIMEDOUT);
+	spy_hold_gets(&c->spy, false);
+	assert_true(spy_let_get_go(&c->spy));
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(reading_end(&r[i]), -ETIMEDOUT);
+}
+
+/* ---- the cache disk ---- */
+
+static void chunk_is_served_but_not_kept_when_the_cache_disk_is_full(void **state)
+{
+	struct cache_fixture *c = *state;
+
+	put_segment(c, 1, TEST_SLOTS);
+	/* No room for the file. */
+	atomic_store(&c->log.disk.write_error, -ENOSPC);
+	for (unsigned again = 0; again < 2; again++) {
+		assert_int_equal(read_chunk(c, 1, 0), 0);
+		assert_int_equal(state_of_chunk(c, 1, 0), CHUNK_ABSENT);
+		assert_false(file_is_here(c, 1));
+		assert_int_equal(cache_used(c->cache), 0);
+	}
+	assert_int_equal(fixture_gets(c), 4);
+	atomic_store(&c->log.disk.write_error, 0);
+	assert_int_equal(read_chunk(c, 1, 0), 0);
+	uint64_t used = cache_used(c->cache);
+	/* No room for one more chunk in it. */
+	atomic_store(&c->log.disk.write_error, -ENOSPC);
+	for (unsigned again = 0; again < 2; again++) {
+		assert_int_equal(read_chunk(c, 1, 1), 0);
+		assert_int_equal(state_of_chunk(c, 1, 1), CHUNK_ABSENT);
+	}
+	assert_int_equal(read_chunk_now(c, 1, 0), 0);
+	assert_int_equal(cache_used(c->cache), used);
+	atomic_store(&c->log.disk.write_error, 0);
+	assert_int_equal(read_chunk(c, 1, 1), 0);
+	assert_int_equal(read_chunk_now(c, 1, 1), 0);
+}
+
+static void damaged_table_of_the_file_is_asked_for_again(void **state)
+{
+	struct cache_fixture *c = *state;
+
+	put_segment(c, 1, TEST_SLOTS);
+	assert_int_equal(read_chunk(c, 1, 0), 0);
+	spoil_file(c, 1, c->log.shape.table_offset + 20);
+	assert_int_equal(read_chunk(c, 1, 1), 0);
+	assert_int_equal(atomic_load(&c->spy.gets_at_0), 2);
+	assert_int_equal(read_chunk(c, 1, 2), 0);
+	assert_int_equal(atomic_load(&c->spy.gets_at_0), 2);
+}
+
+static void file_with_a_damaged_header_is_made_anew(void **state)
+{
+	struct cache_fixture *c = *state;
+
+	put_segment(c, 1, TEST_SLOTS);
+	assert_int_equal(read_chunk(c, 1, 0), 0);
+	spoil_file(c, 1, 40);
+	cache_fixture_restart(c);
+	assert_int_equal(cache_used(c->cache), 0);
+	assert_int_equal(read_chunk(c, 1, 0), 0);
+	assert_int_equal(read_chunk_now(c, 1, 0), 0);
+	assert_int_equal(cache_used(c->cache), c->log.shape.data_offset + CHUNK_BYTES);
+	cache_fixture_restart(c);
+	assert_int_equal(read_chunk(c, 1, 0), 0);
+	assert_int_equal(atomic_load(&c->spy.gets_at_0), 2);
+}
+
+static void chunk_that_the_cache_disk_cannot_read_is_fetched_again(void **state)
+{
+	struct cache_fixture *c = *state;
+
+	put_segment(c, 1, TEST_SLOTS);
+	assert_int_equal(read_chunk(c, 1, 0), 0);
+	atomic_store(&c->read_error, -EIO);
+	unsigned gets = fixture_gets(c);
+	assert_int_equal(read_chunk(c, 1, 0), 0);
+	assert_int_equal(fixture_gets(c), gets + 1);
+	/* Unless the store does not have it: then its bytes must stay for a better day. */
+	struct segment *s = segment_pin_known(c->log.set, 1);
+	atomic_store(&s->life, LIFE_SEALED);
+	assert_int_equal(read_chunk(c, 1, 0), -EIO);
+	assert_int_equal(fixture_gets(c), gets + 1);
+	atomic_store(&c->read_error, 0);
+	assert_int_equal(read_chunk(c, 1, 0), 0);
+	atomic_store(&s->life, LIFE_STORED);
+	segment_unpin(s);
+}
+
+/* ---- what the operator is told ---- */
+
+struct capture {
+	int saved, pipe[2];
+	char text[16384];
+};
+
+static void capture_begin(struct capture *p)
+{
+	must(!pipe(p->pipe), "pipe");
+	p->saved = dup(STDERR_FILENO);
+	must(p->saved >= 0 && dup2(p->pipe[1], STDERR_FILENO) >= 0 && !close(p->pipe[1]), "dup");
+}
+
+/* How many lines came. */
+static unsigned capture_end(struct capture *p)
+{
+	size_t len = 0;
+	unsigned lines = 0;
+	ssize_t n;
+
+	must(dup2(p->saved, STDERR_FILENO) >= 0 && !close(p->saved), "dup");
+	while ((n = read(p->pipe[0], p->text + len, sizeof p->text - 1 - len)) > 0)
+		len += (size_t)n;
+	must(!n && !close(p->pipe[0]), "read");
+	p->text[len] = '\0';
+	for (const char *at = p->text; (at = strchr(at, '\n')); at++)
+		lines++;
+	return lines;
+}
+
+/* Reads all chunks of segments 1 and 2 three times over; how many lines that makes. */
+static unsigned lines_of_failing(struct cache_fixture *c, struct capture *p)
+{
+	capture_begin(p);
+	for (unsigned again = 0; again < 3; again++)
+		for (segment_no_t n = 1; n <= 2; n++)
+			for (uint32_t i = 1; i < TEST_CHUNKS; i++)
+				must(read_chunk(c, n, i) < 0, "a read worked");
+	return capture_end(p);
+}
+
+static void segment_that_cannot_be_read_is_told_once_until_it_can(void **state)
+{
+	struct cache_fixture *c = *state;
+	static struct capture p;
+	char key[STORE_KEY_MAX + 1];
+
+	put_segments(c, 2);
+	atomic_store(&c->spy.get_error, -ETIMEDOUT);
+	assert_int_equal(lines_of_failing(c, &p), 2);
+	fixture_key(1, key);
+	assert_non_null(strstr(p.text, key));
+	fixture_key(2, key);
+	assert_non_null(strstr(p.text, key));
+	assert_non_null(strstr(p.text, "a fault of the store"));
+	assert_int_equal(lines_of_failing(c, &p), 0);
+	/* One can be read again, and then no longer: that is news, whether it is the header or a chunk. */
+	atomic_store(&c->spy.get_error, 0);
+	assert_int_equal(read_chunk(c, 2, 0), 0);
+	atomic_store(&c->spy.get_error, -EIO);
+	assert_int_equal(lines_of_failing(c, &p), 1);
+	assert_non_null(strstr(p.text, key));
+	/* That one is not in the store at all is worse, and is said although the other was. */
+	atomic_store(&c->in_store, 0);
+	assert_int_equal(lines_of_failing(c, &p), 2);
+	assert_non_null(strstr(p.text, "segment 1 is not in the store"));
+	assert_non_null(strstr(p.text, "segment 2 is not in the store"));
+	assert_int_equal(lines_of_failing(c, &p), 0);
+}
+
+static void damaged_segment_is_told_once_until_it_is_whole(void **state)
+{
+	struct cache_fixture *c = *state;
+	static struct capture p;
+	size_t len[3];
+	uint8_t *object[3];
+
+	put_segments(c, 2);
+	for (segment_no_t n = 1; n <= 2; n++)
+		object[n] = get_object(c, n, &len[n]);
+	/* The first has damaged chunks, behind a table that is here; the other a damaged table. */
+	assert_int_equal(read_chunk(c, 1, 0), 0);
+	memset(object[1] + SEGMENT_OBJECT_HEADER, 0x55, len[1] - SEGMENT_OBJECT_HEADER);
+	object[2][SEGMENT_OBJECT_HEADER] ^= 1;
+	for (segment_no_t n = 1; n <= 2; n++) {
+		put_object(c, n, object[n], len[n]);
+		free(object[n]);
+	}
+	assert_int_equal(lines_of_failing(c, &p), 2);
+	assert_int_equal(lines_of_failing(c, &p), 0);
+	put_segments(c, 2);
+	assert_int_equal(read_chunk(c, 1, 1), 0);
+	assert_int_equal(read_chunk(c, 2, 1), 0);
+	empty_the_file(c, 1);
+	object[1] = get_object(c, 1, &len[1]);
+	put_object(c, 1, object[1], len[1] - 15 * CHUNK_BYTES); /* cut short */
+	put_object(c, 2, object[1], 20);
+	free(object[1]);
+	cache_evict_all(c->cache);
+	assert_int_equal(lines_of_failing(c, &p), 2);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(chunk_is_fetched_once_and_then_read_from_the_file),
+		T(parts_of_slots_and_of_chunks_are_read_in_their_places),
+		T(read_at_once_needs_every_chunk_of_it),
+		T(requests_are_counted_with_their_bytes),
+		T(chunk_without_a_needed_slot_is_zeros_and_not_asked_for),
+		T(read_past_what_a_chunk_holds_fails_alone),
+		T(readers_of_one_chunk_share_one_get),
+		T(chunks_of_one_segment_get_its_header_once),
+		T(one_read_of_many_chunks_is_answered_once_all_are_here),
+		T(fetch_that_finds_the_table_here_lets_the_others_go_on),
+		T(everyone_is_answered_when_many_threads_read_a_known_file_without_chunks),
+		T(those_that_wait_for_a_header_that_fails_ask_for_themselves),
+		T(long_index_is_asked_for_again_as_a_whole),
+		T(damaged_header_index_or_table_is_refused_and_nothing_cached),
+		T(damaged_chunk_is_refused_and_not_cached_and_others_are_read),
+		T(object_cut_short_anywhere_is_refused),
+		T(another_object_in_its_place_is_refused),
+		T(object_that_is_gone_is_an_error_of_reading),
+		T(segment_that_is_not_in_the_store_is_an_error_at_once),
+		T(error_of_the_store_is_passed_on_and_the_next_read_asks_again),
+		T(everyone_who_waits_for_a_chunk_gets_its_error),
+		T(chunk_is_served_but_not_kept_when_the_cache_disk_is_full),
+		T(damaged_table_of_the_file_is_asked_for_again),
+		T(file_with_a_damaged_header_is_made_anew),
+		T(chunk_that_the_cache_disk_cannot_read_is_fetched_again),
+		T(segment_that_cannot_be_read_is_told_once_until_it_can),
+		T(damaged_segment_is_told_once_until_it_is_whole),
+	};
+
+	alarm(300);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
