@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/queue.h>
@@ -40,7 +41,7 @@ struct executor {
 	pthread_mutex_t mutex;
 	pthread_cond_t work; /* a job came, an earlier time was set, or it is over */
 	pthread_cond_t idle; /* the queue is empty and no job runs */
-	/* All below but the last four: guarded by mutex. */
+	/* All up to next_sequence: guarded by mutex. */
 	struct job_list queue;
 	size_t depth; /* jobs in the queue */
 	unsigned running;
@@ -48,6 +49,7 @@ struct executor {
 	struct job **delayed; /* a heap, the earliest first */
 	size_t delayed_count, delayed_room;
 	uint64_t next_sequence;
+	atomic_bool urgent;
 	/* Set once. */
 	bool background;
 	char name[NAME_SHOWN + 1];
@@ -137,28 +139,47 @@ static struct job *next_job(struct executor *e)
 	}
 }
 
-/* A refusal only means that guests may notice the work, so it is passed over. */
-static void give_way(void)
+/* Whether a thread may leave SCHED_IDLE again. */
+static bool may_come_back(void)
+{
+	struct rlimit limit;
+
+	return geteuid() == 0 || (getrlimit(RLIMIT_NICE, &limit) == 0 && limit.rlim_cur >= 20);
+}
+
+/* A woken guest thread takes the processor from a SCHED_IDLE thread at once; any other class may keep it for milliseconds. A
+ * refusal only means that guests may notice the work, so it is passed over. */
+static void set_priority(bool urgent)
 {
 	pid_t thread = (pid_t)syscall(SYS_gettid);
 	struct sched_param param = { .sched_priority = 0 };
+	bool back = may_come_back();
 
-	(void)sched_setscheduler(thread, SCHED_BATCH, &param);
-	(void)setpriority(PRIO_PROCESS, (id_t)thread, BACKGROUND_NICE);
-	(void)syscall(SYS_ioprio_set, IOPRIO_WHO_ONE, thread, BACKGROUND_IOPRIO);
+	(void)sched_setscheduler(thread, urgent || !back ? SCHED_BATCH : SCHED_IDLE, &param);
+	if (!back)
+		(void)setpriority(PRIO_PROCESS, (id_t)thread, BACKGROUND_NICE);
+	(void)syscall(SYS_ioprio_set, IOPRIO_WHO_ONE, thread, urgent ? 0 : BACKGROUND_IOPRIO);
+}
+
+void executor_set_urgent(struct executor *e, bool urgent)
+{
+	atomic_store(&e->urgent, urgent);
 }
 
 static void *thread_main(void *arg)
 {
 	struct executor *e = arg;
 	struct job *job;
+	bool urgent = false;
 
 	if (e->background)
-		give_way();
+		set_priority(false);
 	pthread_mutex_lock(&e->mutex);
 	while ((job = next_job(e))) {
 		e->running++;
 		pthread_mutex_unlock(&e->mutex);
+		if (e->background && urgent != atomic_load(&e->urgent))
+			set_priority(urgent = !urgent);
 		job->run(job->arg);
 		free(job);
 		pthread_mutex_lock(&e->mutex);

@@ -15,7 +15,8 @@ struct executor;
 typedef void job_fn(void *arg);
 
 /* Starts `threads` threads named `name` (at most 12 characters are shown). `background` lowers their CPU and I/O
- * priority so that they give way to guests. Returns NULL with errno when a thread cannot be made. */
+ * priority so that they give way to guests, as far as that can be undone (executor_set_urgent()). Returns NULL with errno when
+ * a thread cannot be made. */
 struct executor *executor_new(const char *name, unsigned threads, bool background);
 
 /* Runs what is queued, drops what was delayed (its jobs are not called), joins the threads, frees. Not from a job. NULL is
@@ -27,6 +28,9 @@ int executor_run(struct executor *e, job_fn *job, void *arg);
 
 /* Runs job(arg) on one of the threads no sooner than `delay_ms` from now. Returns 0, or -ENOMEM. */
 int executor_run_after(struct executor *e, uint64_t delay_ms, job_fn *job, void *arg);
+
+/* Background threads run at normal CPU priority while `urgent`, from their next job on. Any thread; never blocks. */
+void executor_set_urgent(struct executor *e, bool urgent);
 
 /* Waits until the queue is empty and no job is running; delayed jobs do not count. Not from a job. */
 void executor_drain(struct executor *e);

@@ -126,11 +126,12 @@ static void keep(struct fetch *f, const uint8_t *plain, uint32_t plain_len)
 {
 	struct segment *s = f->segment;
 	struct segment_file *file = atomic_load(&s->file);
-	uint32_t first = (uint32_t)((uint64_t)f->chunk * CHUNK_BYTES / s->shape.slot_bytes);
 	struct iovec iov = { (void *)plain, plain_len };
 
+	/* Without a file the segment may have no shape either. */
 	if (!file || plain_len % s->shape.slot_bytes)
 		return;
+	uint32_t first = (uint32_t)((uint64_t)f->chunk * CHUNK_BYTES / s->shape.slot_bytes);
 	if (segment_file_write_slots(file, first, &iov, 1))
 		return;
 	segment_chunk_set(s, f->chunk, CHUNK_PRESENT);
@@ -440,7 +441,17 @@ out:
 	return rc;
 }
 
-/* Reads [begin, begin+len) of the segment's slot bytes, all within present chunks; counts the uses. */
+/* Counts the uses of chunks by a read of [begin, begin+len). One that goes on within a chunk where the last one ended is no new
+ * use: a pass in pieces uses each chunk once, or it would drive out what is in use. */
+static void count_uses(struct segment *s, uint64_t begin, size_t len)
+{
+	bool goes_on = atomic_exchange(&s->read_end, begin + len) == begin && begin % CHUNK_BYTES;
+
+	for (uint64_t c = begin / CHUNK_BYTES + goes_on; c <= (begin + len - 1) / CHUNK_BYTES; c++)
+		segment_chunk_used(s, (uint32_t)c);
+}
+
+/* Reads [begin, begin+len) of the segment's slot bytes, all within present chunks. */
 static int read_present(struct segment *s, uint64_t begin, void *buf, size_t len)
 {
 	struct segment_file *f = segment_open_file(s, NULL);
@@ -448,8 +459,7 @@ static int read_present(struct segment *s, uint64_t begin, void *buf, size_t len
 
 	if (!f)
 		return -EIO;
-	for (uint32_t c = (uint32_t)(begin / CHUNK_BYTES); c <= (begin + len - 1) / CHUNK_BYTES; c++)
-		segment_chunk_used(s, c);
+	count_uses(s, begin, len);
 	return segment_file_read(f, (uint32_t)(begin / slot_bytes), (uint32_t)(begin % slot_bytes), buf, len);
 }
 
@@ -469,6 +479,7 @@ static void fetch_chunk(const struct fetch_source *source, struct fetch_op *op, 
 		return;
 	}
 	*r = (struct reader){ .op = op, .buf = buf, .skip = skip, .len = len };
+	atomic_store(&s->read_end, (uint64_t)chunk * CHUNK_BYTES + skip + len);
 	atomic_fetch_add(&op->pending, 1);
 	int rc = join(source, s, chunk, epoch, r, &start);
 	if (rc) {

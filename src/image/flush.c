@@ -20,6 +20,7 @@ static void remote_answer(void *arg)
 	struct remote_flush *f = arg;
 	int rc = image_entitled(f->image);
 
+	engine_wait_end(f->image->engine);
 	image_unuse_log(f->image);
 	f->done(f->arg, rc);
 	free(f);
@@ -32,6 +33,7 @@ static void remote_stored(void *arg, int result)
 
 	if (!result && !executor_run(f->image->engine->work, remote_answer, f))
 		return;
+	engine_wait_end(f->image->engine);
 	image_unuse_log(f->image);
 	f->done(f->arg, result ? result : -ENOMEM);
 	free(f);
@@ -46,9 +48,11 @@ static int64_t flush_remote(struct image *i, image_done_fn *done, void *arg)
 		return -ENOMEM;
 	}
 	*f = (struct remote_flush){ i, done, arg };
+	engine_wait_begin(i->engine);
 	segment_no_t last = log_close_segment(atomic_load(&i->log));
 	int rc = upload_wait(i->upload, last ? last : i->last, remote_stored, f);
 	if (rc) {
+		engine_wait_end(i->engine);
 		free(f);
 		image_unuse_log(i);
 	}

@@ -137,6 +137,7 @@ static void *maintenance(void *arg)
 
 		if (!e->options.read_only)
 			engine_delete_now(e, false);
+		engine_set_urgency(e);
 		if (images_get_all(e, &images, &count))
 			continue;
 		refill_spares(e, images, count, &before, &before_ns);

@@ -339,8 +339,10 @@ int image_release(struct image *i, uint64_t deadline_ns, bool leave, struct erro
 	if (!failed) {
 		rc = image_changed(i) ? image_checkpoint(i, err) : 0;
 		segment_no_t last = log_close_segment(log);
+		engine_wait_begin(i->engine);
 		if (!rc)
 			rc = wait_stored(i->upload, last ? last : i->last, deadline_ns);
+		engine_wait_end(i->engine);
 		if (!rc)
 			rc = image_update_head(i, err);
 		/* Nobody writes: SQLite gets the map as of the very end, so that the next opening replays nothing. */

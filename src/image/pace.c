@@ -52,6 +52,34 @@ void engine_unsent_sent(struct engine *e, uint64_t bytes)
 	engine_wake_dirty_waiters(e);
 }
 
+/* ---- how urgent packing is ---- */
+
+/* Packing gives way to guests altogether, as long as that only costs some lag. */
+#define LAG_NS seconds_ns(30)
+
+void engine_set_urgency(struct engine *e)
+{
+	uint64_t unsent = atomic_load(&e->unsent), now = clock_monotonic_ns();
+
+	if (!unsent)
+		e->unsent_since_ns = now;
+	executor_set_urgent(e->packers, atomic_load(&e->waiting) || unsent > e->options.dirty_limit / 8 * 3 ||
+	                                        now - e->unsent_since_ns > LAG_NS);
+}
+
+void engine_wait_begin(struct engine *e)
+{
+	atomic_fetch_add(&e->waiting, 1);
+	executor_set_urgent(e->packers, true);
+}
+
+void engine_wait_end(struct engine *e)
+{
+	atomic_fetch_sub(&e->waiting, 1);
+}
+
+/* ---- waiting ---- */
+
 /* Waits for uploads to make room. */
 static int park(struct engine *e, job_fn *wake, void *arg)
 {

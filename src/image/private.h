@@ -77,7 +77,9 @@ struct engine {
 	uint64_t trash_next_ns;   /* not before that; of the maintenance thread */
 	uint64_t trash_due_ns;    /* at that time in any case; likewise */
 
+	_Atomic unsigned waiting;   /* flushes and hand-overs that wait for the store */
 	_Atomic uint64_t unsent;    /* bytes of slots not in the store, of all images */
+	uint64_t unsent_since_ns;   /* when all was sent last; of the maintenance thread */
 	pthread_mutex_t pace_mutex; /* guards what follows */
 	uint64_t pace_next_ns;      /* when the next paced write may go */
 	double drain_rate;          /* bytes per second that uploads take away */
@@ -191,6 +193,11 @@ int engine_pace(struct engine *e, uint64_t len, bool *paced, job_fn *wake, void 
 void engine_unsent_add(struct engine *e, uint64_t bytes);
 void engine_unsent_sent(struct engine *e, uint64_t bytes);
 void engine_wake_dirty_waiters(struct engine *e);
+/* Somebody begins or ceases to wait for the store: packing is urgent meanwhile. */
+void engine_wait_begin(struct engine *e);
+void engine_wait_end(struct engine *e);
+/* Sets how urgent packing is. Now and then. */
+void engine_set_urgency(struct engine *e);
 
 /* ---- load.c: the map as of the end of the log ---- */
 

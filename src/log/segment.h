@@ -48,6 +48,7 @@ struct segment {
 	_Atomic(struct segment_file *) file; /* NULL: no file here, or not opened yet; set under mutex */
 	_Atomic(_Atomic uint8_t *) chunk; /* shape.chunks state bytes; NULL until the shape is known; set under mutex */
 	struct segment_shape shape;       /* valid once chunk is set */
+	_Atomic uint64_t read_end;        /* cache/fetch.c: where the last read ended, in bytes of slots */
 
 	pthread_mutex_t mutex; /* guards what follows; may be held over opening, punching or removing this one file */
 	_Atomic bool local;    /* a file is in the cache directory */

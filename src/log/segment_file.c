@@ -569,8 +569,7 @@ int segment_file_mark_stored(struct segment_file *f, struct error *err)
 	rc = write_header(f, &h);
 	if (rc < 0)
 		return failed(err, rc, f->path, "write the header");
-	f->header = h;
-	return 0;
+	return 0; /* in memory it stays as it is, since others read it there */
 }
 
 /* The table's crc is continued from the salt: one that an earlier life of the file left behind is not taken for this one's. */

@@ -150,7 +150,7 @@ int segment_file_read_records(struct segment_file *f, bool check_data, struct re
 int segment_file_seal(struct segment_file *f, uint32_t record_count, uint32_t slot_count,
                       const uint8_t prev_digest[DIGEST_BYTES], const uint8_t digest[DIGEST_BYTES], struct error *err);
 
-/* sealed -> stored: rewrites the header, not synced: it is a hint, the store knows the truth. */
+/* sealed -> stored: rewrites the header in the file, not that in memory; not synced: it is a hint, the store knows the truth. */
 int segment_file_mark_stored(struct segment_file *f, struct error *err);
 
 /* The box table of the stored object: `table` of shape.chunks entries (offset u32 from the chunks' start + SEAL_BOX_BYTES),

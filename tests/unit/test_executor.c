@@ -335,10 +335,10 @@ static void threads_are_named_and_leave_signals_to_the_program(void **state)
 	assert_true(self.signals_blocked);
 }
 
-static void background_threads_give_way_and_others_do_not(void **state)
+static void background_threads_give_way_unless_it_is_urgent_and_others_do_not(void **state)
 {
 	struct executor *low = executor_new("low", 1, true), *usual = executor_new("usual", 1, false);
-	struct self low_self, usual_self;
+	struct self low_self, urgent_self, again_self, usual_self;
 	int nice = getpriority(PRIO_PROCESS, 0);
 
 	(void)state;
@@ -346,10 +346,19 @@ static void background_threads_give_way_and_others_do_not(void **state)
 	assert_non_null(usual);
 	assert_int_equal(executor_run(low, look_at_self, &low_self), 0);
 	assert_int_equal(executor_run(usual, look_at_self, &usual_self), 0);
+	executor_drain(low);
+	executor_set_urgent(low, true);
+	assert_int_equal(executor_run(low, look_at_self, &urgent_self), 0);
+	executor_drain(low);
+	executor_set_urgent(low, false);
+	assert_int_equal(executor_run(low, look_at_self, &again_self), 0);
 	executor_free(low);
 	executor_free(usual);
-	assert_int_equal(low_self.nice, nice > 10 ? nice : 10);
-	assert_int_equal(low_self.policy, SCHED_BATCH);
+	if (geteuid() == 0) {
+		assert_int_equal(low_self.policy, SCHED_IDLE);
+		assert_int_equal(again_self.policy, SCHED_IDLE);
+	}
+	assert_int_equal(urgent_self.policy, SCHED_BATCH);
 	assert_int_equal(usual_self.nice, nice);
 	assert_int_equal(getpriority(PRIO_PROCESS, 0), nice);
 }
@@ -372,7 +381,8 @@ int main(void)
 		                                teardown),
 		cmocka_unit_test_setup_teardown(freeing_drops_what_falls_due_meanwhile, setup, teardown),
 		cmocka_unit_test_setup_teardown(threads_are_named_and_leave_signals_to_the_program, setup, teardown),
-		cmocka_unit_test_setup_teardown(background_threads_give_way_and_others_do_not, setup, teardown),
+		cmocka_unit_test_setup_teardown(background_threads_give_way_unless_it_is_urgent_and_others_do_not,
+		                                setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
