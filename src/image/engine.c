@@ -19,7 +19,7 @@
 
 #define WORK_THREADS 6
 #define PACK_THREADS 2
-#define SPARES 6
+#define SPARES 8
 #define CACHE_ROOT "/var/cache/garnerfs"
 
 static void default_u64(uint64_t *value, uint64_t fallback)

@@ -13,7 +13,10 @@
 
 #define TICK_MS 250
 /* Spares are written ahead of need only while the log grows slower than this, in bytes per second. */
-#define QUIET_RATE (32u << 20)
+#define QUIET_RATE (64u << 20)
+#define REFILL_MOST 4 /* at a time */
+#define PULSE_NS 200000000u
+#define FLUSHED_NS seconds_ns(10)
 #define IDLE_RELEASE_MS 5000
 
 void engine_kick(struct engine *e)
@@ -107,29 +110,40 @@ static void tend(struct image *i)
 	image_put(i);
 }
 
-/* Makes a written spare when little is going on. */
-static void refill_spares(struct engine *e, struct image **images, size_t count, uint64_t *before, uint64_t *before_ns)
-{
-	uint64_t bytes = atomic_load(&e->counters.write_bytes), now = clock_monotonic_ns(), file_bytes = 0;
+/* What the spares are made for: how much was written and flushed before the last look. */
+struct pulse {
+	uint64_t bytes, flushes, ns;
+	uint64_t flushed_ns; /* when a flush was last seen */
+};
 
-	if (now - *before_ns < 1000000000u)
+/* Makes written spares when guests flush, and otherwise leave time for it: in these a flush writes nothing but the data. */
+static void refill_spares(struct engine *e, struct image **images, size_t count, struct pulse *p)
+{
+	uint64_t bytes = atomic_load(&e->counters.write_bytes), flushes = atomic_load(&e->counters.flushes);
+	uint64_t now = clock_monotonic_ns(), file_bytes = 0;
+	double rate = (double)(bytes - p->bytes) * 1e9 / (double)(now - p->ns + 1);
+
+	if (now - p->ns < PULSE_NS)
 		return;
-	bool quiet = (double)(bytes - *before) * 1e9 / (double)(now - *before_ns) < QUIET_RATE;
-	*before = bytes;
-	*before_ns = now;
+	if (flushes != p->flushes)
+		p->flushed_ns = now;
+	*p = (struct pulse){ bytes, flushes, now, p->flushed_ns };
+	if (rate >= QUIET_RATE || !p->flushed_ns || now - p->flushed_ns > FLUSHED_NS)
+		return;
 	for (size_t k = 0; k < count && !file_bytes; k++)
 		if (image_use_log(images[k])) {
 			file_bytes = log_file_bytes(atomic_load(&images[k]->log));
 			image_unuse_log(images[k]);
 		}
-	if (quiet && file_bytes && cache_used(e->cache) < cache_limit(e->cache))
-		spare_refill(e->spares, file_bytes);
+	for (int n = 0; n < REFILL_MOST && file_bytes && cache_used(e->cache) < cache_limit(e->cache); n++)
+		if (spare_refill(e->spares, file_bytes) != 1)
+			break;
 }
 
 static void *maintenance(void *arg)
 {
 	struct engine *e = arg;
-	uint64_t before = 0, before_ns = clock_monotonic_ns();
+	struct pulse pulse = { .ns = clock_monotonic_ns() };
 
 	while (next_tick(e, TICK_MS)) {
 		struct image **images;
@@ -140,7 +154,7 @@ static void *maintenance(void *arg)
 		engine_set_urgency(e);
 		if (images_get_all(e, &images, &count))
 			continue;
-		refill_spares(e, images, count, &before, &before_ns);
+		refill_spares(e, images, count, &pulse);
 		for (size_t k = 0; k < count; k++)
 			tend(images[k]);
 		free(images);
