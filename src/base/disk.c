@@ -214,6 +214,12 @@ int disk_fdatasync(struct disk *d, int fd)
 	return d->ops->fdatasync(d, fd);
 }
 
+void disk_start_writeback(int fd)
+{
+	/* An error is kept by the kernel for the sync. */
+	(void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
 int disk_fallocate(struct disk *d, int fd, int mode, uint64_t offset, uint64_t len)
 {
 	int rc;

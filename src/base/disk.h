@@ -57,6 +57,10 @@ int disk_pwritev(struct disk *d, int fd, const struct iovec *iov, int iovcnt, ui
 /* fdatasync(2). A failure is final: the kernel has forgotten the dirty pages, so do not try again and believe. */
 int disk_fdatasync(struct disk *d, int fd);
 
+/* Has the kernel begin to write what is dirty of the file, without waiting: a disk_fdatasync() soon after finds it under way. It
+ * promises nothing, so it is no part of the seam. */
+void disk_start_writeback(int fd);
+
 /* fallocate(2) with its FALLOC_FL_ modes, and ftruncate(2). */
 int disk_fallocate(struct disk *d, int fd, int mode, uint64_t offset, uint64_t len);
 int disk_ftruncate(struct disk *d, int fd, uint64_t len);

@@ -226,18 +226,12 @@ void log_close_locked(struct log *l)
 		l->sealing = log_job_start(l, log_seal_job, 0);
 }
 
-/* Goes on in the next segment. Its first record says how long the one before is, so that recovery can tell whether that is
- * complete before it is sealed. */
+/* Goes on in the next segment. Its first record is put by whoever fills the first part (put_records()). */
 static void open_next(struct log *l)
 {
-	struct segment_file *f = atomic_load_explicit(&l->next->file, memory_order_relaxed);
-	struct record follows = {
-		.kind = RECORD_FOLLOWS, .slot = RECORD_NO_SLOT, .value = l->last_records, .time_ns = clock_wall_ns()
-	};
-
 	l->open = l->next;
 	l->next = NULL;
-	segment_file_put_record(f, 0, &follows);
+	l->open->follows = l->last_records;
 	l->records_used = 1;
 }
 
@@ -338,6 +332,23 @@ out:
 	return rc;
 }
 
+/* The first record of a segment says how long the one before is, so that recovery can tell whether that is complete before it is
+ * sealed. It goes with the second. */
+static int put_records(struct segment *s, uint32_t number, const struct record *records, size_t count)
+{
+	struct segment_file *f = atomic_load_explicit(&s->file, memory_order_relaxed);
+	struct record both[2] = {
+		{ .kind = RECORD_FOLLOWS, .slot = RECORD_NO_SLOT, .value = s->follows, .time_ns = records[0].time_ns }
+	};
+	int rc;
+
+	if (number != 1)
+		return segment_file_put_records(f, number, records, count);
+	both[1] = records[0];
+	rc = segment_file_put_records(f, 0, both, 2);
+	return rc || count == 1 ? rc : segment_file_put_records(f, 2, records + 1, count - 1);
+}
+
 static int fill_part(const struct log_part *part, const struct record *records, const void *const *data)
 {
 	struct segment_file *f = atomic_load_explicit(&part->segment->file, memory_order_relaxed);
@@ -359,9 +370,7 @@ static int fill_part(const struct log_part *part, const struct record *records, 
 	}
 	int rc = n ? segment_file_write_slots(f, first_slot, iov, n) : 0;
 	/* The bytes first, then the records that vouch for them. */
-	for (size_t i = 0; !rc && i < part->count; i++)
-		segment_file_put_record(f, part->record + (uint32_t)i, &records[part->first + i]);
-	return rc;
+	return rc ? rc : put_records(part->segment, part->record, &records[part->first], part->count);
 }
 
 int log_fill(struct log *l, const struct log_append *append, const struct record *records, const void *const *data)
@@ -370,6 +379,8 @@ int log_fill(struct log *l, const struct log_append *append, const struct record
 
 	for (unsigned i = 0; !rc && i < append->parts; i++)
 		rc = fill_part(&append->part[i], records, data);
+	if (!rc && atomic_load_explicit(&l->eager, memory_order_relaxed))
+		disk_start_writeback(atomic_load(&append->part[append->parts - 1].segment->file)->fd);
 	if (rc) {
 		log_fail(l, rc, "cannot write to the log");
 		rc = -EIO;

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 
 #define SEGMENTS_PER_ROUND 64
+/* A flush of no more records than these is expected to be followed by another such. */
+#define EAGER_RECORDS 4
 
 /* Takes the answered flushes out of the list. */
 static void answered(struct log *l, int64_t result, struct flush **list)
@@ -100,6 +102,7 @@ static void round_of(struct log *l)
 	while (log_frontier(l) < target && !l->failed)
 		pthread_cond_wait(&l->changed, &l->mutex);
 	l->frontier_waiters--;
+	atomic_store_explicit(&l->eager, target - l->synced_sequence <= EAGER_RECORDS, memory_order_relaxed);
 	rc = l->failed ? -EIO : sync_up_to(l, target);
 	if (rc && !l->failed) {
 		pthread_mutex_unlock(&l->mutex);

@@ -51,6 +51,7 @@ struct segment {
 	_Atomic uint64_t read_end;        /* cache/fetch.c: where the last read ended, in bytes of slots */
 
 	pthread_mutex_t mutex; /* guards what follows; may be held over opening, punching or removing this one file */
+	uint32_t follows;      /* how many records the segment before holds; set when it is opened */
 	_Atomic bool local;    /* a file is in the cache directory */
 	int sync_error;        /* sticky: a sync of the file failed once */
 	uint64_t *

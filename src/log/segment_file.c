@@ -22,6 +22,7 @@
 #define INDEX_OFFSET 4096u
 #define TABLE_FRONT 12u /* crc u32, chunks offset u64 */
 #define ZEROS_BYTES (1u << 20)
+#define PUT_RECORDS 128u /* in one write */
 #define VERIFY_BYTES (1u << 20)
 
 static int failed(struct error *err, int rc, const char *path, const char *what)
@@ -33,11 +34,6 @@ static int failed(struct error *err, int rc, const char *path, const char *what)
 static bool unsupported(int rc)
 {
 	return rc == -EOPNOTSUPP || rc == -ENOSYS;
-}
-
-static size_t index_bytes(const struct segment_shape *s)
-{
-	return (size_t)s->records_max * RECORD_BYTES;
 }
 
 static int write_zeros(struct disk *disk, int fd, uint64_t file_bytes)
@@ -209,10 +205,6 @@ int segment_file_create(struct disk *disk, const char *spare, const char *dir, c
 	rc = disk_sync_dir(disk, dir);
 	if (rc < 0)
 		goto out;
-	what = "map the index";
-	f->index = disk_map(disk, f->fd, INDEX_OFFSET, index_bytes(&f->shape));
-	if (!f->index)
-		rc = errno ? -errno : -ENOMEM;
 out:
 	if (rc < 0) {
 		failed(err, rc, path, what);
@@ -357,24 +349,34 @@ void segment_file_close(struct segment_file *f)
 {
 	if (!f)
 		return;
-	/* Neither can lose anything: what had to be durable was synced. */
-	if (f->index)
-		(void)disk_unmap(f->disk, f->fd, f->index, index_bytes(&f->shape));
+	/* It cannot lose anything: what had to be durable was synced. */
 	if (f->fd >= 0)
 		(void)disk_close(f->disk, f->fd);
 	free(f->path);
 	free(f);
 }
 
-void segment_file_put_record(struct segment_file *f, uint32_t number, const struct record *r)
+/* A mapped index would save this call, and cost more: each sync then write-protects the page again, on every processor. */
+int segment_file_put_records(struct segment_file *f, uint32_t number, const struct record *records, size_t count)
 {
-	size_t at = (size_t)number * RECORD_BYTES;
-	uint8_t bytes[RECORD_BYTES];
+	uint8_t bytes[PUT_RECORDS * RECORD_BYTES];
+	int rc = 0;
 
-	assert(f->index && f->header.state == SEGMENT_OPEN && number < f->shape.records_max);
-	assert(!record_has_slot(r->kind) || r->slot < f->shape.slots);
-	record_encode(r, f->header.salt, number, bytes);
-	disk_map_store(f->disk, f->fd, INDEX_OFFSET + at, f->index + at, bytes, sizeof bytes);
+	assert(f->header.state == SEGMENT_OPEN && number + count <= f->shape.records_max);
+	while (rc == 0 && count) {
+		uint32_t n = count < PUT_RECORDS ? (uint32_t)count : PUT_RECORDS;
+
+		for (uint32_t i = 0; i < n; i++) {
+			assert(!record_has_slot(records[i].kind) || records[i].slot < f->shape.slots);
+			record_encode(&records[i], f->header.salt, number + i, bytes + (size_t)i * RECORD_BYTES);
+		}
+		rc = disk_pwrite(f->disk, f->fd, bytes, (size_t)n * RECORD_BYTES,
+		                 INDEX_OFFSET + (uint64_t)number * RECORD_BYTES);
+		number += n;
+		records += n;
+		count -= n;
+	}
+	return rc;
 }
 
 int segment_file_write_slots(struct segment_file *f, uint32_t slot, const struct iovec *iov, int iovcnt)
@@ -548,12 +550,6 @@ int segment_file_seal(struct segment_file *f, uint32_t record_count, uint32_t sl
 	if (rc < 0)
 		return failed(err, rc, f->path, "sync the header");
 	f->header = h;
-	if (f->index) {
-		rc = disk_unmap(f->disk, f->fd, f->index, index_bytes(&f->shape));
-		if (rc < 0)
-			return failed(err, rc, f->path, "unmap the index");
-		f->index = NULL;
-	}
 	return 0;
 }
 

@@ -99,7 +99,6 @@ struct segment_file {
 	struct segment_shape shape;
 	struct segment_header header; /* changes while it is sealed and marked as stored */
 	uint64_t created_ns;          /* of the header; constant */
-	uint8_t *index; /* shared mapping of the index area while appending, else NULL */
 };
 
 /* Makes a spare: a file of `file_bytes` with allocated blocks; when `written`, filled with zeros and synced, so that later
@@ -128,8 +127,8 @@ int segment_file_open(struct disk *disk, const char *path, const uint8_t pool[PO
 /* Closes descriptor and mapping, frees; the file stays. NULL is ignored. */
 void segment_file_close(struct segment_file *f);
 
-/* Writes record `number` into the mapped index. State open only. Never fails, never blocks beyond a page fault. */
-void segment_file_put_record(struct segment_file *f, uint32_t number, const struct record *r);
+/* Writes records[0..count) as `number` and on into the index. State open only. 0 or -errno. */
+int segment_file_put_records(struct segment_file *f, uint32_t number, const struct record *records, size_t count);
 
 /* Writes whole slots [slot, slot + bytes/slot_bytes) from `iov`. 0 or -errno. */
 int segment_file_write_slots(struct segment_file *f, uint32_t slot, const struct iovec *iov, int iovcnt);
@@ -146,7 +145,7 @@ int segment_file_read_records(struct segment_file *f, bool check_data, struct re
                               struct error *err);
 
 /* open -> sealed: the slots and records before were synced by the caller; writes the new header (count, slot count, digests)
- * and syncs it. Unmaps the index. */
+ * and syncs it. */
 int segment_file_seal(struct segment_file *f, uint32_t record_count, uint32_t slot_count,
                       const uint8_t prev_digest[DIGEST_BYTES], const uint8_t digest[DIGEST_BYTES], struct error *err);
 

@@ -385,7 +385,7 @@ static inline void spoil_file(struct cache_fixture *c, segment_no_t number, uint
 {
 	char *path = segment_path(c->log.set, number);
 	int fd = open(path, O_RDWR);
-	uint8_t byte;
+	uint8_t byte = 0;
 
 	must(fd >= 0 && pread(fd, &byte, 1, (off_t)offset) == 1, "cannot spoil");
 	byte ^= 0x40;

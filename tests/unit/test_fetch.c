@@ -334,6 +334,31 @@ static void those_that_wait_for_a_header_that_fails_ask_for_themselves(void **st
 	assert_int_equal(atomic_load(&c->spy.gets_at_0), 2);
 }
 
+/* Likewise when it came and is damaged: the header itself, or the index behind it. */
+static void those_that_wait_for_a_header_that_is_damaged_are_refused(void **state)
+{
+	struct cache_fixture *c = *state;
+	static const size_t places[] = { 40, SEGMENT_OBJECT_HEADER + 40 };
+	static struct reading r[4];
+	size_t len;
+
+	put_segment(c, 1, TEST_SLOTS);
+	uint8_t *object = get_object(c, 1, &len);
+	for (unsigned k = 0; k < 2; k++) {
+		object[places[k]] ^= 1;
+		put_object(c, 1, object, len);
+		object[places[k]] ^= 1;
+		spy_hold_gets(&c->spy, true);
+		for (unsigned i = 0; i < 4; i++)
+			reading_begin(c, &r[i], 1, i * CHUNK_SLOTS, 0, CHUNK_BYTES);
+		spy_hold_gets(&c->spy, false);
+		assert_true(spy_let_get_go(&c->spy));
+		for (unsigned i = 0; i < 4; i++)
+			assert_int_equal(reading_end(&r[i]), -EIO);
+	}
+	free(object);
+}
+
 /* Of many small records: index and table do not fit into what is asked for first. */
 static void long_index_is_asked_for_again_as_a_whole(void **state)
 {
@@ -658,109 +683,6 @@ static void chunk_that_the_cache_disk_cannot_read_is_fetched_again(void **state)
 	segment_unpin(s);
 }
 
-/* ---- what the operator is told ---- */
-
-struct capture {
-	int saved, pipe[2];
-	char text[16384];
-};
-
-static void capture_begin(struct capture *p)
-{
-	must(!pipe(p->pipe), "pipe");
-	p->saved = dup(STDERR_FILENO);
-	must(p->saved >= 0 && dup2(p->pipe[1], STDERR_FILENO) >= 0 && !close(p->pipe[1]), "dup");
-}
-
-/* How many lines came. */
-static unsigned capture_end(struct capture *p)
-{
-	size_t len = 0;
-	unsigned lines = 0;
-	ssize_t n;
-
-	must(dup2(p->saved, STDERR_FILENO) >= 0 && !close(p->saved), "dup");
-	while ((n = read(p->pipe[0], p->text + len, sizeof p->text - 1 - len)) > 0)
-		len += (size_t)n;
-	must(!n && !close(p->pipe[0]), "read");
-	p->text[len] = '\0';
-	for (const char *at = p->text; (at = strchr(at, '\n')); at++)
-		lines++;
-	return lines;
-}
-
-/* Reads all chunks of segments 1 and 2 three times over; how many lines that makes. */
-static unsigned lines_of_failing(struct cache_fixture *c, struct capture *p)
-{
-	capture_begin(p);
-	for (unsigned again = 0; again < 3; again++)
-		for (segment_no_t n = 1; n <= 2; n++)
-			for (uint32_t i = 1; i < TEST_CHUNKS; i++)
-				must(read_chunk(c, n, i) < 0, "a read worked");
-	return capture_end(p);
-}
-
-static void segment_that_cannot_be_read_is_told_once_until_it_can(void **state)
-{
-	struct cache_fixture *c = *state;
-	static struct capture p;
-	char key[STORE_KEY_MAX + 1];
-
-	put_segments(c, 2);
-	atomic_store(&c->spy.get_error, -ETIMEDOUT);
-	assert_int_equal(lines_of_failing(c, &p), 2);
-	fixture_key(1, key);
-	assert_non_null(strstr(p.text, key));
-	fixture_key(2, key);
-	assert_non_null(strstr(p.text, key));
-	assert_non_null(strstr(p.text, "a fault of the store"));
-	assert_int_equal(lines_of_failing(c, &p), 0);
-	/* One can be read again, and then no longer: that is news, whether it is the header or a chunk. */
-	atomic_store(&c->spy.get_error, 0);
-	assert_int_equal(read_chunk(c, 2, 0), 0);
-	atomic_store(&c->spy.get_error, -EIO);
-	assert_int_equal(lines_of_failing(c, &p), 1);
-	assert_non_null(strstr(p.text, key));
-	/* That one is not in the store at all is worse, and is said although the other was. */
-	atomic_store(&c->in_store, 0);
-	assert_int_equal(lines_of_failing(c, &p), 2);
-	assert_non_null(strstr(p.text, "segment 1 is not in the store"));
-	assert_non_null(strstr(p.text, "segment 2 is not in the store"));
-	assert_int_equal(lines_of_failing(c, &p), 0);
-}
-
-static void damaged_segment_is_told_once_until_it_is_whole(void **state)
-{
-	struct cache_fixture *c = *state;
-	static struct capture p;
-	size_t len[3];
-	uint8_t *object[3];
-
-	put_segments(c, 2);
-	for (segment_no_t n = 1; n <= 2; n++)
-		object[n] = get_object(c, n, &len[n]);
-	/* The first has damaged chunks, behind a table that is here; the other a damaged table. */
-	assert_int_equal(read_chunk(c, 1, 0), 0);
-	memset(object[1] + SEGMENT_OBJECT_HEADER, 0x55, len[1] - SEGMENT_OBJECT_HEADER);
-	object[2][SEGMENT_OBJECT_HEADER] ^= 1;
-	for (segment_no_t n = 1; n <= 2; n++) {
-		put_object(c, n, object[n], len[n]);
-		free(object[n]);
-	}
-	assert_int_equal(lines_of_failing(c, &p), 2);
-	assert_int_equal(lines_of_failing(c, &p), 0);
-	put_segments(c, 2);
-	assert_int_equal(read_chunk(c, 1, 1), 0);
-	assert_int_equal(read_chunk(c, 2, 1), 0);
-	empty_the_file(c, 1);
-	object[1] = get_object(c, 1, &len[1]);
-	put_object(c, 1, object[1], len[1] - 15 * CHUNK_BYTES); /* cut short */
-	put_object(c, 2, object[1], 20);
-	free(object[1]);
-	cache_evict_all(c->cache);
-	assert_int_equal(lines_of_failing(c, &p), 2);
-}
-
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -777,6 +699,7 @@ int main(void)
 		T(fetch_that_finds_the_table_here_lets_the_others_go_on),
 		T(everyone_is_answered_when_many_threads_read_a_known_file_without_chunks),
 		T(those_that_wait_for_a_header_that_fails_ask_for_themselves),
+		T(those_that_wait_for_a_header_that_is_damaged_are_refused),
 		T(long_index_is_asked_for_again_as_a_whole),
 		T(damaged_header_index_or_table_is_refused_and_nothing_cached),
 		T(damaged_chunk_is_refused_and_not_cached_and_others_are_read),
@@ -790,8 +713,6 @@ int main(void)
 		T(damaged_table_of_the_file_is_asked_for_again),
 		T(file_with_a_damaged_header_is_made_anew),
 		T(chunk_that_the_cache_disk_cannot_read_is_fetched_again),
-		T(segment_that_cannot_be_read_is_told_once_until_it_can),
-		T(damaged_segment_is_told_once_until_it_is_whole),
 	};
 
 	alarm(300);

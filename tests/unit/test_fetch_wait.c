@@ -152,14 +152,14 @@ static void header_of_another_place_is_refused(void **state)
 	put_segment(c, 1, 1);
 	uint8_t *object = get_object(c, 1, &len);
 	for (unsigned i = 0; i < 4; i++) {
-		object[places[i]] ^= 1;
+		object[places[i]] ^= 2;
 		forge_header_tag(object);
 		put_object(c, 1, object, len);
 		assert_int_equal(fetch_meta(&c->source, 1, &meta, &err), -EBADMSG);
 		if (!strstr(error_text(&err), "is a segment of another place"))
 			fail_msg("place %u: %s", places[i], error_text(&err));
 		assert_int_equal(records_of(c, 1), -EBADMSG);
-		object[places[i]] ^= 1;
+		object[places[i]] ^= 2;
 	}
 	forge_header_tag(object);
 	put_object(c, 1, object, len);

@@ -213,9 +213,9 @@ static void see_write(void *arg, char change, int fd, uint64_t offset, const cha
 	if (change != 'W' || offset < seen->f->shape.data_offset)
 		return;
 	seen->writes++;
-	/* Record 0 is the segment's own; record 1 must not be there yet. */
+	/* Not even record 0, the segment's own, which comes with the first. */
 	struct record *records;
-	seen->stores_before_write += read_records(seen->f, 1, false, &records) != 1;
+	seen->stores_before_write += read_records(seen->f, 1, false, &records) != 0;
 	free(records);
 }
 

@@ -106,7 +106,7 @@ static void put(struct segment_file *f, struct built *b, struct record r, uint32
 		r.data_crc = crc32c(0, bytes, sizeof bytes);
 		must(!segment_file_write_slots(f, (*slot)++, &iov, 1), "write");
 	}
-	segment_file_put_record(f, (uint32_t)b->count, &r);
+	must(!segment_file_put_records(f, (uint32_t)b->count, &r, 1), "put a record");
 	b->records[b->count++] = r;
 }
 

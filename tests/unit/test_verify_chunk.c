@@ -225,6 +225,21 @@ static void bytes_of_a_dropped_chunk_are_given_back(void **state)
 	assert_false(file_is_here(c, 1));
 }
 
+/* And it is they that go first, not what is whole. */
+static void dropped_chunk_makes_room_before_others_do(void **state)
+{
+	struct cache_fixture *c = *state;
+	struct segment *s = start_stored(c, 4);
+
+	tear_slot(c, 0);
+	assert_int_equal(verify_chunk(s, 0), 0);
+	segment_unpin(s);
+	cache_make_room(c->cache, LIMIT - cache_used(c->cache) + 1);
+	assert_int_equal(cache_used(c->cache), c->log.shape.data_offset + 3 * CHUNK_BYTES);
+	for (uint32_t i = 1; i < 4; i++)
+		assert_int_equal(state_of_chunk(c, 1, i), CHUNK_UNVERIFIED);
+}
+
 /* ---- damaged, and nowhere else ---- */
 
 static void torn_slot_of_an_unsent_segment_is_an_error_and_stays(void **state)
@@ -244,6 +259,11 @@ static void torn_slot_of_an_unsent_segment_is_an_error_and_stays(void **state)
 	cache_evict_all(c->cache);
 	assert_true(file_is_here(c, 1));
 	assert_int_equal(read_chunk(c, 1, 2), 0);
+	/* Nothing is written over it while it is not known to be in the store, even if there is an object of its name. */
+	put_segment(c, 1, TEST_SLOTS);
+	atomic_store(&c->in_store, 1);
+	assert_int_equal(read_chunk(c, 1, 1), -EIO);
+	assert_int_equal(fixture_gets(c), 0);
 	segment_unpin(s);
 }
 
@@ -313,6 +333,7 @@ int main(void)
 		T(stored_segment_with_a_damaged_index_is_fetched_again),
 		T(stored_chunk_that_the_disk_cannot_read_is_dropped),
 		T(bytes_of_a_dropped_chunk_are_given_back),
+		T(dropped_chunk_makes_room_before_others_do),
 		T(torn_slot_of_an_unsent_segment_is_an_error_and_stays),
 		T(unsent_segment_with_a_damaged_index_is_an_error),
 		T(many_threads_find_the_same),
