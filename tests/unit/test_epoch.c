@@ -556,7 +556,7 @@ static atomic_bool stop_renewing;
 static void *renew(void *arg)
 {
 	(void)arg;
-	for (uint64_t counter = 2; !__atomic_load_n(&stop_renewing, __ATOMIC_RELAXED); counter++) {
+	for (uint64_t counter = 2; !atomic_load(&stop_renewing); counter++) {
 		if (lease_renew(pool, &alpha, counter, 600, NULL))
 			abort();
 		usleep(100 * 1000);
@@ -574,7 +574,7 @@ static void an_owner_that_renews_is_alive(void **state)
 	assert_int_equal(pthread_create(&thread, NULL, renew, NULL), 0);
 	assert_int_equal(lease_wait_expired(pool, &view, NULL, &err), -EBUSY);
 	assert_non_null(strstr(err.text, "alpha"));
-	__atomic_store_n(&stop_renewing, true, __ATOMIC_RELAXED);
+	atomic_store(&stop_renewing, true);
 	assert_int_equal(pthread_join(thread, NULL), 0);
 }
 
