@@ -60,7 +60,31 @@ static int fill_options(struct engine_options *o, struct error *err)
 
 /* ---- the cache directory ---- */
 
-/* Reads a small text file of the cache directory, or makes it with what `make` says. */
+/* Makes a small file whole: written beside, synced, renamed. */
+static int make_small_file(struct engine *e, const char *path, const char *text)
+{
+	char *new;
+	int fd, rc;
+
+	if (asprintf(&new, "%s.new", path) < 0)
+		return -ENOMEM;
+	rc = fd = disk_open(e->disk, new, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	if (fd >= 0) {
+		rc = disk_pwrite(e->disk, fd, text, strlen(text), 0);
+		if (!rc)
+			rc = disk_fdatasync(e->disk, fd);
+		int close_rc = disk_close(e->disk, fd);
+		rc = rc ? rc : close_rc;
+	}
+	if (!rc)
+		rc = disk_rename(e->disk, new, path);
+	if (!rc)
+		rc = disk_sync_dir(e->disk, e->cache_dir);
+	free(new);
+	return rc;
+}
+
+/* Reads the first line of a small file of the cache directory, which is made with `make` (may be NULL) when it is not there. */
 static int small_file(struct engine *e, const char *name, char *text, size_t size, const char *make, struct error *err)
 {
 	char *path;
@@ -70,24 +94,18 @@ static int small_file(struct engine *e, const char *name, char *text, size_t siz
 	if (rc)
 		return rc;
 	if (fd == -ENOENT && make) {
-		fd = disk_open(e->disk, path, O_RDWR | O_CREAT, 0600);
-		if (fd >= 0)
-			rc = disk_pwrite(e->disk, fd, make, strlen(make), 0);
-		if (fd >= 0 && !rc)
-			rc = disk_fdatasync(e->disk, fd);
-		if (fd >= 0 && !rc)
-			rc = disk_sync_dir(e->disk, e->cache_dir);
+		rc = make_small_file(e, path, make);
+		fd = rc ? rc : disk_open(e->disk, path, O_RDONLY, 0);
 	}
-	if (fd < 0)
+	if (fd < 0) {
 		rc = fd;
-	if (!rc) {
+	} else {
 		ssize_t n = disk_pread(e->disk, fd, text, size - 1, 0);
 		rc = n < 0 ? (int)n : 0;
 		text[n < 0 ? 0 : n] = 0;
 		text[strcspn(text, "\n")] = 0;
-	}
-	if (fd >= 0)
 		disk_close(e->disk, fd);
+	}
 	if (rc && rc != -ENOENT)
 		error_set(err, rc, "%s: %s", path, strerror(-rc));
 	free(path);
