@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -96,28 +95,6 @@ static int local_sync_dir(UNUSED struct disk *d, const char *path)
 	return rc;
 }
 
-static void *local_map(UNUSED struct disk *d, int fd, uint64_t offset, size_t len)
-{
-	void *addr = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)offset);
-
-	if (addr == MAP_FAILED)
-		return NULL;
-	/* A first store into a page must not read what lies around it: with a readahead of megabytes that costs more than the rest. */
-	(void)madvise(addr, len, MADV_RANDOM);
-	return addr;
-}
-
-static int local_unmap(UNUSED struct disk *d, UNUSED int fd, void *addr, size_t len)
-{
-	return result(munmap(addr, len));
-}
-
-static void local_map_store(UNUSED struct disk *d, UNUSED int fd, UNUSED uint64_t offset, void *dst, const void *src,
-                            size_t len)
-{
-	memcpy(dst, src, len);
-}
-
 struct disk *disk_posix(void)
 {
 	static const struct disk_ops ops = {
@@ -134,9 +111,6 @@ struct disk *disk_posix(void)
 		.mkdir = local_mkdir,
 		.rmdir = local_rmdir,
 		.sync_dir = local_sync_dir,
-		.map = local_map,
-		.unmap = local_unmap,
-		.map_store = local_map_store,
 	};
 	static struct disk disk = { .ops = &ops };
 
@@ -268,21 +242,6 @@ int disk_rmdir(struct disk *d, const char *path)
 int disk_sync_dir(struct disk *d, const char *path)
 {
 	return d->ops->sync_dir(d, path);
-}
-
-void *disk_map(struct disk *d, int fd, uint64_t offset, size_t len)
-{
-	return d->ops->map(d, fd, offset, len);
-}
-
-int disk_unmap(struct disk *d, int fd, void *addr, size_t len)
-{
-	return d->ops->unmap(d, fd, addr, len);
-}
-
-void disk_map_store(struct disk *d, int fd, uint64_t offset, void *dst, const void *src, size_t len)
-{
-	d->ops->map_store(d, fd, offset, dst, src, len);
 }
 
 /* Cuts the last component off and returns where it was cut, so that the caller can put '/' back; NULL when there is no

@@ -31,9 +31,6 @@ struct disk_ops {
 	int (*mkdir)(struct disk *d, const char *path, mode_t mode);
 	int (*rmdir)(struct disk *d, const char *path);
 	int (*sync_dir)(struct disk *d, const char *path);
-	void *(*map)(struct disk *d, int fd, uint64_t offset, size_t len);
-	int (*unmap)(struct disk *d, int fd, void *addr, size_t len);
-	void (*map_store)(struct disk *d, int fd, uint64_t offset, void *dst, const void *src, size_t len);
 };
 
 struct disk {
@@ -74,14 +71,6 @@ int disk_rmdir(struct disk *d, const char *path);
 
 /* Makes the entries of the directory durable (fsync of the directory). */
 int disk_sync_dir(struct disk *d, const char *path);
-
-/* Maps [offset, offset+len) of the file shared, for reading and writing; NULL when it fails (errno says why). The blocks
- * must be allocated, else a full disk raises SIGBUS. Everything stored there goes through disk_map_store(). */
-void *disk_map(struct disk *d, int fd, uint64_t offset, size_t len);
-int disk_unmap(struct disk *d, int fd, void *addr, size_t len);
-
-/* Copies `len` bytes to `dst`, an address inside a mapping of `fd` that stands for file offset `offset`. */
-void disk_map_store(struct disk *d, int fd, uint64_t offset, void *dst, const void *src, size_t len);
 
 /* mkdir -p: makes `path` and what is missing above it, mode 0700, and syncs each parent that got an entry. */
 int disk_make_path(struct disk *d, const char *path);

@@ -53,9 +53,9 @@ static int look(struct segment_set *set, segment_no_t number, struct found *f, s
 /* Whether `next` goes on where `f`, found open with f->count records, ends. */
 static bool follows(const struct found *f, const struct found *next)
 {
-	const struct record *first = &next->records[0];
+	const struct record *first = next->records;
 
-	return first->kind == RECORD_FOLLOWS && first->value == f->count;
+	return next->count && first->kind == RECORD_FOLLOWS && first->value == f->count;
 }
 
 /* What is here behind the last segment that counts. */

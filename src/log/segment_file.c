@@ -153,7 +153,7 @@ static int write_header(struct segment_file *f, const struct segment_header *h)
 	return disk_pwrite(f->disk, f->fd, sector, sizeof sector, 0);
 }
 
-/* Allocates what is missing (a spare that was a cache file may have holes), so that the mapping cannot meet a full disk. */
+/* Allocates what is missing (a spare that was a cache file may have holes), so that no later write meets a full disk. */
 static int allocate_all(struct segment_file *f)
 {
 	int rc = disk_fallocate(f->disk, f->fd, 0, 0, f->shape.file_bytes);

@@ -3,8 +3,8 @@
  *
  * The same file serves three lives: open (the log appends to it), sealed (complete and durable, waiting for its upload),
  * and stored (a cache of the object, perhaps with only some chunks present: holes are what is absent). Slots lie at
- * fixed offsets and are plain. The file is made of allocated blocks before it is opened for appending, so nothing here
- * raises SIGBUS when the disk fills. It knows nothing of the map, of stores or of who else uses the file; the caller
+ * fixed offsets and are plain. The file is made of allocated blocks before it is opened for appending, so that
+ * a disk that fills does not stop it half-way. It knows nothing of the map, of stores or of who else uses the file; the caller
  * says which slot and record numbers to write and serialises the state changes (open/seal/mark), while reading and writing
  * distinct slots and records is safe on any threads.
  *
@@ -107,7 +107,7 @@ int segment_file_make_spare(struct disk *disk, const char *path, uint64_t file_b
 
 /* Turns the spare at `spare` (of at least the right size, fully allocated) into an open segment at `path`: writes a new
  * header (state open, h->salt chosen at random here, shape from slot_bytes and `segment_bytes`), syncs it, renames, syncs
- * the directory `dir`, maps the index. Returns 0 with *f to be closed by segment_file_close(). On failure the spare may be
+ * the directory `dir`. Returns 0 with *f to be closed by segment_file_close(). On failure the spare may be
  * gone, and `path` does not exist. */
 int segment_file_create(struct disk *disk, const char *spare, const char *dir, const char *path,
                         const struct segment_header *h, uint32_t segment_bytes, struct segment_file **f,
@@ -120,11 +120,11 @@ int segment_file_create_stored(struct disk *disk, const char *path, const struct
                                struct segment_file **f, struct error *err);
 
 /* Opens an existing file and checks its header (that its image and number are `image` and `number`, and its pool `pool`).
- * The index is not mapped. -EBADMSG, -EPROTONOSUPPORT, -ENOENT ... */
+ * -EBADMSG, -EPROTONOSUPPORT, -ENOENT ... */
 int segment_file_open(struct disk *disk, const char *path, const uint8_t pool[POOL_UUID_BYTES], uint64_t image,
                       segment_no_t number, struct segment_file **f, struct error *err);
 
-/* Closes descriptor and mapping, frees; the file stays. NULL is ignored. */
+/* Closes the descriptor, frees; the file stays. NULL is ignored. */
 void segment_file_close(struct segment_file *f);
 
 /* Writes records[0..count) as `number` and on into the index. State open only. 0 or -errno. */

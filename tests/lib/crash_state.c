@@ -25,8 +25,6 @@
 #define PAGE 4096u
 #define SECTORS_PER_PAGE (PAGE / SECTOR)
 #define FILE_BYTES_MAX ((uint64_t)1 << 32)
-/* In "last": the store after the last one was looked at. That one may be torn, those further on are not there. */
-#define CAUGHT 0x80000000u
 
 /* A file or directory while a state is built. */
 struct node {
@@ -80,7 +78,13 @@ static bool is_file_op(enum op_kind k)
 
 static bool is_bytes(const struct op *o)
 {
-	return o->kind == OP_WRITE || o->kind == OP_MAP;
+	return o->kind == OP_WRITE;
+}
+
+/* Index records and headers are such writes; the slots they speak of are pages. */
+static bool is_small(const struct op *o)
+{
+	return is_bytes(o) && o->len < PAGE;
 }
 
 static bool certain(const struct builder *b, const struct node *n, const struct op *o)
@@ -240,7 +244,7 @@ static enum fate any_fate(struct builder *b)
 	return (enum fate)(draw(b) % 3);
 }
 
-/* What becomes of an uncertain operation. Mapped stores under CRASH_PAGES are chosen by page, not here. */
+/* What becomes of an uncertain operation. */
 static enum fate choose_fate(struct builder *b, const struct node *n, const struct op *o)
 {
 	switch (b->state->mode) {
@@ -254,10 +258,10 @@ static enum fate choose_fate(struct builder *b, const struct node *n, const stru
 		if (o->begin == b->last_write_begin[1] || o->begin == b->last_write_begin[2])
 			return any_fate(b);
 		return PRESENT;
-	case CRASH_MAP_AHEAD:
-		return o->kind == OP_MAP ? PRESENT : any_fate(b);
-	case CRASH_MAP_BEHIND:
-		return o->kind == OP_MAP ? any_fate(b) : PRESENT;
+	case CRASH_SMALL_AHEAD:
+		return is_small(o) ? PRESENT : any_fate(b);
+	case CRASH_SMALL_BEHIND:
+		return is_small(o) ? any_fate(b) : PRESENT;
 	case CRASH_PREFIX:
 		if (o->end < b->horizon)
 			return PRESENT;
@@ -324,23 +328,6 @@ static void reach(struct builder *b, struct content *c, const struct op *o, uint
 			c->last[s] = at + 1;
 }
 
-/* CRASH_PAGES: each page of the mapping is as of one moment: its last store, or an earlier one. */
-static void reach_pages(struct builder *b, struct content *c, const struct node *n)
-{
-	for (uint64_t p = 0; p < c->room / PAGE; p++) {
-		uint64_t limit = one_in(b, 2) ? UINT64_MAX : draw(b) % (b->state->cut + 1);
-		for (size_t i = 0; i < n->op_count; i++) {
-			const struct op *o = &b->ops[n->ops[i]];
-			if (o->kind != OP_MAP || o->begin >= limit || o->offset + o->len <= p * PAGE ||
-			    o->offset >= (p + 1) * PAGE)
-				continue;
-			for (uint64_t s = p * SECTORS_PER_PAGE; s < (p + 1) * SECTORS_PER_PAGE; s++)
-				if (o->offset < (s + 1) * SECTOR && o->offset + o->len > s * SECTOR && c->last[s] <= i)
-					c->last[s] = (uint32_t)i + 1;
-		}
-	}
-}
-
 /* Puts bytes [from, to) of one operation in place. */
 static void apply(struct content *c, const struct op *o, uint64_t from, uint64_t to)
 {
@@ -360,7 +347,7 @@ static void apply(struct content *c, const struct op *o, uint64_t from, uint64_t
 }
 
 /* Applies one operation to the sectors that it, or something later, reached. */
-static bool apply_where_reached(struct builder *b, struct content *c, const struct op *o, uint32_t at, uint64_t *end)
+static bool apply_where_reached(struct content *c, const struct op *o, uint32_t at, uint64_t *end)
 {
 	uint64_t from = op_from(o), to = op_to(o, c);
 	bool any = false;
@@ -368,28 +355,19 @@ static bool apply_where_reached(struct builder *b, struct content *c, const stru
 	*end = 0;
 	while (from < to) {
 		uint64_t s = from / SECTOR, stop = (s + 1) * SECTOR;
-		uint32_t reached = c->last[s] & ~CAUGHT;
+		bool reached = c->last[s] > at;
 		if (s % SECTORS_PER_PAGE == 0 && from % SECTOR == 0) /* a whole page at once, where it can */
 			for (uint64_t k = s + 1; k < s + SECTORS_PER_PAGE && k * SECTOR < to; k++) {
-				if (((c->last[k] & ~CAUGHT) > at) != (reached > at))
+				if ((c->last[k] > at) != reached)
 					break;
 				stop = (k + 1) * SECTOR;
 			}
 		stop = stop < to ? stop : to;
-		if (reached > at) {
+		if (reached) {
 			apply(c, o, from, stop);
 			any = true;
 			*end = stop;
-		} else if (o->kind == OP_MAP && !(c->last[s] & CAUGHT) && b->state->mode != CRASH_NOTHING &&
-		           one_in(b, 16)) {
-			/* The page was copied while the store was under way. */
-			apply(c, o, from, from + draw(b) % (stop - from + 1) / 8 * 8);
-			any = true;
-			*end = stop;
 		}
-		if (o->kind == OP_MAP && reached <= at)
-			for (uint64_t k = s; k * SECTOR < stop; k++)
-				c->last[k] |= CAUGHT;
 		from = stop;
 	}
 	return any;
@@ -416,8 +394,7 @@ static int build_content(struct builder *b, const struct node *n, struct content
 		enum fate fate = PRESENT;
 		if (!certain(b, n, o)) {
 			if (is_bytes(o)) {
-				fate = o->kind == OP_MAP && b->state->mode == CRASH_PAGES ? MISSING
-				                                                          : choose_fate(b, n, o);
+				fate = choose_fate(b, n, o);
 				b->state->unsynced++;
 				b->state->present += fate == PRESENT;
 				b->state->torn += fate == TORN;
@@ -429,13 +406,11 @@ static int build_content(struct builder *b, const struct node *n, struct content
 		if (is_bytes(o) ? sizes == i : fate == PRESENT)
 			sizes = i + 1;
 	}
-	if (b->state->mode == CRASH_PAGES)
-		reach_pages(b, c, n);
 
 	for (size_t i = 0; i < n->op_count; i++) {
 		const struct op *o = &b->ops[n->ops[i]];
 		uint64_t end;
-		bool any = apply_where_reached(b, c, o, (uint32_t)i, &end);
+		bool any = apply_where_reached(c, o, (uint32_t)i, &end);
 		if (is_bytes(o) && (any || (b->grow_without_bytes && b->state->mode != CRASH_NOTHING)))
 			c->size = any && end > c->size ? end : c->size;
 		if (is_bytes(o) && b->grow_without_bytes && b->state->mode != CRASH_NOTHING &&
@@ -595,8 +570,9 @@ out:
 
 const char *crash_state_text(const struct crash_state *s, char out[200])
 {
-	static const char *const modes[CRASH_MODES] = { "any",       "nothing",    "killed", "random", "last missing",
-		                                        "map ahead", "map behind", "pages",  "prefix", "files" };
+	static const char *const modes[CRASH_MODES] = { "any",          "nothing",      "killed",
+		                                        "random",       "last missing", "small ahead",
+		                                        "small behind", "prefix",       "files" };
 
 	snprintf(out, 200,
 	         "cut %" PRIu64 ", seed %" PRIu64

@@ -2,11 +2,10 @@
 /* crash_state.h: what a power cut could have left of a recording: one state, chosen by a seed, built in a directory.
  *
  * The rules, per file and per sector of 512 bytes:
- *   - a write, store or size change is there for certain when a sync of its file began after it was answered and was itself
+ *   - a write or size change is there for certain when a sync of its file began after it was answered and was itself
  *     answered before the cut (or the file was opened with O_DSYNC); nothing that began after the cut is there;
  *   - anything between may be there or not, sector by sector, whole sectors only. But a file has one page cache: a sector that
  *     holds a write also holds every earlier write to that sector;
- *   - a sector of a mapping may in addition be caught in the middle of one store;
  *   - the size may have grown although the bytes are missing (zeros then);
  *   - changes of a directory are there for certain when a sync of that directory covers them; of the others a prefix in
  *     order is there. A rename between directories is there in both or in neither.
@@ -24,9 +23,8 @@ enum crash_mode {
 	CRASH_KILLED,       /* everything that was answered is there: the process was killed, not the machine */
 	CRASH_RANDOM,       /* each write missing, there or torn on its own */
 	CRASH_LAST_MISSING, /* only the last one to three writes are missing or torn */
-	CRASH_MAP_AHEAD,    /* mapped stores are there, writes are not all */
-	CRASH_MAP_BEHIND,   /* writes are there, mapped stores are not all */
-	CRASH_PAGES,        /* each mapped page as of its latest store, or of an earlier one; writes at random */
+	CRASH_SMALL_AHEAD,  /* writes of less than a page are there, larger ones at random */
+	CRASH_SMALL_BEHIND, /* larger writes are there, those of less than a page at random */
 	CRASH_PREFIX,       /* everything up to some moment before the cut, then torn, then nothing */
 	CRASH_FILES,        /* each file and directory with all or with nothing of what is unsynced */
 	CRASH_MODES
@@ -37,7 +35,7 @@ struct crash_state {
 	enum crash_mode mode;
 	bool noted[RECORDING_NOTE_KINDS];    /* whether a note of that kind came before the cut */
 	uint64_t note[RECORDING_NOTE_KINDS]; /* the last one */
-	unsigned unsynced, present, torn;    /* writes and stores not covered by a sync, and what became of them */
+	unsigned unsynced, present, torn;    /* writes not covered by a sync, and what became of them */
 	unsigned dir_changes, dir_kept;      /* likewise, of directories */
 };
 

@@ -26,7 +26,7 @@ struct fault_disk {
 	_Atomic unsigned sync_delay_us; /* each sync takes up to that long, before and again after */
 	/* Counts down with each change (write, sync, rename, unlink, sync of a directory); at 0 and from there on they fail. */
 	_Atomic int changes_left;
-	_Atomic uint64_t written[FAULT_FILES]; /* by descriptor: the moment of the last write or store */
+	_Atomic uint64_t written[FAULT_FILES]; /* by descriptor: the moment of the last write */
 	_Atomic uint64_t covered[FAULT_FILES]; /* by descriptor: what happened before this moment is synced */
 	/* Shown each change just before it is made: Write, Sync, Rename, Unlink or Directory synced. `fd` or `path` says of what
 	 * (the other is -1 or NULL). Set while no other thread uses the disk. */
@@ -194,24 +194,6 @@ static inline int fault_sync_dir(struct disk *d, const char *path)
 	return rc ? rc : disk_posix()->ops->sync_dir(d, path);
 }
 
-static inline void *fault_map(struct disk *d, int fd, uint64_t offset, size_t len)
-{
-	return disk_posix()->ops->map(d, fd, offset, len);
-}
-
-static inline int fault_unmap(struct disk *d, int fd, void *addr, size_t len)
-{
-	return disk_posix()->ops->unmap(d, fd, addr, len);
-}
-
-static inline void fault_map_store(struct disk *d, int fd, uint64_t offset, void *dst, const void *src, size_t len)
-{
-	struct fault_disk *f = (struct fault_disk *)d;
-
-	disk_posix()->ops->map_store(d, fd, offset, dst, src, len);
-	fault_raise(&f->written[fd], fault_now(f));
-}
-
 static const struct disk_ops fault_ops = {
 	.open = fault_open,
 	.close = fault_close,
@@ -226,9 +208,6 @@ static const struct disk_ops fault_ops = {
 	.mkdir = fault_mkdir,
 	.rmdir = fault_rmdir,
 	.sync_dir = fault_sync_dir,
-	.map = fault_map,
-	.unmap = fault_unmap,
-	.map_store = fault_map_store,
 };
 
 static inline void fault_disk_init(struct fault_disk *f)

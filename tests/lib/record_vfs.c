@@ -53,7 +53,7 @@ static int vfs_write(sqlite3_file *file, const void *buf, int len, sqlite3_int64
 	int rc;
 
 	if (f->ino)
-		op = recording_begin_write(shim.recording, OP_WRITE, f->ino, false, &iov, 1, (uint64_t)offset);
+		op = recording_begin_write(shim.recording, f->ino, false, &iov, 1, (uint64_t)offset);
 	rc = f->real->pMethods->xWrite(f->real, buf, len, offset);
 	if (op != SIZE_MAX)
 		recording_end(shim.recording, op, rc == SQLITE_OK);

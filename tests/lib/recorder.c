@@ -36,9 +36,6 @@ static void count(struct recording_counts *c, enum op_kind kind)
 	case OP_GROW:
 		c->writes++;
 		break;
-	case OP_MAP:
-		c->map_stores++;
-		break;
 	case OP_SYNC:
 		c->syncs++;
 		break;
@@ -99,10 +96,10 @@ void recording_shorten(struct recording *r, size_t index, uint64_t len)
 	pthread_mutex_unlock(&r->lock);
 }
 
-size_t recording_begin_write(struct recording *r, enum op_kind kind, uint32_t ino, bool durable,
-                             const struct iovec *iov, int iovcnt, uint64_t offset)
+size_t recording_begin_write(struct recording *r, uint32_t ino, bool durable, const struct iovec *iov, int iovcnt,
+                             uint64_t offset)
 {
-	struct op op = { .kind = kind, .ino = ino, .durable = durable, .offset = offset };
+	struct op op = { .kind = OP_WRITE, .ino = ino, .durable = durable, .offset = offset };
 	bool zero = true;
 	uint8_t *to;
 
@@ -502,7 +499,7 @@ static ssize_t rec_pwritev(struct disk *d, int fd, const struct iovec *iov, int 
 	ssize_t n;
 
 	if (f.ino)
-		op = recording_begin_write(r, OP_WRITE, f.ino, f.dsync, iov, iovcnt, offset);
+		op = recording_begin_write(r, f.ino, f.dsync, iov, iovcnt, offset);
 	n = real()->pwritev(disk_posix(), fd, iov, iovcnt, offset);
 	if (op != SIZE_MAX) {
 		if (n >= 0)
@@ -684,32 +681,6 @@ static int rec_sync_dir(struct disk *d, const char *path)
 	return rc;
 }
 
-static void *rec_map(struct disk *d, int fd, uint64_t offset, size_t len)
-{
-	(void)d;
-	return real()->map(disk_posix(), fd, offset, len);
-}
-
-static int rec_unmap(struct disk *d, int fd, void *addr, size_t len)
-{
-	(void)d;
-	return real()->unmap(disk_posix(), fd, addr, len);
-}
-
-static void rec_map_store(struct disk *d, int fd, uint64_t offset, void *dst, const void *src, size_t len)
-{
-	struct recording *r = of(d);
-	uint32_t ino = file_of(r, fd).ino;
-	struct iovec iov = { (void *)(uintptr_t)src, len };
-	size_t op = SIZE_MAX;
-
-	if (ino)
-		op = recording_begin_write(r, OP_MAP, ino, false, &iov, 1, offset);
-	real()->map_store(disk_posix(), fd, offset, dst, src, len);
-	if (op != SIZE_MAX)
-		recording_end(r, op, true);
-}
-
 static const struct disk_ops recorder_ops = {
 	.open = rec_open,
 	.close = rec_close,
@@ -724,9 +695,6 @@ static const struct disk_ops recorder_ops = {
 	.mkdir = rec_mkdir,
 	.rmdir = rec_rmdir,
 	.sync_dir = rec_sync_dir,
-	.map = rec_map,
-	.unmap = rec_unmap,
-	.map_store = rec_map_store,
 };
 
 struct recording *recording_new(const char *dir)
@@ -780,9 +748,8 @@ struct disk *recording_disk(struct recording *r)
 
 void recording_print(struct recording *r, uint64_t from, uint64_t to)
 {
-	static const char *const kinds[] = { "called off", "write",  "map store", "zero",  "truncate",
-		                             "grow",       "sync",   "create",    "mkdir", "link",
-		                             "unlink",     "rename", "sync dir",  "note" };
+	static const char *const kinds[] = { "called off", "write", "zero",   "truncate", "grow",     "sync", "create",
+		                             "mkdir",      "link",  "unlink", "rename",   "sync dir", "note" };
 
 	pthread_mutex_lock(&r->lock);
 	for (size_t i = 0; i < r->op_count; i++) {

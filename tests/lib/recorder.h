@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* recorder.h: a disk that remembers, in one order, everything that is done below one directory.
  *
- * The disk passes every call through to the real file system. A recording holds each write with its bytes, each store into
- * a mapping, each sync and each change of a directory, with the moments at which the call began and was answered.
- * crash_state.h builds from it what a power cut at any moment could have left. Paths outside the directory pass
- * through unrecorded. Whatever was in the directory before is taken as durable. When memory is short it aborts: this is
- * for tests.
+ * The disk passes every call through to the real file system. A recording holds each write with its bytes, each sync and
+ * each change of a directory, with the moments at which the call began and was answered. crash_state.h builds from it what
+ * a power cut at any moment could have left. Paths outside the directory pass through unrecorded. Whatever was in the
+ * directory before is taken as durable. When memory is short it aborts: this is for tests.
  *
  * SQLite writes past the seam: record_vfs_install() puts its writes, syncs and deletions into the same recording.
  */
@@ -41,7 +40,7 @@ void recording_forget_syncs(struct recording *r, const char *part);
 
 /* How many writes, syncs and changes of directories were recorded: a test that records nothing tests nothing. */
 struct recording_counts {
-	uint64_t writes, map_stores, syncs, dir_syncs, dir_changes, notes;
+	uint64_t writes, syncs, dir_syncs, dir_changes, notes;
 	uint64_t unseen; /* files that somebody made below the directory without the seam */
 };
 void recording_counts(struct recording *r, struct recording_counts *counts);

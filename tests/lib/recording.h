@@ -12,7 +12,6 @@
 enum op_kind {
 	OP_NONE,     /* was called off */
 	OP_WRITE,    /* bytes into a file */
-	OP_MAP,      /* bytes into a mapping of a file */
 	OP_ZERO,     /* a range reads as zeros from here on, its blocks are given back */
 	OP_TRUNCATE, /* the size becomes `len` */
 	OP_GROW,     /* the size becomes at least offset + len */
@@ -106,8 +105,8 @@ void recording_removed(struct recording *r, const char *path, size_t op, bool ok
 bool recording_forgets(struct recording *r, uint32_t ino);
 
 /* Begins a write to file `ino`; all-zero bytes are kept as a length. */
-size_t recording_begin_write(struct recording *r, enum op_kind kind, uint32_t ino, bool durable,
-                             const struct iovec *iov, int iovcnt, uint64_t offset);
+size_t recording_begin_write(struct recording *r, uint32_t ino, bool durable, const struct iovec *iov, int iovcnt,
+                             uint64_t offset);
 /* Only `len` bytes of it were written. */
 void recording_shorten(struct recording *r, size_t index, uint64_t len);
 

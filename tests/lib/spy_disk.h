@@ -13,7 +13,7 @@
 
 struct spy_disk {
 	struct disk disk;
-	char log[512]; /* a letter per call: Open Allocate Write Sync Rename Dirsync Map Unlink Truncate */
+	char log[512]; /* a letter per call: Open Allocate Write Sync Rename Dirsync Unlink Truncate */
 	unsigned reads, writes;
 	int fail_at; /* the how-manieth logged call fails with EIO; 0: none */
 	int calls;
@@ -100,25 +100,6 @@ static inline int spy_sync_dir(struct disk *d, const char *path)
 	return rc < 0 ? rc : disk_posix()->ops->sync_dir(d, path);
 }
 
-static inline void *spy_map(struct disk *d, int fd, uint64_t offset, size_t len)
-{
-	if (spied(d, 'M') < 0) {
-		errno = EIO;
-		return NULL;
-	}
-	return disk_posix()->ops->map(d, fd, offset, len);
-}
-
-static inline int spy_unmap(struct disk *d, int fd, void *addr, size_t len)
-{
-	return disk_posix()->ops->unmap(d, fd, addr, len);
-}
-
-static inline void spy_map_store(struct disk *d, int fd, uint64_t offset, void *dst, const void *src, size_t len)
-{
-	disk_posix()->ops->map_store(d, fd, offset, dst, src, len);
-}
-
 static const struct disk_ops spy_ops = {
 	.open = spy_open,
 	.close = spy_close,
@@ -130,9 +111,6 @@ static const struct disk_ops spy_ops = {
 	.rename = spy_rename,
 	.unlink = spy_unlink,
 	.sync_dir = spy_sync_dir,
-	.map = spy_map,
-	.unmap = spy_unmap,
-	.map_store = spy_map_store,
 };
 
 static inline void spy_disk_init(struct spy_disk *s)

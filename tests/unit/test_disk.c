@@ -124,9 +124,6 @@ static void errors_come_back_as_negative_errno(void **state)
 	assert_int_equal(disk_mkdir(d, dir, 0700), -EEXIST);
 	assert_int_equal(disk_rmdir(d, in_dir("a")), -ENOENT);
 	assert_int_equal(disk_sync_dir(d, in_dir("a")), -ENOENT);
-	errno = 0;
-	assert_null(disk_map(d, -1, 0, 4096));
-	assert_int_equal(errno, EBADF);
 }
 
 static void names_move_and_a_link_never_replaces(void **state)
@@ -145,27 +142,6 @@ static void names_move_and_a_link_never_replaces(void **state)
 	assert_int_equal(disk_unlink(d, in_dir("c")), 0);
 	assert_int_equal(disk_mkdir(d, in_dir("d"), 0700), 0);
 	assert_int_equal(disk_rmdir(d, in_dir("d")), 0);
-}
-
-static void what_is_stored_in_a_mapping_is_in_the_file(void **state)
-{
-	struct disk *d = disk_posix();
-	const char *path = in_dir("f");
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	char buf[5];
-
-	(void)state;
-	int fd = disk_open(d, path, O_RDWR | O_CREAT, 0600);
-	assert_true(fd >= 0);
-	assert_int_equal(disk_ftruncate(d, fd, 2 * page), 0);
-	char *addr = disk_map(d, fd, page, page);
-	assert_non_null(addr);
-	disk_map_store(d, fd, page + 100, addr + 100, "seven", 5);
-	assert_int_equal(disk_pread(d, fd, buf, 5, page + 100), 5);
-	assert_memory_equal(buf, "seven", 5);
-	assert_int_equal(disk_unmap(d, fd, addr, page), 0);
-	assert_int_equal(disk_close(d, fd), 0);
-	assert_int_equal(disk_unlink(d, path), 0);
 }
 
 /* A disk that is interrupted every now and then, reads and writes only a few bytes at a time, and remembers what it was
@@ -383,7 +359,6 @@ int main(void)
 		TEST(space_is_allocated_and_punched_out),
 		TEST(errors_come_back_as_negative_errno),
 		TEST(names_move_and_a_link_never_replaces),
-		TEST(what_is_stored_in_a_mapping_is_in_the_file),
 		TEST(short_and_interrupted_transfers_are_continued),
 		TEST(more_pieces_than_the_system_takes_at_once_are_written),
 		TEST(a_path_is_made_from_the_top_and_each_new_entry_is_synced),
