@@ -197,7 +197,10 @@ static void assert_holds(struct segment *s, const uint8_t *object, size_t len, c
 
 		if (!keep[i])
 			continue;
-		assert_true(records && n < meta.record_count);
+		if (!records || n >= meta.record_count) {
+			fail();
+			return;
+		}
 		assert_true(records[n].kind == r->kind && records[n].value == r->value && records[n].slot == r->slot);
 		assert_true(records[n].time_ns == r->time_ns && records[n].data_crc == r->data_crc);
 		n++;
