@@ -194,6 +194,11 @@ void disk_start_writeback(int fd)
 	(void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 }
 
+void disk_drop_pages(int fd)
+{
+	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
 int disk_fallocate(struct disk *d, int fd, int mode, uint64_t offset, uint64_t len)
 {
 	int rc;

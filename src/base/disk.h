@@ -58,6 +58,9 @@ int disk_fdatasync(struct disk *d, int fd);
  * promises nothing, so it is no part of the seam. */
 void disk_start_writeback(int fd);
 
+/* Lets the kernel forget the pages of the file that are clean. No part of the seam either. */
+void disk_drop_pages(int fd);
+
 /* fallocate(2) with its FALLOC_FL_ modes, and ftruncate(2). */
 int disk_fallocate(struct disk *d, int fd, int mode, uint64_t offset, uint64_t len);
 int disk_ftruncate(struct disk *d, int fd, uint64_t len);

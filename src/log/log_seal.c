@@ -2,6 +2,8 @@
 /* log_seal.c: closed segments become sealed ones, in order of their numbers: synced, chained, header rewritten. */
 #include "log/log_private.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +20,10 @@ static void carry(const struct record *records, size_t count, segment_no_t numbe
 			*checkpoint = (struct log_position){ number, (uint32_t)i };
 	}
 }
+
+/* A segment that was filled faster than this belongs to a stream. Nobody reads that again soon, and its pages are better used for
+ * the next segments than to push out what guests do read. */
+#define STREAM_NS 250000000u
 
 static int seal_segment(struct log *l, struct segment *s, struct error *err)
 {
@@ -46,6 +52,8 @@ static int seal_segment(struct log *l, struct segment *s, struct error *err)
 		rc = segment_file_seal(f, s->record_count, s->slot_count, l->digest, digest, err);
 	if (rc)
 		return rc;
+	if (clock_monotonic_ns() - s->opened_ns < STREAM_NS)
+		disk_drop_pages(f->fd);
 	memcpy(s->prev_digest, l->digest, sizeof s->prev_digest);
 	memcpy(s->digest, digest, sizeof s->digest);
 	for (uint32_t i = 0; i < s->shape.chunks; i++)
