@@ -392,6 +392,8 @@ int engine_open(const struct engine_options *options, struct engine **engine, st
 	e->disk = e->options.disk;
 	if (!rc)
 		rc = open_parts(e, err);
+	if (!rc && !e->options.read_only)
+		engine_read_trash(e, true);
 	if (!rc)
 		rc = engine_start_threads(e, err);
 	if (rc) {
@@ -402,10 +404,8 @@ int engine_open(const struct engine_options *options, struct engine **engine, st
 		engine_free(e);
 		return rc;
 	}
-	if (!e->options.read_only) {
-		engine_read_trash(e, true);
+	if (!e->options.read_only)
 		engine_recover_images(e);
-	}
 	*engine = e;
 	return 0;
 }

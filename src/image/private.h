@@ -74,7 +74,7 @@ struct engine {
 	atomic_bool stop_waiting; /* nobody waits for another host's lease any more */
 	struct hash *deletions;   /* ids of images in the trash, to be deleted; guarded by mutex */
 	bool trash_wanted;        /* there is something new in the trash; likewise */
-	uint64_t trash_next_ns;   /* not before that; of the maintenance thread */
+	uint64_t trash_next_ns;   /* not before that; likewise */
 	uint64_t trash_due_ns;    /* at that time in any case; likewise */
 
 	_Atomic unsigned waiting;   /* flushes and hand-overs that wait for the store */

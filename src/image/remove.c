@@ -41,16 +41,19 @@ void engine_read_trash(struct engine *e, bool now)
 
 	pthread_mutex_lock(&e->mutex);
 	bool due = began >= e->trash_due_ns || (e->trash_wanted && (now || began >= e->trash_next_ns));
-	if (due)
+	if (due) {
 		e->trash_wanted = false;
+		e->trash_due_ns = began + TRASH_INTERVAL_NS;
+	}
 	pthread_mutex_unlock(&e->mutex);
 	if (!due)
 		return;
 	if (catalog_trash_each(e->catalog, from_trash, e, &err))
 		report_warning("cannot read the trash: %s", error_text(&err));
 	uint64_t end = clock_monotonic_ns();
+	pthread_mutex_lock(&e->mutex);
 	e->trash_next_ns = end + seconds_ns(1) + 20 * (end - began);
-	e->trash_due_ns = end + TRASH_INTERVAL_NS;
+	pthread_mutex_unlock(&e->mutex);
 }
 
 static int forget_segment(void *arg, struct segment *s)
