@@ -177,34 +177,42 @@ static int open_cache_dir(struct engine *e, struct error *err)
 	return 0;
 }
 
-/* Opens garner.db. A damaged one is moved away: everything in it is rebuilt. */
-static int open_db(struct engine *e, struct error *err)
+/* Takes garner.db out of use; it is closed. */
+static int set_db_aside(struct engine *e)
 {
-	char *path = NULL, *bad = NULL, text[8];
-	bool clean = small_file(e, "clean", text, sizeof text, NULL, NULL) == 0;
-	int rc;
+	char *path = NULL, *bad = NULL;
+	int rc = -ENOMEM;
 
-	if (asprintf(&path, "%s/garner.db", e->cache_dir) < 0 ||
-	    asprintf(&bad, "%s/garner.db.damaged", e->cache_dir) < 0) {
-		free(path);
-		return error_set(err, -ENOMEM, "out of memory");
-	}
-	rc = map_db_open(path, !clean, &e->db, err);
-	if (rc == -EBADMSG) {
-		report_warning("%s: %s; it is rebuilt, the old one is kept as %s", path, error_text(err), bad);
+	if (asprintf(&path, "%s/garner.db", e->cache_dir) >= 0 &&
+	    asprintf(&bad, "%s/garner.db.damaged", e->cache_dir) >= 0) {
 		rc = disk_rename(e->disk, path, bad);
-		for (unsigned k = 0; k < 2; k++) {
-			char *extra;
-			if (asprintf(&extra, "%s-%s", path, k ? "shm" : "wal") >= 0) {
-				disk_unlink(e->disk, extra);
-				free(extra);
-			}
+		report_warning("%s is damaged; it is rebuilt, the old one is kept as %s", path, bad);
+	}
+	for (unsigned k = 0; k < 2; k++) {
+		char *extra;
+		if (asprintf(&extra, "%s/garner.db-%s", e->cache_dir, k ? "shm" : "wal") >= 0) {
+			disk_unlink(e->disk, extra);
+			free(extra);
 		}
-		if (!rc)
-			rc = map_db_open(path, false, &e->db, err);
 	}
 	free(path);
 	free(bad);
+	return rc;
+}
+
+/* Opens garner.db. A damaged one is moved away: everything in it is rebuilt. */
+static int open_db(struct engine *e, struct error *err)
+{
+	char *path, text[8];
+	bool clean = small_file(e, "clean", text, sizeof text, NULL, NULL) == 0;
+	int rc;
+
+	if (asprintf(&path, "%s/garner.db", e->cache_dir) < 0)
+		return error_set(err, -ENOMEM, "out of memory");
+	rc = map_db_open(path, !clean, &e->db, err);
+	if (rc == -EBADMSG && !(rc = set_db_aside(e)))
+		rc = map_db_open(path, false, &e->db, err);
+	free(path);
 	if (asprintf(&path, "%s/clean", e->cache_dir) >= 0) {
 		disk_unlink(e->disk, path);
 		free(path);
@@ -356,7 +364,11 @@ static void engine_free(struct engine *e)
 	cache_free(e->cache);
 	spare_pool_free(e->spares);
 	map_budget_free(e->budget);
+	/* What a check at the next start would not find was found by using it. */
+	bool damaged = e->db && map_db_damaged(e->db);
 	map_db_close(e->db);
+	if (damaged)
+		set_db_aside(e);
 	pool_close(e->pool);
 	if (e->lock_fd >= 0)
 		close(e->lock_fd);

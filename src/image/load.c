@@ -258,6 +258,9 @@ static int base_from_checkpoint(struct image *i, segment_no_t last, struct error
 	map_entry_t entries[MAP_FANOUT] = { 0 };
 	int rc = map_db_forget(i->engine->db, i->id, err);
 
+	if (rc == -EBADMSG)
+		return error_set(err, -EIO, "garner.db in %s is damaged: unmount and mount again, it is then rebuilt",
+		                 i->engine->cache_dir);
 	if (!rc)
 		rc = newest_checkpoint(i, last, &at, err);
 	if (!rc && at.segment)

@@ -9,6 +9,8 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -157,6 +159,29 @@ static int state_decode(uint64_t image, const uint8_t *in, size_t len, struct ma
 	return 0;
 }
 
+/* Notes that something in the database is not what was put there. -EBADMSG. */
+static int row_damaged(struct map_db *db, struct error *err, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+static int row_damaged(struct map_db *db, struct error *err, const char *format, ...)
+{
+	char text[100];
+	va_list args;
+
+	db->damaged = true;
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	return error_set(err, -EBADMSG, "map database: %s", text);
+}
+
+bool map_db_damaged(struct map_db *db)
+{
+	map_db_lock(db);
+	bool damaged = db->damaged;
+	map_db_unlock(db);
+	return damaged;
+}
+
 int map_db_load_state(struct map_db *db, uint64_t image, struct map_state *state, struct error *err)
 {
 	int rc;
@@ -172,7 +197,7 @@ int map_db_load_state(struct map_db *db, uint64_t image, struct map_state *state
 
 		rc = state_decode(image, sqlite3_column_blob(row, 0), (size_t)sqlite3_column_bytes(row, 0), state);
 		if (rc < 0)
-			error_set(err, rc, "map database: the state of image %016" PRIx64 " is damaged", image);
+			row_damaged(db, err, "the state of image %016" PRIx64 " is damaged", image);
 	}
 	map_db_reset(db, SQL_STATE_GET);
 	map_db_unlock(db);
@@ -192,8 +217,7 @@ static int node_from_row(struct map_db *db, enum map_sql which, int crc_at, uint
 	if (!bytes || len != MAP_NODE_BYTES ||
 	    (uint64_t)sqlite3_column_int64(row, crc_at) != row_crc(image, key, bytes, len) ||
 	    map_node_decode(bytes, false, entries) < 0)
-		return error_set(err, -EBADMSG, "map database: node %" PRIx64 " of image %016" PRIx64 " is damaged",
-		                 key, image);
+		return row_damaged(db, err, "node %" PRIx64 " of image %016" PRIx64 " is damaged", key, image);
 	return 0;
 }
 
@@ -209,8 +233,7 @@ static int absent_node(struct map_db *db, uint64_t image, uint64_t key, struct e
 		rc = map_db_row(db, SQL_CHANGED_GET, err);
 	map_db_reset(db, SQL_CHANGED_GET);
 	if (rc > 0)
-		return error_set(err, -EBADMSG, "map database: node %" PRIx64 " of image %016" PRIx64 " is missing",
-		                 key, image);
+		return row_damaged(db, err, "node %" PRIx64 " of image %016" PRIx64 " is missing", key, image);
 	return rc < 0 ? rc : -ENOENT;
 }
 
@@ -388,7 +411,7 @@ static int read_changed(struct map_db *db, uint64_t image, uint64_t first, uint6
 		uint64_t key = (uint64_t)sqlite3_column_int64(db->sql[SQL_CHANGED_PAGE], 0) - base;
 
 		if (key < first || key >= end || page->count == PAGE_ROWS)
-			rc = error_set(err, -EBADMSG, "map database: rows out of order");
+			rc = row_damaged(db, err, "rows of image %016" PRIx64 " are out of order", image);
 		else
 			rc = node_from_row(db, SQL_CHANGED_PAGE, 1, image, key, page->entries[page->count], err);
 		if (rc < 0)

@@ -35,6 +35,9 @@ int map_db_open(const char *path, bool check, struct map_db **db, struct error *
 /* Checkpoints the WAL and closes. NULL is ignored. */
 void map_db_close(struct map_db *db);
 
+/* Whether anything in it was found damaged since it was opened: then it is not to be opened again. */
+bool map_db_damaged(struct map_db *db);
+
 /* 0, -ENOENT, -EBADMSG, -EIO. */
 int map_db_load_state(struct map_db *db, uint64_t image, struct map_state *state, struct error *err);
 int map_db_load_node(struct map_db *db, uint64_t image, unsigned level, uint64_t index, map_entry_t *entries,

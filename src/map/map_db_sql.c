@@ -123,6 +123,7 @@ int map_db_failed(struct map_db *db, int code, struct error *err)
 	rc = errno_of(extended);
 	if ((extended & 0xff) == SQLITE_CANTOPEN && db->sqlite && sqlite3_system_errno(db->sqlite) > 0)
 		rc = -sqlite3_system_errno(db->sqlite);
+	db->damaged |= rc == -EBADMSG;
 	return error_set(err, rc, "map database: %s", text);
 }
 

@@ -45,6 +45,7 @@ struct map_db {
 	sqlite3 *sqlite;
 	sqlite3_stmt *sql[SQL_COUNT];
 	LIST_HEAD(, map_checkpoint) checkpoints; /* being written */
+	bool damaged;                            /* something in it was found to be */
 };
 
 /* Opens the connection, makes or checks the schema, prepares the statements. Errors as map_db_open(). */
