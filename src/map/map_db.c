@@ -528,15 +528,20 @@ int map_db_checkpoint_end(struct map_db *db, uint64_t image, const struct map_st
 	return rc;
 }
 
-/* One step: some of the rows, so that others get their turn between. Returns 1 while rows are left. */
-static int forget_some(struct map_db *db, uint64_t base, struct error *err)
+/* One step: some of the rows, so that others get their turn between. Returns 1 while rows are left. A row fills a page, so more than
+ * `*left` rows cannot be there, and deleting more shows a tree that leads back into itself. */
+static int forget_some(struct map_db *db, uint64_t base, int64_t *left, struct error *err)
 {
 	int rc;
 
 	map_db_lock(db);
-	rc = run_range(db, SQL_FORGET_NODES, base, base + ((uint64_t)1 << SLOT_BITS), FORGET_ROWS, err);
+	rc = *left < 0 ? map_db_pages(db, left, err) : 0;
+	if (rc == 0)
+		rc = run_range(db, SQL_FORGET_NODES, base, base + ((uint64_t)1 << SLOT_BITS), FORGET_ROWS, err);
 	if (rc == 0)
 		rc = sqlite3_changes(db->sqlite) > 0;
+	if (rc > 0 && (*left -= sqlite3_changes(db->sqlite)) < 0)
+		rc = row_damaged(db, err, "there are more nodes than pages");
 	map_db_unlock(db);
 	return rc;
 }
@@ -563,8 +568,9 @@ int map_db_forget(struct map_db *db, uint64_t image, struct error *err)
 	map_db_unlock(db);
 	if (rc < 0)
 		return rc == -ENOENT ? 0 : rc;
+	int64_t left = -1;
 	do
-		rc = forget_some(db, base, err);
+		rc = forget_some(db, base, &left, err);
 	while (rc > 0);
 	if (rc < 0)
 		return rc;

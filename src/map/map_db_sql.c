@@ -195,6 +195,15 @@ static int query_number(struct map_db *db, const char *sql, const char *text, sq
 	return 0;
 }
 
+int map_db_pages(struct map_db *db, int64_t *pages, struct error *err)
+{
+	sqlite3_int64 count = 0;
+	int rc = query_number(db, "PRAGMA page_count", NULL, &count, err);
+
+	*pages = count;
+	return rc;
+}
+
 static int make_schema(struct map_db *db, struct error *err)
 {
 	char sql[sizeof schema + 32];

@@ -62,6 +62,9 @@ int map_db_run(struct map_db *db, enum map_sql which, struct error *err);
 int map_db_row(struct map_db *db, enum map_sql which, struct error *err);
 void map_db_reset(struct map_db *db, enum map_sql which);
 
+/* How many pages the database has. */
+int map_db_pages(struct map_db *db, int64_t *pages, struct error *err);
+
 /* Ends a transaction: commits when `rc` is 0, rolls back otherwise or when the commit fails. Returns the outcome. */
 int map_db_finish(struct map_db *db, int rc, struct error *err);
 
