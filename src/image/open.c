@@ -234,9 +234,10 @@ static int try_open(struct engine *e, uint64_t id, unsigned flags, struct image 
 	}
 	bool unusable = stopped || (rc && !i->loaded);
 	pthread_mutex_unlock(&i->open_mutex);
-	*image = i;
-	if (!stopped && !rc)
+	if (!stopped && !rc) {
+		*image = i;
 		return 0;
+	}
 	if (unusable && image_unload(i, true))
 		return stopped ? 1 : rc;
 	image_put(i);

@@ -302,7 +302,7 @@ void *worker_run(void *arg)
 void *worker_flush_run(void *arg)
 {
 	struct worker *w = arg;
-	struct random random = { w->random.state ^ 0xf1u };
+	struct random random = { 0xf1u + w->number };
 
 	while (!atomic_load(&w->done)) {
 		if (worker_flush(w, IMAGE_FLUSH_LOCAL))

@@ -75,7 +75,7 @@ struct look {
 	enum loss loss;
 	struct random random;
 	unsigned worker;
-	bool quiet; /* a first try that may fail */
+	bool may_fail; /* with an error, that is; not with other bytes */
 	char dir[256];
 	struct wanted wanted[RUN_IMAGES];
 	struct disk_model *found[RUN_IMAGES]; /* what it was; then what was written after that */
@@ -86,13 +86,18 @@ static void wrong(const struct look *l, const char *format, ...)
 {
 	va_list args;
 
-	if (l->quiet)
-		return;
 	fprintf(stderr, "\nWRONG: %s\n  ", tally->worker[l->worker].text);
 	va_start(args, format);
 	vfprintf(stderr, format, args);
 	va_end(args);
 	fprintf(stderr, "\n");
+}
+
+/* An error is a finding, too, unless it was to be expected. */
+static void failed(const struct look *l, const char *what, const char *why)
+{
+	if (!l->may_fail)
+		wrong(l, "%s: %s", what, why);
 }
 
 /* ---- what to expect ---------------------------------------------------------------------------------------------- */
@@ -184,14 +189,13 @@ static int compare(struct look *l, struct image *i, unsigned n)
 		abort();
 	int rc = image_read_all(i, bytes, room, &size);
 	if (rc) {
-		wrong(l, "image %u cannot be read: %s", n, strerror(-rc));
+		failed(l, "an image cannot be read", strerror(-rc));
 	} else if (!disk_model_matches(w->model, bytes, size, w->low, w->high, &step)) {
 		wrong(l,
 		      "image %u is not what it was after any step from %" PRIu32 " (flushed) to %" PRIu32 " (issued)",
 		      n, w->low, w->high);
-		if (!l->quiet)
-			disk_model_explain(w->model, bytes, size, step);
-		rc = -EIO;
+		disk_model_explain(w->model, bytes, size, step);
+		rc = -EILSEQ;
 	}
 	if (rc == 0)
 		l->found[n] = disk_model_new(room, bytes, size);
@@ -231,7 +235,7 @@ static int go_on(struct look *l, struct image *image, unsigned n, struct journal
 }
 
 /* Opens an engine on the state, on this disk, and looks at every image. With a journal whose recording is set, what happens is
- * noted there. Returns 0, or -1 when something was wrong. */
+ * noted there. Returns 0, -EILSEQ when an image was wrong, or -1. */
 static int open_and_look(struct look *l, struct disk *disk, struct journal *journal)
 {
 	const struct crash_run *run = l->source->run;
@@ -241,30 +245,30 @@ static int open_and_look(struct look *l, struct disk *disk, struct journal *jour
 	int rc = crash_run_open_engine(run, l->dir, disk, &e, &err);
 
 	if (rc) {
-		wrong(l, "the engine does not open: %s", error_text(&err));
+		failed(l, "the engine does not open", error_text(&err));
 		return -1;
 	}
 	for (unsigned n = 0; n < run->images && rc >= 0; n++) {
 		rc = open_image(l, e, n, &image[n], &err);
 		if (rc < 0)
-			wrong(l, "image %u does not open: %s", n, error_text(&err));
+			failed(l, "an image does not open", error_text(&err));
 		if (rc == 0)
 			rc = compare(l, image[n], n);
 		if (rc == 0)
 			journal_note(journal, EVENT_OPENED, n, 0);
 	}
 	for (unsigned n = 0; n < run->images && rc >= 0; n++)
-		if (image[n] && !l->quiet)
+		if (image[n] && !l->may_fail)
 			rc = go_on(l, image[n], n, journal);
 	for (unsigned n = 0; n < run->images; n++)
 		if (image[n])
 			image_close(image[n], IMAGE_READ | IMAGE_WRITE);
 	int closed = engine_close(e, &err);
 	if (closed && !(closed == -EAGAIN && run->options.stop_deadline_ms == 1) && rc >= 0) {
-		wrong(l, "closing: %s", error_text(&err));
+		failed(l, "closing", error_text(&err));
 		rc = -1;
 	}
-	return rc < 0 ? -1 : 0;
+	return rc == -EILSEQ ? rc : rc < 0 ? -1 : 0;
 }
 
 static void forget_found(struct look *l)
@@ -370,16 +374,21 @@ static int recover_recorded(struct look *l)
 	return rc;
 }
 
-/* Damage in garner.db may be found only when a node is used. The engine then says: unmount and mount again. */
+/* Damage in garner.db is found when what is damaged is used. Until then an image may fail, but never be another; and without
+ * garner.db, which the engine puts aside once it has found damage, all is well. */
 static int open_and_look_again(struct look *l, struct journal *none)
 {
+	int rc = 0;
+
 	if (l->loss == LOSE_DB_BYTES) {
-		l->quiet = true;
-		open_and_look(l, NULL, none);
-		l->quiet = false;
+		l->may_fail = true;
+		rc = open_and_look(l, NULL, none);
+		l->may_fail = false;
 		forget_found(l);
+		l->loss = LOSE_DB;
+		lose(l);
 	}
-	return open_and_look(l, NULL, none);
+	return rc == -EILSEQ ? rc : open_and_look(l, NULL, none);
 }
 
 static int one_state(struct source *s, unsigned worker, uint64_t seed)
