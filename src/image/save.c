@@ -70,6 +70,11 @@ static int chain_at(struct image *i, struct map_state *st, struct error *err)
 	memset(st->prev_digest, 0, DIGEST_BYTES);
 	if (!before)
 		return 0;
+	if (log && before == i->last) {
+		/* Where the log began: it may be nowhere here. */
+		memcpy(st->prev_digest, i->end_digest, DIGEST_BYTES);
+		return 0;
+	}
 	if (log)
 		return log_wait_sealed(log, before, st->prev_digest);
 	struct segment *s = segment_pin_known(i->set, before);

@@ -33,6 +33,7 @@ struct shared {
 	uint8_t done[DISK];    /* what the image holds for sure, but for ... */
 	uint8_t next[DISK];    /* what is being written: bytes that differ may be either */
 	_Atomic uint64_t size; /* the image is at least so large */
+	_Atomic bool worked;   /* the threads have ended */
 };
 
 struct run {
@@ -276,6 +277,7 @@ static void end_in_order(struct run *run)
 
 static pid_t begin_child(struct run *run)
 {
+	atomic_store(&run->shared->worked, false);
 	pid_t child = fork();
 
 	if (child < 0)
@@ -285,6 +287,7 @@ static pid_t begin_child(struct run *run)
 	open_again(run);
 	open_image(run);
 	all_work(run);
+	atomic_store(&run->shared->worked, true);
 	return 0;
 }
 
@@ -306,14 +309,19 @@ static void check_recovered(struct run *run, const char *when, bool exactly)
 	close_all(run);
 }
 
+/* Killed while it saves, seals and uploads what all threads have written. While they write, an answered write may go with an earlier
+ * one that was not answered yet, and nothing could be said. */
 static void end_killed(struct run *run)
 {
-	struct timespec pause = { .tv_nsec = (long)random_below(&run->r, 999) * 1000000 };
+	struct timespec pause = { .tv_nsec = (long)random_below(&run->r, 300) * 1000000 },
+			look = { .tv_nsec = 1000000 };
 	pid_t child = begin_child(run);
 
 	if (!child)
 		for (;;)
 			meddle(run);
+	while (!atomic_load(&run->shared->worked) && waitpid(child, NULL, WNOHANG) == 0)
+		nanosleep(&look, NULL);
 	nanosleep(&pause, NULL);
 	kill(child, SIGKILL);
 	wait_killed(run, child);
