@@ -177,16 +177,16 @@ static int open_cache_dir(struct engine *e, struct error *err)
 	return 0;
 }
 
-/* Takes garner.db out of use; it is closed. */
-static int set_db_aside(struct engine *e)
+/* Takes garner.db out of use, for the reason given; it is closed. */
+static int set_db_aside(struct engine *e, const char *why)
 {
 	char *path = NULL, *bad = NULL;
 	int rc = -ENOMEM;
 
 	if (asprintf(&path, "%s/garner.db", e->cache_dir) >= 0 &&
 	    asprintf(&bad, "%s/garner.db.damaged", e->cache_dir) >= 0) {
+		report_warning("%s: %s; it is rebuilt, the old one is kept as %s", path, why, bad);
 		rc = disk_rename(e->disk, path, bad);
-		report_warning("%s is damaged; it is rebuilt, the old one is kept as %s", path, bad);
 	}
 	for (unsigned k = 0; k < 2; k++) {
 		char *extra;
@@ -210,7 +210,7 @@ static int open_db(struct engine *e, struct error *err)
 	if (asprintf(&path, "%s/garner.db", e->cache_dir) < 0)
 		return error_set(err, -ENOMEM, "out of memory");
 	rc = map_db_open(path, !clean, &e->db, err);
-	if (rc == -EBADMSG && !(rc = set_db_aside(e)))
+	if (rc == -EBADMSG && !(rc = set_db_aside(e, error_text(err))))
 		rc = map_db_open(path, false, &e->db, err);
 	free(path);
 	if (asprintf(&path, "%s/clean", e->cache_dir) >= 0) {
@@ -368,7 +368,7 @@ static void engine_free(struct engine *e)
 	bool damaged = e->db && map_db_damaged(e->db);
 	map_db_close(e->db);
 	if (damaged)
-		set_db_aside(e);
+		set_db_aside(e, "it is damaged");
 	pool_close(e->pool);
 	if (e->lock_fd >= 0)
 		close(e->lock_fd);

@@ -15,15 +15,28 @@ struct remote_flush {
 	void *arg;
 };
 
+/* Gives back what a remote flush holds. */
+static void remote_end(struct remote_flush *f)
+{
+	engine_wait_end(f->image->engine);
+	image_unuse_log(f->image);
+	free(f);
+}
+
+static void remote_done(struct remote_flush *f, int rc)
+{
+	image_done_fn *done = f->done;
+	void *arg = f->arg;
+
+	remote_end(f);
+	done(arg, rc);
+}
+
 static void remote_answer(void *arg)
 {
 	struct remote_flush *f = arg;
-	int rc = image_entitled(f->image);
 
-	engine_wait_end(f->image->engine);
-	image_unuse_log(f->image);
-	f->done(f->arg, rc);
-	free(f);
+	remote_done(f, image_entitled(f->image));
 }
 
 /* The upload got there. Whether it counts takes a look at the store, which may not block this thread. */
@@ -33,10 +46,7 @@ static void remote_stored(void *arg, int result)
 
 	if (!result && !executor_run(f->image->engine->work, remote_answer, f))
 		return;
-	engine_wait_end(f->image->engine);
-	image_unuse_log(f->image);
-	f->done(f->arg, result ? result : -ENOMEM);
-	free(f);
+	remote_done(f, result ? result : -ENOMEM);
 }
 
 static int64_t flush_remote(struct image *i, image_done_fn *done, void *arg)
@@ -51,11 +61,8 @@ static int64_t flush_remote(struct image *i, image_done_fn *done, void *arg)
 	engine_wait_begin(i->engine);
 	segment_no_t last = log_close_segment(atomic_load(&i->log));
 	int rc = upload_wait(i->upload, last ? last : i->last, remote_stored, f);
-	if (rc) {
-		engine_wait_end(i->engine);
-		free(f);
-		image_unuse_log(i);
-	}
+	if (rc)
+		remote_end(f);
 	return rc ? rc : -EINPROGRESS;
 }
 

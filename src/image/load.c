@@ -409,17 +409,10 @@ static int replay(struct image *i, segment_no_t last, struct error *err)
 
 /* ---- all of it ---- */
 
-static void forget_dropped(void *arg, struct segment *s)
-{
-	struct image *i = arg;
-
-	cache_forget_segment(i->engine->cache, s);
-}
-
 /* What the segment after the end will refer to; with `ours` the end is that of the segments that are here and not in the store. */
 static int settle_end(struct image *i, segment_no_t end, bool ours, segment_no_t *last, struct error *err)
 {
-	struct recovery r = { .last = end, .dropping = forget_dropped, .arg = i };
+	struct recovery r = { .last = end, .dropping = image_segment_dropped, .arg = i };
 	struct segment_meta meta;
 	int rc = 0;
 

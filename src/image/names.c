@@ -35,56 +35,50 @@ void image_stat(struct image *i, struct node_attr *attr)
 	attr->grain_bytes = i->grain_bytes;
 }
 
-/* The same of an image without a head: nothing was written yet, or not yet a checkpoint, and the little that there is is read. */
-static int add_young_data(struct engine *e, struct node_attr *attr, struct error *err)
+/* Size and times of an image that is not in memory: from its head; without one nothing was written yet, or not yet a checkpoint, and the
+ * little that there is is read. */
+static int stored_stat(struct engine *e, struct node_attr *attr, struct error *err)
 {
-	uint64_t mtime = attr->mtime_ns;
+	struct head head;
 	struct image *i;
-	int rc = image_open(e, attr->id, IMAGE_READ, &i, err);
+	int rc = head_load(e->pool, attr->id, &head, err);
 
+	if (!rc) {
+		attr->size = head.size;
+		attr->allocated_bytes = head.allocated * attr->grain_bytes;
+		attr->mtime_ns = head.mtime_ns;
+	}
+	if (rc != -ENOENT)
+		return rc;
+	rc = image_open(e, attr->id, IMAGE_READ, &i, err);
 	if (rc)
 		return rc;
 	image_stat(i, attr);
 	image_close(i, IMAGE_READ);
-	if (!attr->mtime_ns)
-		attr->mtime_ns = mtime;
 	return 0;
 }
 
-/* Size and times of an image: from memory, or else from its head in the store. */
+/* Adds what the catalog does not know of an image. */
 static int add_data(struct engine *e, struct node_attr *attr, struct error *err)
 {
-	struct head head;
-	struct image *i;
-	int rc;
+	uint64_t created = attr->mtime_ns;
+	int rc = 0;
 
 	if (attr->type != NODE_FILE)
 		return 0;
-	uint64_t created = attr->mtime_ns;
-	i = image_get(e, attr->id);
-	if (i) {
-		bool known = i->loaded;
-		if (known)
-			image_stat(i, attr);
+	struct image *i = image_get(e, attr->id);
+	bool known = i && i->loaded;
+	if (known)
+		image_stat(i, attr);
+	if (i)
 		image_put(i);
-		if (!attr->mtime_ns)
-			attr->mtime_ns = created;
-		if (attr->mtime_ns > attr->ctime_ns)
-			attr->ctime_ns = attr->mtime_ns;
-		if (known)
-			return 0;
-	}
-	rc = head_load(e->pool, attr->id, &head, err);
-	if (rc == -ENOENT)
-		return add_young_data(e, attr, err);
-	if (rc)
-		return rc;
-	attr->size = head.size;
-	attr->allocated_bytes = head.allocated * attr->grain_bytes;
-	attr->mtime_ns = head.mtime_ns ? head.mtime_ns : attr->mtime_ns;
+	if (!known)
+		rc = stored_stat(e, attr, err);
+	if (!attr->mtime_ns)
+		attr->mtime_ns = created;
 	if (attr->mtime_ns > attr->ctime_ns)
 		attr->ctime_ns = attr->mtime_ns;
-	return 0;
+	return rc;
 }
 
 int engine_lookup(struct engine *e, uint64_t dir, const char *name, struct node_attr *attr, struct error *err)

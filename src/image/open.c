@@ -146,10 +146,9 @@ bool image_unload(struct image *i, bool even_recent)
 	if (go)
 		hash_remove(e->images, i->id);
 	pthread_mutex_unlock(&e->mutex);
-	if (!go)
-		return false;
-	image_free(i);
-	return true;
+	if (go)
+		image_free(i);
+	return go;
 }
 
 /* The image in memory, made if it is not there, with a reference. */

@@ -48,7 +48,7 @@ static void on_grown(void *arg, uint64_t bytes)
 	cache_grown(i->engine->cache, bytes);
 }
 
-static void on_dropped(void *arg, struct segment *s)
+void image_segment_dropped(void *arg, struct segment *s)
 {
 	struct image *i = arg;
 
@@ -116,7 +116,7 @@ static int start_log(struct image *i, struct error *err)
 		.epoch = i->epoch,
 		.error_when_full = e->options.on_full == FULL_ERROR,
 		.hooks = { .grown = on_grown,
-		           .dropped = on_dropped,
+		           .dropped = image_segment_dropped,
 		           .need_space = on_need_space,
 		           .sealed = on_sealed,
 		           .failed = on_failed },

@@ -212,6 +212,8 @@ int image_acquire(struct image *i, bool force, struct error *err);
 /* Hands over: checkpoints, seals, uploads, releases; open_mutex is held. When the deadline (monotonic) passes: -EAGAIN, and with `leave`
  * the log is stopped all the same, and what is not sent stays for next time; without, the image goes on as it was. */
 int image_release(struct image *i, uint64_t deadline_ns, bool leave, struct error *err);
+/* A segment's file is about to be deleted, by log or recovery: the cache no longer counts it. `image` is one. */
+void image_segment_dropped(void *image, struct segment *s);
 /* Whether the log holds anything that the last checkpoint does not. */
 bool image_changed(struct image *i);
 /* Whether a flush to the store may be answered: 0, or -EIO (and the image is fenced). Blocks on the store. */

@@ -430,10 +430,10 @@ static int64_t write_step(struct op *op)
 		switch (w->stage) {
 		case STAGE_LOCK:
 			rc = w->kind == WRITE_TIMES ? 0 : lock_grains(w);
-			if (!rc)
-				plan_shrink(w);
-			if (!rc)
-				w->stage = STAGE_PIECE;
+			if (rc)
+				break;
+			plan_shrink(w);
+			w->stage = STAGE_PIECE;
 			break;
 		case STAGE_PIECE:
 			rc = image_op_node_arrived(op);
