@@ -398,4 +398,40 @@ static inline unsigned fixture_gets(struct cache_fixture *c)
 	return atomic_load(&c->spy.gets);
 }
 
+/* Takes everything but the file, its header and its table out of segment `number`. */
+static inline void empty_the_file(struct cache_fixture *c, segment_no_t number)
+{
+	struct segment *s = segment_pin_known(c->log.set, number);
+
+	must(s != NULL, "unknown");
+	cache_evict_all(c->cache);
+	segment_unpin(s);
+	for (uint32_t i = 0; i < TEST_CHUNKS; i++)
+		must(state_of_chunk(c, number, i) == CHUNK_ABSENT, "a chunk stayed");
+	must(file_is_here(c, number), "the file went");
+}
+
+/* Set-up and tear-down of cmocka tests whose state is the fixture; the first for those that want another limit. */
+static inline int cache_fixture_setup_limited(void **state, uint64_t limit)
+{
+	struct cache_fixture *c = calloc(1, sizeof *c);
+
+	must(c != NULL, "memory");
+	cache_fixture_init(c, limit);
+	*state = c;
+	return 0;
+}
+
+static inline int cache_fixture_setup(void **state)
+{
+	return cache_fixture_setup_limited(state, (uint64_t)64 << 20);
+}
+
+static inline int cache_fixture_teardown(void **state)
+{
+	cache_fixture_destroy(*state);
+	free(*state);
+	return 0;
+}
+
 #endif

@@ -5,14 +5,15 @@
  * the last operation that reached it ("last"); a second pass applies to every sector the operations up to that one.
  */
 #include "lib/crash_state.h"
+#include "lib/random.h"
 #include "lib/recording.h"
+#include "lib/remove_tree.h"
 
 #include "base/bytes.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,7 +44,7 @@ struct builder {
 	struct crash_state *state;
 	struct node *nodes; /* by number */
 	size_t node_count;
-	uint64_t random;
+	struct random random;
 	uint64_t horizon; /* CRASH_PREFIX */
 	uint64_t last_write_begin[3];
 	bool grow_without_bytes;
@@ -51,19 +52,10 @@ struct builder {
 	int error;
 };
 
-static uint64_t draw(struct builder *b)
-{
-	uint64_t z = b->random += 0x9e3779b97f4a7c15u;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return z ^ z >> 31;
-}
-
 /* True once in `n`. */
 static bool one_in(struct builder *b, unsigned n)
 {
-	return draw(b) % n == 0;
+	return random_once_in(&b->random, n);
 }
 
 static bool is_dir_op(enum op_kind k)
@@ -146,11 +138,12 @@ static void set_up(struct builder *b)
 	struct crash_state *s = b->state;
 
 	if (s->mode == CRASH_ANY)
-		s->mode = (enum crash_mode)(1 + draw(b) % (CRASH_MODES - 1));
+		s->mode = (enum crash_mode)(1 + random_next(&b->random) % (CRASH_MODES - 1));
 	b->grow_without_bytes = one_in(b, 4);
-	b->horizon = s->cut ? draw(b) % s->cut : 0;
+	b->horizon = s->cut ? random_next(&b->random) % s->cut : 0;
 	if (one_in(b, 2)) /* near the cut is where it is interesting */
-		b->horizon = s->cut - (s->cut < 64 ? draw(b) % (s->cut + 1) : draw(b) % 64);
+		b->horizon =
+			s->cut - (s->cut < 64 ? random_next(&b->random) % (s->cut + 1) : random_next(&b->random) % 64);
 	for (size_t i = 0; i < b->node_count; i++)
 		b->nodes[i].favoured = one_in(b, 2);
 	for (size_t i = 0; i < b->op_count && (b->ops[i].base || b->ops[i].begin < s->cut); i++) {
@@ -187,7 +180,7 @@ static void choose_dir(struct builder *b, struct node *n)
 			n->keep++;
 		break;
 	default:
-		n->keep = least + draw(b) % (most - least + 1);
+		n->keep = least + random_next(&b->random) % (most - least + 1);
 		if (one_in(b, 2))
 			n->keep = one_in(b, 2) ? least : most;
 	}
@@ -241,7 +234,7 @@ enum fate { MISSING, PRESENT, TORN };
 
 static enum fate any_fate(struct builder *b)
 {
-	return (enum fate)(draw(b) % 3);
+	return (enum fate)(random_next(&b->random) % 3);
 }
 
 /* What becomes of an uncertain operation. */
@@ -322,7 +315,7 @@ static void reach(struct builder *b, struct content *c, const struct op *o, uint
 
 	if (fate == MISSING || from >= to || o->kind == OP_GROW)
 		return;
-	edge = from + draw(b) % (to - from);
+	edge = from + random_next(&b->random) % (to - from);
 	for (uint64_t s = from / SECTOR; s <= (to - 1) / SECTOR; s++)
 		if (fate == PRESENT || (half ? s < edge / SECTOR : one_in(b, 2)))
 			c->last[s] = at + 1;
@@ -533,7 +526,7 @@ int crash_state_build(struct recording *r, uint64_t cut, uint64_t seed, enum cra
 	int rc = -ENOMEM;
 
 	*state = (struct crash_state){ .cut = cut, .seed = seed, .mode = mode };
-	b.random = seed * 0x2545f4914f6cdd1du ^ cut;
+	b.random.state = seed * 0x2545f4914f6cdd1du ^ cut;
 
 	/* A copy of the operations; names and bytes stay where they are as long as the recording. */
 	pthread_mutex_lock(&r->lock);
@@ -582,15 +575,7 @@ const char *crash_state_text(const struct crash_state *s, char out[200])
 	return out;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path) < 0 ? -errno : 0;
-}
-
 int crash_state_remove(const char *dir)
 {
-	return nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	return remove_tree(dir);
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* image_fixture.c: see image_fixture.h. */
 #include "lib/image_fixture.h"
+#include "lib/remove_tree.h"
 
 #include "image/verify.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,17 +24,9 @@ static _Noreturn void die(const char *what, const char *why)
 
 /* ---- places ---- */
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+static void lose_tree(const char *path)
 {
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
-static void remove_tree(const char *path)
-{
-	if (nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS) && errno != ENOENT)
+	if (remove_tree(path) && errno != ENOENT)
 		die(path, strerror(errno));
 }
 
@@ -83,7 +75,7 @@ void image_fixture_destroy(struct image_fixture *f)
 {
 	if (f->engine)
 		image_fixture_close(f);
-	remove_tree(f->dir);
+	lose_tree(f->dir);
 }
 
 struct engine *image_fixture_open_beside(struct image_fixture *f, unsigned host)
@@ -131,7 +123,7 @@ void image_fixture_verify(struct image_fixture *f)
 
 void image_fixture_lose_cache(struct image_fixture *f, unsigned host)
 {
-	remove_tree(f->cache[host]);
+	lose_tree(f->cache[host]);
 }
 
 void image_fixture_lose_db(struct image_fixture *f, unsigned host)
@@ -302,13 +294,4 @@ int save_now(struct image *i, bool checkpoint)
 	if (rc)
 		fprintf(stderr, "%s\n", error_text(&err));
 	return rc;
-}
-
-/* ---- numbers ---- */
-
-uint64_t env_number(const char *name, uint64_t fallback)
-{
-	const char *text = getenv(name);
-
-	return text && *text ? strtoull(text, NULL, 0) : fallback;
 }

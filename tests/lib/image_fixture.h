@@ -55,7 +55,4 @@ int64_t copy_wait(struct image *from, uint64_t offset, struct image *to, uint64_
 /* Saves the map, or writes a checkpoint, now. Nothing when the image has been handed over. */
 int save_now(struct image *i, bool checkpoint);
 
-/* An environment variable that is a number. */
-uint64_t env_number(const char *name, uint64_t fallback);
-
 #endif

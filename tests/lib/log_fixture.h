@@ -8,9 +8,9 @@
 #include "base/clock.h"
 #include "base/crc32c.h"
 #include "lib/fault_disk.h"
+#include "lib/remove_tree.h"
 #include "log/log.h"
 
-#include <ftw.h>
 #include <pthread.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -163,14 +163,6 @@ static inline void log_fixture_start(struct log_fixture *f)
 	must(f->log != NULL, "no log");
 }
 
-static inline int fixture_rm(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
 /* Waits until one of the fixture's counters is `least` or more. */
 static inline void log_fixture_wait(struct log_fixture *f, const unsigned *counter, unsigned least)
 {
@@ -239,7 +231,32 @@ static inline void log_fixture_destroy(struct log_fixture *f)
 	fault_disk_destroy(&f->disk);
 	pthread_cond_destroy(&f->changed);
 	pthread_mutex_destroy(&f->mutex);
-	must(!nftw(f->dir, fixture_rm, 16, FTW_DEPTH | FTW_PHYS), "cannot clean up");
+	must(!remove_tree(f->dir), "cannot clean up");
+}
+
+/* Set-up and tear-down of cmocka tests whose state is the fixture: without a log, with one, and for both. */
+static inline int log_fixture_setup(void **state)
+{
+	struct log_fixture *f = malloc(sizeof *f);
+
+	must(f != NULL, "memory");
+	log_fixture_init(f);
+	*state = f;
+	return 0;
+}
+
+static inline int log_fixture_setup_started(void **state)
+{
+	log_fixture_setup(state);
+	log_fixture_start(*state);
+	return 0;
+}
+
+static inline int log_fixture_teardown(void **state)
+{
+	log_fixture_destroy(*state);
+	free(*state);
+	return 0;
 }
 
 /* ---- appending ---- */

@@ -8,9 +8,9 @@
 #include "base/crc32c.h"
 #include "image/epoch.h"
 #include "log/segment_object.h"
+#include "lib/remove_tree.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,17 +28,9 @@ static inline void fixture_make_dir(char *path)
 		abort();
 }
 
-static inline int fixture_remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
 static inline void fixture_remove_dir(const char *path)
 {
-	if (nftw(path, fixture_remove_one, 16, FTW_DEPTH | FTW_PHYS) != 0)
+	if (remove_tree(path) != 0)
 		abort();
 }
 

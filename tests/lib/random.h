@@ -1,11 +1,19 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* random.h: random numbers that a seed gives again (splitmix64). */
+/* random.h: random numbers that a seed gives again (splitmix64), and the numbers that tests take from their environment. */
 #ifndef GARNER_TESTS_RANDOM_H
 #define GARNER_TESTS_RANDOM_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+
+static inline uint64_t env_number(const char *name, uint64_t fallback)
+{
+	const char *text = getenv(name);
+
+	return text && *text ? strtoull(text, NULL, 0) : fallback;
+}
 
 struct random {
 	uint64_t state;

@@ -494,13 +494,6 @@ static int one_run(uint64_t seed, unsigned workers, uint64_t states)
 	return rc;
 }
 
-static uint64_t number_from(const char *name, uint64_t fallback)
-{
-	const char *text = getenv(name);
-
-	return text && *text ? strtoull(text, NULL, 0) : fallback;
-}
-
 static void clean_up(void)
 {
 	char path[300];
@@ -518,10 +511,10 @@ static void clean_up(void)
 int main(void)
 {
 	bool full = getenv("GARNER_CRASH_RUNS") || getenv("GARNER_CRASH_STATES");
-	uint64_t runs = number_from("GARNER_CRASH_RUNS", full ? 50 : 1000), done = 0;
-	uint64_t per_run = full ? (number_from("GARNER_CRASH_STATES", 20000) + runs - 1) / runs : 100;
-	unsigned workers = (unsigned)number_from("GARNER_CRASH_WORKERS", 4);
-	uint64_t seed = number_from("GARNER_TEST_SEED", clock_wall_ns() % 1000000 * 1000);
+	uint64_t runs = env_number("GARNER_CRASH_RUNS", full ? 50 : 1000), done = 0;
+	uint64_t per_run = full ? (env_number("GARNER_CRASH_STATES", 20000) + runs - 1) / runs : 100;
+	unsigned workers = (unsigned)env_number("GARNER_CRASH_WORKERS", 4);
+	uint64_t seed = env_number("GARNER_TEST_SEED", clock_wall_ns() % 1000000 * 1000);
 	const char *memory = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
 	char dir[100];
 
@@ -536,7 +529,7 @@ int main(void)
 	}
 	report_init("crash_explorer", REPORT_ERROR);
 	if (!full)
-		tally->end_ns = clock_monotonic_ns() + number_from("GARNER_CRASH_SECONDS", 40) * 1000000000u;
+		tally->end_ns = clock_monotonic_ns() + env_number("GARNER_CRASH_SECONDS", 40) * 1000000000u;
 	printf("seed %" PRIu64 " (GARNER_TEST_SEED)\n", seed);
 	while (done < runs && !time_is_up() && atomic_load(&tally->wrong) < WRONG_MOST)
 		one_run(seed + done++, workers, per_run);

@@ -13,19 +13,7 @@
 
 static int setup(void **state)
 {
-	struct cache_fixture *c = calloc(1, sizeof *c);
-
-	must(c != NULL, "memory");
-	cache_fixture_init(c, LIMIT);
-	*state = c;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	cache_fixture_destroy(*state);
-	free(*state);
-	return 0;
+	return cache_fixture_setup_limited(state, LIMIT);
 }
 
 static unsigned count_present(struct cache_fixture *c, segment_no_t number, uint32_t chunks)
@@ -117,7 +105,7 @@ static void chunks_that_were_in_use_once_go_in_the_end(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, cache_fixture_teardown)
 	const struct CMUnitTest tests[] = {
 		T(chunks_in_use_survive_a_scan_of_much_more_than_the_limit),
 		T(scan_in_small_pieces_is_a_scan_too),

@@ -12,38 +12,6 @@
 
 #include <cmocka.h>
 
-#define LIMIT ((uint64_t)64 << 20)
-
-static int setup(void **state)
-{
-	struct cache_fixture *c = calloc(1, sizeof *c);
-
-	must(c != NULL, "memory");
-	cache_fixture_init(c, LIMIT);
-	*state = c;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	cache_fixture_destroy(*state);
-	free(*state);
-	return 0;
-}
-
-/* Takes everything but the file, its header and its table out of segment `number`. */
-static void empty_the_file(struct cache_fixture *c, segment_no_t number)
-{
-	struct segment *s = segment_pin_known(c->log.set, number);
-
-	must(s != NULL, "unknown");
-	cache_evict_all(c->cache);
-	segment_unpin(s);
-	for (uint32_t i = 0; i < TEST_CHUNKS; i++)
-		assert_int_equal(state_of_chunk(c, number, i), CHUNK_ABSENT);
-	assert_true(file_is_here(c, number));
-}
-
 /* ---- hits and misses ---- */
 
 static void chunk_is_fetched_once_and_then_read_from_the_file(void **state)
@@ -685,7 +653,7 @@ static void chunk_that_the_cache_disk_cannot_read_is_fetched_again(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, cache_fixture_setup, cache_fixture_teardown)
 	const struct CMUnitTest tests[] = {
 		T(chunk_is_fetched_once_and_then_read_from_the_file),
 		T(parts_of_slots_and_of_chunks_are_read_in_their_places),

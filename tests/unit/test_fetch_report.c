@@ -9,38 +9,6 @@
 
 #include <cmocka.h>
 
-#define LIMIT ((uint64_t)64 << 20)
-
-static int setup(void **state)
-{
-	struct cache_fixture *c = calloc(1, sizeof *c);
-
-	must(c != NULL, "memory");
-	cache_fixture_init(c, LIMIT);
-	*state = c;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	cache_fixture_destroy(*state);
-	free(*state);
-	return 0;
-}
-
-/* Takes everything but the file, its header and its table out of segment `number`. */
-static void empty_the_file(struct cache_fixture *c, segment_no_t number)
-{
-	struct segment *s = segment_pin_known(c->log.set, number);
-
-	must(s != NULL, "unknown");
-	cache_evict_all(c->cache);
-	segment_unpin(s);
-	for (uint32_t i = 0; i < TEST_CHUNKS; i++)
-		assert_int_equal(state_of_chunk(c, number, i), CHUNK_ABSENT);
-	assert_true(file_is_here(c, number));
-}
-
 struct capture {
 	int saved, pipe[2];
 	char text[16384];
@@ -145,7 +113,7 @@ static void damaged_segment_is_told_once_until_it_is_whole(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, cache_fixture_setup, cache_fixture_teardown)
 	const struct CMUnitTest tests[] = {
 		T(segment_that_cannot_be_read_is_told_once_until_it_can),
 		T(damaged_segment_is_told_once_until_it_is_whole),

@@ -12,26 +12,12 @@
 
 #include <cmocka.h>
 
-#define LIMIT ((uint64_t)64 << 20)
-
 static struct error err;
 
 static int setup(void **state)
 {
-	struct cache_fixture *c = calloc(1, sizeof *c);
-
-	must(c != NULL, "memory");
-	cache_fixture_init(c, LIMIT);
 	memset(&err, 0, sizeof err);
-	*state = c;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	cache_fixture_destroy(*state);
-	free(*state);
-	return 0;
+	return cache_fixture_setup(state);
 }
 
 /* That the records of segment `number` can be had, and are those of `slots` grains (after one of the log's own, if `own`). */
@@ -316,7 +302,7 @@ static void long_index_is_read_as_a_whole(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, cache_fixture_teardown)
 	const struct CMUnitTest tests[] = {
 		T(reader_waits_until_its_bytes_are_here),
 		T(reader_is_told_the_error),

@@ -7,10 +7,10 @@
 #include <cmocka.h>
 
 #include "store/file_list.h"
+#include "lib/remove_tree.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -253,12 +253,6 @@ static void any_listing_is_the_sorted_keys_cut_to_the_range(void **state)
 		free(keys[i]);
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st, (void)type, (void)ftw;
-	return remove(path);
-}
-
 static int make_root(void **state)
 {
 	const char *tmp = getenv("TMPDIR");
@@ -273,7 +267,7 @@ static int remove_root(void **state)
 	(void)state;
 	if (getuid() == 0 && seteuid(0) < 0) /* a test that failed may have left it */
 		return -1;
-	return nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	return remove_tree(root);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_root, remove_root)

@@ -13,30 +13,6 @@
 
 #include <cmocka.h>
 
-static int setup(void **state)
-{
-	struct log_fixture *f = malloc(sizeof *f);
-
-	must(f != NULL, "memory");
-	log_fixture_init(f);
-	*state = f;
-	return 0;
-}
-
-static int setup_started(void **state)
-{
-	setup(state);
-	log_fixture_start(*state);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	log_fixture_destroy(*state);
-	free(*state);
-	return 0;
-}
-
 /* A full disk, and what the log is to do about it. */
 static void start_on_full_disk(struct log_fixture *f, bool error_when_full)
 {
@@ -562,8 +538,8 @@ static void records_of_many_threads_are_all_there_and_never_overlap(void **state
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup_started, teardown)
-#define U(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, log_fixture_setup_started, log_fixture_teardown)
+#define U(name) cmocka_unit_test_setup_teardown(name, log_fixture_setup, log_fixture_teardown)
 	const struct CMUnitTest tests[] = {
 		T(first_reservation_waits_for_a_segment_and_is_woken),
 		T(reservation_gives_places_one_behind_the_other),

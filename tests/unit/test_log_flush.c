@@ -12,24 +12,6 @@
 
 #include <cmocka.h>
 
-static int setup(void **state)
-{
-	struct log_fixture *f = malloc(sizeof *f);
-
-	must(f != NULL, "memory");
-	log_fixture_init(f);
-	log_fixture_start(f);
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	log_fixture_destroy(*state);
-	free(*state);
-	return 0;
-}
-
 /* ---- what the disk knows of a segment ---- */
 
 static int fd_of(struct log_fixture *f, segment_no_t number)
@@ -511,7 +493,7 @@ static void threads_that_meet_a_failed_sync_never_see_success_again(void **state
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, log_fixture_setup_started, log_fixture_teardown)
 	const struct CMUnitTest tests[] = {
 		T(flush_is_answered_after_the_sync_that_covers_it),
 		T(flush_covers_records_without_slots_too),

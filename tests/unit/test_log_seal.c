@@ -11,30 +11,6 @@
 
 #include <cmocka.h>
 
-static int setup(void **state)
-{
-	struct log_fixture *f = malloc(sizeof *f);
-
-	must(f != NULL, "memory");
-	log_fixture_init(f);
-	*state = f;
-	return 0;
-}
-
-static int setup_started(void **state)
-{
-	setup(state);
-	log_fixture_start(*state);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	log_fixture_destroy(*state);
-	free(*state);
-	return 0;
-}
-
 /* The digest of a segment, from its records and what the chain was before. */
 static void digest_of_segment(struct log_fixture *f, segment_no_t number, const uint8_t prev[DIGEST_BYTES],
                               uint8_t out[DIGEST_BYTES])
@@ -402,8 +378,8 @@ static void segment_that_has_lost_a_record_is_not_sealed(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup_started, teardown)
-#define U(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, log_fixture_setup_started, log_fixture_teardown)
+#define U(name) cmocka_unit_test_setup_teardown(name, log_fixture_setup, log_fixture_teardown)
 	const struct CMUnitTest tests[] = {
 		T(segments_are_sealed_and_told_in_order_of_numbers),
 		T(segment_is_sealed_only_when_the_one_before_is),

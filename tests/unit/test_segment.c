@@ -3,9 +3,9 @@
 #include "log/segment.h"
 
 #include "lib/fault_disk.h"
+#include "lib/remove_tree.h"
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -51,21 +51,13 @@ static int setup(void **state)
 	return 0;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
 static int teardown(void **state)
 {
 	struct place *p = *state;
 
 	segment_set_free(p->set);
 	fault_disk_destroy(&p->disk);
-	assert_int_equal(nftw(p->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
+	assert_int_equal(remove_tree(p->dir), 0);
 	free(p);
 	return 0;
 }

@@ -5,10 +5,10 @@
 #include "log/segment_file.h"
 
 #include "lib/fault_disk.h"
+#include "lib/remove_tree.h"
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -48,21 +48,13 @@ static int setup(void **state)
 	return 0;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
 static int teardown(void **state)
 {
 	struct place *p = *state;
 
 	spare_pool_free(p->pool);
 	fault_disk_destroy(&p->disk);
-	assert_int_equal(nftw(p->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
+	assert_int_equal(remove_tree(p->dir), 0);
 	free(p);
 	return 0;
 }

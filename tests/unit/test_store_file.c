@@ -7,11 +7,11 @@
 #include <cmocka.h>
 
 #include "store/store.h"
+#include "lib/remove_tree.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -64,12 +64,6 @@ static int faulty_rename(struct disk *d, const char *from, const char *to)
 static int faulty_link(struct disk *d, const char *from, const char *to)
 {
 	return fail_link ? -fail_link : disk_posix()->ops->link(d, from, to);
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st, (void)type, (void)ftw;
-	return remove(path);
 }
 
 static struct store *open_store(unsigned threads)
@@ -712,7 +706,7 @@ static int make_dir(void **state)
 static int remove_dir(void **state)
 {
 	(void)state;
-	return nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	return remove_tree(dir);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_dir, remove_dir)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* test_target.c: what a word on the command line names, where there is no mount. (With mounts: tests/system.) */
 #include "cli/target.h"
+#include "lib/remove_tree.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -46,18 +46,10 @@ static int setup(void **state)
 	return 0;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *where)
-{
-	(void)st;
-	(void)type;
-	(void)where;
-	return remove(path);
-}
-
 static int teardown(void **state)
 {
 	struct place *p = *state;
-	int rc = nftw(p->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	int rc = remove_tree(p->dir);
 
 	free(p);
 	return rc;

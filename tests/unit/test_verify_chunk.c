@@ -13,23 +13,6 @@
 
 #define LIMIT ((uint64_t)64 << 20)
 
-static int setup(void **state)
-{
-	struct cache_fixture *c = calloc(1, sizeof *c);
-
-	must(c != NULL, "memory");
-	cache_fixture_init(c, LIMIT);
-	*state = c;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	cache_fixture_destroy(*state);
-	free(*state);
-	return 0;
-}
-
 /* Segment 1 is in the store and its first `chunks` chunks are here; then the daemon starts anew. */
 static struct segment *start_stored(struct cache_fixture *c, uint32_t chunks)
 {
@@ -322,7 +305,7 @@ static void many_threads_find_the_same(void **state)
 
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, cache_fixture_setup, cache_fixture_teardown)
 	const struct CMUnitTest tests[] = {
 		T(whole_chunk_is_present_after_its_first_use),
 		T(checksums_are_kept_until_every_chunk_was_looked_at),
