@@ -49,6 +49,7 @@ struct executor {
 	struct job **delayed; /* a heap, the earliest first */
 	size_t delayed_count, delayed_room;
 	uint64_t next_sequence;
+	uint64_t hold_until_ns;
 	atomic_bool urgent;
 	/* Set once. */
 	bool background;
@@ -103,13 +104,23 @@ static void enqueue(struct executor *e, struct job *job)
 	pthread_cond_signal(&e->work);
 }
 
+/* Until when no job is begun; 0: one may be begun. */
+static uint64_t held_until(const struct executor *e)
+{
+	bool held = e->hold_until_ns && !e->stopping && !atomic_load(&e->urgent) && now_ns() < e->hold_until_ns;
+
+	return held ? e->hold_until_ns : 0;
+}
+
 /* Sleeps until there may be something to do. */
 static void wait_for_work(struct executor *e)
 {
+	uint64_t due = held_until(e);
 	int rc;
 
-	if (e->delayed_count > 0) {
-		uint64_t due = e->delayed[0]->due_ns;
+	if (e->delayed_count > 0 && (!due || e->delayed[0]->due_ns < due))
+		due = e->delayed[0]->due_ns;
+	if (due) {
 		struct timespec t = { .tv_sec = (time_t)(due / NS_PER_S), .tv_nsec = (long)(due % NS_PER_S) };
 		rc = pthread_cond_timedwait(&e->work, &e->mutex, &t);
 	} else {
@@ -128,7 +139,7 @@ static struct job *next_job(struct executor *e)
 				enqueue(e, take_earliest(e));
 		}
 		struct job *job = STAILQ_FIRST(&e->queue);
-		if (job) {
+		if (job && !held_until(e)) {
 			STAILQ_REMOVE_HEAD(&e->queue, link);
 			e->depth--;
 			return job;
@@ -163,7 +174,19 @@ static void set_priority(bool urgent)
 
 void executor_set_urgent(struct executor *e, bool urgent)
 {
-	atomic_store(&e->urgent, urgent);
+	/* Who is held back hears of it. */
+	if (!atomic_exchange(&e->urgent, urgent) && urgent) {
+		pthread_mutex_lock(&e->mutex);
+		pthread_cond_broadcast(&e->work);
+		pthread_mutex_unlock(&e->mutex);
+	}
+}
+
+void executor_hold(struct executor *e, uint64_t ms)
+{
+	pthread_mutex_lock(&e->mutex);
+	e->hold_until_ns = now_ns() + ms * 1000000;
+	pthread_mutex_unlock(&e->mutex);
 }
 
 static void *thread_main(void *arg)

@@ -454,13 +454,10 @@ static void count_uses(struct segment *s, uint64_t begin, size_t len)
 /* Reads [begin, begin+len) of the segment's slot bytes, all within present chunks. */
 static int read_present(struct segment *s, uint64_t begin, void *buf, size_t len)
 {
-	struct segment_file *f = segment_open_file(s, NULL);
 	uint32_t slot_bytes = s->shape.slot_bytes;
 
-	if (!f)
-		return -EIO;
 	count_uses(s, begin, len);
-	return segment_file_read(f, (uint32_t)(begin / slot_bytes), (uint32_t)(begin % slot_bytes), buf, len);
+	return segment_read(s, (uint32_t)(begin / slot_bytes), (uint32_t)(begin % slot_bytes), buf, len);
 }
 
 static void fetch_chunk(const struct fetch_source *source, struct fetch_op *op, struct segment *s, uint32_t chunk,

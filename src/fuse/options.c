@@ -33,6 +33,7 @@ const char options_help[] = "Usage: garnerfs STORE MOUNTPOINT [-f] [-o OPTION[,O
 			    "     seal_after=TIME     when a segment that is not full is sent (5s)\n"
 			    "     grain=SIZE          of new images, 4K to 64K (that of the pool)\n"
 			    "     map_memory=SIZE     for grain maps (64M)\n"
+			    "     stage_size=SIZE     for writes on their way to the cache (64M)\n"
 			    "     uploads=N           at a time (4)\n"
 			    "     compression=N       zstd level, 1 to 19 (1)\n"
 			    "     lease=TIME          how long other hosts wait for this one (15s)\n"
@@ -80,6 +81,7 @@ static const struct option_row rows[] = {
 	{ "grain", KIND_SIZE32, AT(engine.grain_size), 4 * KIB, 64 * KIB },
 	{ "seal_after", KIND_DURATION, AT(engine.seal_after_ms), 100, 24 * HOUR_MS },
 	{ "map_memory", KIND_SIZE, AT(engine.map_memory), MIB, TIB },
+	{ "stage_size", KIND_SIZE, AT(engine.stage_size), MIB, TIB },
 	{ "uploads", KIND_UNSIGNED, AT(engine.uploads), 1, 64 },
 	{ "compression", KIND_INT, AT(engine.compression), 1, 19 },
 	{ "lease", KIND_DURATION, AT(engine.lease_ms), 1000, HOUR_MS },

@@ -17,7 +17,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define WORK_THREADS 6
+#define WORK_THREADS 12
 #define PACK_THREADS 2
 #define SPARES 8
 #define CACHE_ROOT "/var/cache/garnerfs"
@@ -36,6 +36,7 @@ static int fill_options(struct engine_options *o, struct error *err)
 	default_u64(&o->dirty_limit, 4ull << 30);
 	default_u64(&o->seal_after_ms, 5000);
 	default_u64(&o->map_memory, 64u << 20);
+	default_u64(&o->stage_size, 64u << 20);
 	default_u64(&o->lease_ms, 15000);
 	default_u64(&o->stop_deadline_ms, 60000);
 	if (!o->segment_size)
@@ -239,6 +240,26 @@ struct segment_set *engine_set(struct engine *e, uint64_t image)
 	return set;
 }
 
+/* What was written before a crash and had not reached its segments yet goes there; then there are stages again. */
+static int open_stages(struct engine *e, struct error *err)
+{
+	char *dir = NULL, *images = NULL;
+	uint64_t restored = 0;
+	int rc;
+
+	if (asprintf(&dir, "%s/stage", e->cache_dir) < 0 || asprintf(&images, "%s/images", e->cache_dir) < 0)
+		rc = error_set(err, -ENOMEM, "out of memory");
+	else
+		rc = stage_restore(e->disk, dir, images, e->pool->uuid, &restored, err);
+	if (restored)
+		report_notice("put back %" PRIu64 " records that had not been flushed before the last end", restored);
+	if (!rc)
+		rc = stage_pool_new(e->disk, dir, e->options.stage_size, &e->stages, err);
+	free(images);
+	free(dir);
+	return rc;
+}
+
 static int found_segment(void *arg, struct segment *s)
 {
 	struct engine *e = arg;
@@ -335,6 +356,10 @@ static int open_parts(struct engine *e, struct error *err)
 	free(spare_dir);
 	if (rc)
 		return rc;
+	if (!e->options.read_only)
+		rc = open_stages(e, err);
+	if (rc)
+		return rc;
 	e->cache = cache_new(e->options.cache_size, e->spares, e->work);
 	if (!e->cache)
 		return error_set(err, -ENOMEM, "out of memory");
@@ -363,6 +388,7 @@ static void engine_free(struct engine *e)
 	hash_free(e->deletions);
 	cache_free(e->cache);
 	spare_pool_free(e->spares);
+	stage_pool_free(e->stages);
 	map_budget_free(e->budget);
 	/* What a check at the next start would not find was found by using it. */
 	bool damaged = e->db && map_db_damaged(e->db);

@@ -37,6 +37,7 @@ struct engine_options {
 	uint32_t grain_size;       /* of new images; 0: what the pool was made with */
 	uint64_t seal_after_ms;    /* 5000 */
 	uint64_t map_memory;       /* 64 MiB: memory for grain map nodes */
+	uint64_t stage_size;       /* 64 MiB: memory in which writes are gathered */
 	uint64_t lease_ms;         /* 15000: how long another host waits for this one */
 	uint64_t stop_deadline_ms; /* 60000: how long engine_close() uploads before it keeps the rest for next time */
 	unsigned uploads;          /* 4: parallel uploads */

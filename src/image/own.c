@@ -41,6 +41,13 @@ void image_fail(struct image *i, const char *state, int error, const char *forma
 
 /* ---- hooks of log and upload ---- */
 
+/* A segment that was filled in less time was written in a rush: packing, which can wait, waits a little. */
+#define RUSH_NS 40000000u
+#define RUSH_HOLD_MS 100
+
+/* For a stream this part of the cache is made ready for writing ahead of need. */
+#define AHEAD_OF_CACHE 32
+
 static void on_grown(void *arg, uint64_t bytes)
 {
 	struct image *i = arg;
@@ -66,6 +73,8 @@ static void on_sealed(void *arg, struct segment *s)
 {
 	struct image *i = arg;
 
+	if (s->closed_ns - s->opened_ns < RUSH_NS)
+		executor_hold(i->engine->packers, RUSH_HOLD_MS);
 	if (upload_segment(i->upload, s))
 		image_fail(i, "failed", -ENOMEM, "out of memory");
 }
@@ -110,7 +119,9 @@ static int start_log(struct image *i, struct error *err)
 	struct log_options lo = {
 		.set = i->set,
 		.spares = e->spares,
+		.stages = e->stages,
 		.executor = e->work,
+		.ahead = (unsigned)(e->options.cache_size / AHEAD_OF_CACHE / e->options.segment_size),
 		.grain_bytes = i->grain_bytes,
 		.segment_bytes = e->options.segment_size,
 		.epoch = i->epoch,

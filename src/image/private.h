@@ -53,6 +53,7 @@ struct engine {
 	struct map_db *db;
 	struct map_budget *budget;
 	struct spare_pool *spares;
+	struct stage_pool *stages;
 	struct cache *cache;
 	struct executor *work, *packers;
 	struct host host;

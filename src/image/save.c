@@ -9,7 +9,6 @@
 #include "image/private.h"
 
 #include "base/clock.h"
-#include "base/crc32c.h"
 #include "map/checkpoint.h"
 
 #include <errno.h>
@@ -152,7 +151,6 @@ static int append_slot(struct checkpoint_job *j, enum record_kind kind, uint64_t
 		.level = kind == RECORD_NODE ? (uint8_t)j->level : 0,
 		.value = value,
 		.count = 1,
-		.data_crc = crc32c(0, j->slot, i->grain_bytes),
 		.time_ns = clock_wall_ns(),
 	};
 	segment_no_t number;

@@ -10,7 +10,6 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
-#include "base/crc32c.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -279,11 +278,7 @@ static void make_records(struct write_op *w)
 			continue;
 		}
 		w->slot_data[w->count] = bytes;
-		w->records[w->count++] = (struct record){ .kind = RECORD_DATA,
-			                                  .value = g,
-			                                  .count = 1,
-			                                  .data_crc = crc32c(0, bytes, i->grain_bytes),
-			                                  .time_ns = now };
+		w->records[w->count++] = (struct record){ .kind = RECORD_DATA, .value = g, .count = 1, .time_ns = now };
 		w->slots++;
 	}
 }

@@ -2,7 +2,8 @@
 /* log.h: the writing end of one image's log: reserve, fill, complete; flush; close and seal segments.
  *
  * A write reserves its records and slots (their order is the order of the log), fills them without a lock, points the map at
- * them, and completes. Rules by which flush decides:
+ * them, and completes. What is filled is gathered in the segment's stage, if there is one, and written to its file when a
+ * megabyte has gathered, when a flush wants it, or when the segment is sealed. Rules by which flush decides:
  *   - a flush covers every reservation made before it; it waits until all of those are completed (the frontier), for
  *     recovery stops at the first record that is not there;
  *   - then every segment with records before that point is synced, oldest first, and only then is it answered;
@@ -21,6 +22,7 @@
 #include "log/record.h"
 #include "log/segment.h"
 #include "log/spare.h"
+#include "log/stage.h"
 #include "log/types.h"
 
 #include <stdbool.h>
@@ -42,10 +44,14 @@ struct log_hooks {
 	void (*failed)(void *arg, int error, const char *text);
 };
 
+#define LOG_AHEAD_MAX 6
+
 struct log_options {
 	struct segment_set *set;
 	struct spare_pool *spares;
+	struct stage_pool *stages; /* NULL: every write goes to its file at once */
 	struct executor *executor; /* may block on the local disk */
+	unsigned ahead; /* segments made ahead of need for a stream, at most LOG_AHEAD_MAX; one in any case */
 	uint32_t grain_bytes, segment_bytes;
 	uint64_t epoch;
 	bool error_when_full; /* -ENOSPC instead of waiting */
@@ -69,6 +75,7 @@ struct log_part {
 	size_t first; /* index into the caller's records */
 	size_t count;
 	uint32_t record; /* number of the first record within the segment */
+	uint32_t slot;   /* likewise of the first slot, if there is any */
 	uint64_t sequence;
 	TAILQ_ENTRY(log_part) link;
 };
@@ -86,9 +93,10 @@ struct log_append {
 int log_reserve(struct log *l, struct record *records, size_t count, struct log_append *append, job_fn *wake,
                 void *arg);
 
-/* Writes the slots and then the index records of a reservation: data[i] is the grain of records[i] if its kind has a slot
- * (grain bytes), with data_crc set by the caller. Blocks on the page cache only. On failure the log has failed (-EIO). */
-int log_fill(struct log *l, const struct log_append *append, const struct record *records, const void *const *data);
+/* Puts the slots and then the index records of a reservation where they outlive the daemon: data[i] is the grain of records[i] if
+ * its kind has a slot (grain bytes), and data_crc is set here. Blocks on the page cache only. On failure the log has failed
+ * (-EIO). */
+int log_fill(struct log *l, const struct log_append *append, struct record *records, const void *const *data);
 
 /* Ends a reservation, whether its filling worked or not. */
 void log_complete(struct log *l, struct log_append *append);

@@ -44,7 +44,8 @@ static void call_answered(struct flush *list)
 static int sync_up_to(struct log *l, uint64_t target)
 {
 	struct segment *segments[SEGMENTS_PER_ROUND];
-	bool complete[SEGMENTS_PER_ROUND];
+	struct log_filled filled[SEGMENTS_PER_ROUND];
+	bool complete[SEGMENTS_PER_ROUND], stream[SEGMENTS_PER_ROUND];
 	segment_no_t done = 0; /* segments up to this one are dealt with */
 	struct closing *c;
 	bool last;
@@ -68,11 +69,16 @@ static int sync_up_to(struct log *l, uint64_t target)
 		} else if (l->open) {
 			last = false;
 		}
-		for (size_t i = 0; i < n; i++)
+		for (size_t i = 0; i < n; i++) {
+			filled[i] = log_filled(l, segments[i]);
+			stream[i] = log_is_stream(l, segments[i], filled[i].slots);
 			atomic_fetch_add(&segments[i]->pins, 1);
+		}
 		pthread_mutex_unlock(&l->mutex);
 		int rc = 0;
 		for (size_t i = 0; i < n; i++) {
+			if (!rc)
+				rc = segment_write_out(segments[i], filled[i].slots, filled[i].records, stream[i]);
 			if (!rc)
 				rc = segment_sync(segments[i]);
 			done = segments[i]->number;
@@ -102,7 +108,7 @@ static void round_of(struct log *l)
 	while (log_frontier(l) < target && !l->failed)
 		pthread_cond_wait(&l->changed, &l->mutex);
 	l->frontier_waiters--;
-	atomic_store_explicit(&l->eager, target - l->synced_sequence <= EAGER_RECORDS, memory_order_relaxed);
+	l->eager = target - l->synced_sequence <= EAGER_RECORDS;
 	rc = l->failed ? -EIO : sync_up_to(l, target);
 	if (rc && !l->failed) {
 		pthread_mutex_unlock(&l->mutex);

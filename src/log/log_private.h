@@ -12,8 +12,18 @@
 struct closing {
 	struct segment *segment; /* pinned */
 	bool synced;             /* a flush synced it after its last record */
+	bool writing;            /* its stage is being written out for good */
 	TAILQ_ENTRY(closing) link;
 };
+
+/* So much is gathered in a stage before it is written out. */
+#define WRITE_OUT_BYTES (1u << 20)
+
+/* A segment that is filled faster than this belongs to a stream. Nobody reads that again soon, and its pages are better used for
+ * the next segments than to push out what guests do read. */
+#define STREAM_NS 250000000u
+
+#define WRITERS 3 /* jobs that do so at once */
 
 struct room_waiter {
 	job_fn *wake;
@@ -38,25 +48,31 @@ struct log {
 	struct segment *open;              /* pinned; NULL: none */
 	uint32_t slots_used, records_used; /* of open */
 	uint32_t last_records;             /* how many the segment closed last holds */
-	struct segment *next;              /* pinned; ready to be opened */
-	segment_no_t newest;               /* number of the newest segment made */
-	struct closing *spare_closing;     /* allocated while open is set, so that closing cannot fail */
-	bool preparing;
-	int no_room;         /* why the last attempt to make a segment failed, */
-	uint64_t no_room_ns; /* and when */
+	segment_no_t last_opened;
+	struct segment
+		*ahead[LOG_AHEAD_MAX]; /* pinned; ready to be opened next, by number % LOG_AHEAD_MAX; NULL: not made */
+	bool making[LOG_AHEAD_MAX];
+	unsigned makers;               /* jobs that make one */
+	struct closing *spare_closing; /* allocated while open is set, so that closing cannot fail */
+	bool stream;                   /* the segment closed last belonged to one */
+	int no_room;                   /* why the last attempt to make a segment failed, */
+	uint64_t no_room_ns;           /* and when */
 	STAILQ_HEAD(, room_waiter) room_waiters;
 
 	uint64_t next_sequence;          /* records reserved so far */
 	uint64_t synced_sequence;        /* all below are durable */
 	TAILQ_HEAD(, log_part) inflight; /* reserved, not completed: in order */
 	unsigned frontier_waiters;
-	_Atomic bool eager; /* a flush follows each write: its bytes are sent to the disk before that */
+	bool eager; /* a flush follows each write: its bytes are sent to the disk before that */
 
 	TAILQ_HEAD(, flush) flushes;
 	bool syncing; /* somebody leads a sync */
 
 	TAILQ_HEAD(closing_list, closing) closing; /* in order of numbers */
 	uint64_t closing_bytes;
+	unsigned closing_stages; /* how many of closing hold a stage */
+	bool writing_open;       /* a job writes out what is in the open segment's stage */
+	unsigned writers;        /* jobs that write out */
 	bool sealing;
 	segment_no_t last_sealed;
 	uint8_t digest[DIGEST_BYTES];   /* of last_sealed */
@@ -71,11 +87,23 @@ struct log {
 /* Called without the mutex. */
 void log_job_end(struct log *l);
 void log_seal_job(void *arg);
+/* A segment that belongs to a stream, `slots` slots of it being used. */
+bool log_is_stream(const struct log *l, const struct segment *s, uint32_t slots);
 
 /* Called with the mutex held. log_job_start() returns false when memory is too short to queue a job. */
 bool log_job_start(struct log *l, job_fn *job, uint64_t delay_ms);
 void log_prepare_next(struct log *l);
 void log_close_locked(struct log *l);
+void log_wake_room_waiters(struct log *l);
+
+/* Writes a filled one out and gives its stage back; the mutex is let go of meanwhile. 0 or -errno: the log has failed. */
+int log_write_out_closed(struct log *l, struct closing *c);
+
+/* How much of a segment, from its beginning, is filled. */
+struct log_filled {
+	uint32_t slots, records;
+};
+struct log_filled log_filled(const struct log *l, const struct segment *s);
 
 /* Every sequence below is completed. */
 static inline uint64_t log_frontier(const struct log *l)

@@ -2,8 +2,6 @@
 /* log_seal.c: closed segments become sealed ones, in order of their numbers: synced, chained, header rewritten. */
 #include "log/log_private.h"
 
-#include "base/clock.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,11 +19,7 @@ static void carry(const struct record *records, size_t count, segment_no_t numbe
 	}
 }
 
-/* A segment that was filled faster than this belongs to a stream. Nobody reads that again soon, and its pages are better used for
- * the next segments than to push out what guests do read. */
-#define STREAM_NS 250000000u
-
-static int seal_segment(struct log *l, struct segment *s, struct error *err)
+static int seal_segment(struct log *l, struct segment *s, bool stream, struct error *err)
 {
 	struct segment_file *f = atomic_load(&s->file);
 	struct record *records = NULL;
@@ -52,7 +46,7 @@ static int seal_segment(struct log *l, struct segment *s, struct error *err)
 		rc = segment_file_seal(f, s->record_count, s->slot_count, l->digest, digest, err);
 	if (rc)
 		return rc;
-	if (clock_monotonic_ns() - s->opened_ns < STREAM_NS)
+	if (stream)
 		disk_drop_pages(f->fd);
 	memcpy(s->prev_digest, l->digest, sizeof s->prev_digest);
 	memcpy(s->digest, digest, sizeof s->digest);
@@ -73,13 +67,14 @@ void log_seal_job(void *arg)
 		struct error err = { 0 };
 
 		l->frontier_waiters++;
-		while (atomic_load(&s->filling) && !l->failed)
+		while ((atomic_load(&s->filling) || c->writing) && !l->failed)
 			pthread_cond_wait(&l->changed, &l->mutex);
 		l->frontier_waiters--;
-		if (l->failed)
+		if (l->failed || (atomic_load(&s->stage) && log_write_out_closed(l, c)))
 			break;
+		bool stream = log_is_stream(l, s, s->slot_count);
 		pthread_mutex_unlock(&l->mutex);
-		int rc = seal_segment(l, s, &err);
+		int rc = seal_segment(l, s, stream, &err);
 		if (rc) {
 			log_fail(l, rc, error_text(&err));
 			pthread_mutex_lock(&l->mutex);

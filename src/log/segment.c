@@ -5,6 +5,7 @@
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "base/report.h"
+#include "log/stage.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -190,6 +191,38 @@ struct segment_file *segment_open_file(struct segment *s, struct error *err)
 	}
 	pthread_mutex_unlock(&s->mutex);
 	return f;
+}
+
+int segment_read(struct segment *s, uint32_t slot, uint32_t skip, void *buf, size_t len)
+{
+	struct segment_file *f = segment_open_file(s, NULL);
+	struct stage *stage = atomic_load(&s->stage);
+
+	if (!f)
+		return -EIO;
+	if (stage && stage_read(stage, f, slot, skip, buf, len))
+		return 0;
+	return segment_file_read(f, slot, skip, buf, len);
+}
+
+int segment_write_out(struct segment *s, uint32_t slots, uint32_t records, bool stream)
+{
+	struct stage *stage = atomic_load(&s->stage);
+
+	return stage ? stage_write_out(stage, atomic_load(&s->file), slots, records, stream) : 0;
+}
+
+int segment_end_stage(struct segment *s, bool stream)
+{
+	struct stage *stage = atomic_load(&s->stage);
+	int rc = segment_write_out(s, s->slot_count, s->record_count, stream);
+
+	if (!stage || rc)
+		return rc;
+	atomic_store(&s->stage, NULL);
+	stage_give(stage);
+	segment_file_end_direct(atomic_load(&s->file));
+	return 0;
 }
 
 int segment_sync(struct segment *s)

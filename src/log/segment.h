@@ -39,6 +39,7 @@ enum segment_life {
 
 struct segment_set;
 struct fetch;
+struct stage;
 
 struct segment {
 	struct segment_set *set;
@@ -46,6 +47,7 @@ struct segment {
 	_Atomic uint32_t pins;
 	_Atomic int life;                    /* enum segment_life */
 	_Atomic(struct segment_file *) file; /* NULL: no file here, or not opened yet; set under mutex */
+	_Atomic(struct stage *) stage;       /* open segments: what is in it need not be in the file yet; NULL: none */
 	_Atomic(_Atomic uint8_t *) chunk; /* shape.chunks state bytes; NULL until the shape is known; set under mutex */
 	struct segment_shape shape;       /* valid once chunk is set */
 	_Atomic uint64_t read_end;        /* cache/fetch.c: where the last read ended, in bytes of slots */
@@ -66,7 +68,7 @@ struct segment {
 	struct log_position checkpoint;    /* likewise: the last one at or before its end */
 	uint8_t prev_digest[DIGEST_BYTES], digest[DIGEST_BYTES]; /* sealed and later, when local */
 	_Atomic uint32_t filling;                                /* reservations not yet filled */
-	uint64_t opened_ns;                                      /* monotonic: first record */
+	uint64_t opened_ns, closed_ns;                           /* monotonic: first record; when it was closed */
 };
 
 /* The segments of image `image` in directory `dir` (copied). NULL when memory is short. */
@@ -148,6 +150,16 @@ static inline bool segment_chunk_change(struct segment *s, uint32_t chunk, unsig
 			return true;
 	return false;
 }
+
+/* Reads `len` bytes beginning `skip` bytes into `slot` from present chunks, wherever they are. Pinned. 0 or -errno. */
+int segment_read(struct segment *s, uint32_t slot, uint32_t skip, void *buf, size_t len);
+
+/* Has the file hold what the stage does of the first `slots` slots and `records` records, all filled: see stage_write_out(). 0 or
+ * -errno. */
+int segment_write_out(struct segment *s, uint32_t slots, uint32_t records, bool stream);
+
+/* Writes everything out (s->slot_count, s->record_count) and gives the stage back. On failure the stage stays. */
+int segment_end_stage(struct segment *s, bool stream);
 
 /* Syncs the file once more, unless a sync of it failed before: that failure stays. */
 int segment_sync(struct segment *s);

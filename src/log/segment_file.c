@@ -19,7 +19,6 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#define INDEX_OFFSET 4096u
 #define TABLE_FRONT 12u /* crc u32, chunks offset u64 */
 #define ZEROS_BYTES (1u << 20)
 #define PUT_RECORDS 128u /* in one write */
@@ -101,7 +100,7 @@ static struct segment_file *file_new(struct disk *disk, const char *path, const 
 	if (!f)
 		return NULL;
 	f->disk = disk;
-	f->fd = -1;
+	f->fd = f->direct_fd = -1;
 	f->header = *h;
 	f->created_ns = h->created_ns;
 	f->shape = *shape;
@@ -139,7 +138,7 @@ static int file_new_life(struct disk *disk, const char *path, const struct segme
 /* The header and the rest of its block; rewritten later as one sector. */
 static int write_first_block(struct segment_file *f)
 {
-	uint8_t block[INDEX_OFFSET] = { 0 };
+	uint8_t block[SEGMENT_INDEX_OFFSET] = { 0 };
 
 	segment_header_encode(&f->header, block);
 	return disk_pwrite(f->disk, f->fd, block, sizeof block, 0);
@@ -241,7 +240,7 @@ static int write_index(struct segment_file *f, const struct record *records, siz
 		return -ENOMEM;
 	for (size_t i = 0; i < count; i++)
 		record_encode(&records[i], f->header.salt, (uint32_t)i, index + i * RECORD_BYTES);
-	rc = disk_pwrite(f->disk, f->fd, index, count * RECORD_BYTES, INDEX_OFFSET);
+	rc = disk_pwrite(f->disk, f->fd, index, count * RECORD_BYTES, SEGMENT_INDEX_OFFSET);
 	free(index);
 	return rc;
 }
@@ -352,6 +351,7 @@ void segment_file_close(struct segment_file *f)
 	/* It cannot lose anything: what had to be durable was synced. */
 	if (f->fd >= 0)
 		(void)disk_close(f->disk, f->fd);
+	segment_file_end_direct(f);
 	free(f->path);
 	free(f);
 }
@@ -362,7 +362,6 @@ int segment_file_put_records(struct segment_file *f, uint32_t number, const stru
 	uint8_t bytes[PUT_RECORDS * RECORD_BYTES];
 	int rc = 0;
 
-	assert(f->header.state == SEGMENT_OPEN && number + count <= f->shape.records_max);
 	while (rc == 0 && count) {
 		uint32_t n = count < PUT_RECORDS ? (uint32_t)count : PUT_RECORDS;
 
@@ -370,8 +369,7 @@ int segment_file_put_records(struct segment_file *f, uint32_t number, const stru
 			assert(!record_has_slot(records[i].kind) || records[i].slot < f->shape.slots);
 			record_encode(&records[i], f->header.salt, number + i, bytes + (size_t)i * RECORD_BYTES);
 		}
-		rc = disk_pwrite(f->disk, f->fd, bytes, (size_t)n * RECORD_BYTES,
-		                 INDEX_OFFSET + (uint64_t)number * RECORD_BYTES);
+		rc = segment_file_put_index(f, number, bytes, n);
 		number += n;
 		records += n;
 		count -= n;
@@ -388,6 +386,35 @@ int segment_file_write_slots(struct segment_file *f, uint32_t slot, const struct
 	assert(len % f->shape.slot_bytes == 0 && slot <= f->shape.slots &&
 	       len / f->shape.slot_bytes <= f->shape.slots - slot);
 	return disk_pwritev(f->disk, f->fd, iov, iovcnt, segment_slot_offset(&f->shape, slot));
+}
+
+int segment_file_write_direct(struct segment_file *f, uint32_t slot, const void *buf, size_t len)
+{
+	struct iovec iov = { (void *)buf, len };
+	int rc = -EINVAL;
+
+	assert(slot <= f->shape.slots && len / f->shape.slot_bytes <= f->shape.slots - slot);
+	if (f->direct_fd < 0 && !f->no_direct)
+		f->direct_fd = disk_open(f->disk, f->path, O_RDWR | O_DIRECT, 0);
+	if (f->direct_fd >= 0)
+		rc = disk_pwrite(f->disk, f->direct_fd, buf, len, segment_slot_offset(&f->shape, slot));
+	/* Not all file systems can, and not all at pages: then it is as good through the cache. */
+	f->no_direct = f->direct_fd < 0 || rc == -EINVAL;
+	return f->no_direct ? segment_file_write_slots(f, slot, &iov, 1) : rc;
+}
+
+void segment_file_end_direct(struct segment_file *f)
+{
+	if (f->direct_fd >= 0)
+		(void)disk_close(f->disk, f->direct_fd);
+	f->direct_fd = -1;
+}
+
+int segment_file_put_index(struct segment_file *f, uint32_t number, const uint8_t *encoded, size_t count)
+{
+	assert(f->header.state == SEGMENT_OPEN && number + count <= f->shape.records_max);
+	return disk_pwrite(f->disk, f->fd, encoded, count * RECORD_BYTES,
+	                   SEGMENT_INDEX_OFFSET + (uint64_t)number * RECORD_BYTES);
 }
 
 int segment_file_read(struct segment_file *f, uint32_t slot, uint32_t skip, void *buf, size_t len)
@@ -503,7 +530,7 @@ int segment_file_read_records(struct segment_file *f, bool check_data, struct re
 		error_set(err, rc, "%s: out of memory", f->path);
 		goto out;
 	}
-	n = disk_pread(f->disk, f->fd, index, limit * RECORD_BYTES, INDEX_OFFSET);
+	n = disk_pread(f->disk, f->fd, index, limit * RECORD_BYTES, SEGMENT_INDEX_OFFSET);
 	if (n < 0) {
 		rc = failed(err, (int)n, f->path, "read the index");
 		goto out;

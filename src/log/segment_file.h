@@ -29,6 +29,7 @@
 #include <sys/uio.h>
 
 #define SEGMENT_HEADER_BYTES 512
+#define SEGMENT_INDEX_OFFSET 4096u
 #define SEGMENT_FILE_VERSION 1
 #define POOL_UUID_BYTES 16
 
@@ -99,6 +100,8 @@ struct segment_file {
 	struct segment_shape shape;
 	struct segment_header header; /* changes while it is sealed and marked as stored */
 	uint64_t created_ns;          /* of the header; constant */
+	int direct_fd;                /* segment_file_write_direct(): -1 not opened, or not to be had ... */
+	bool no_direct;
 };
 
 /* Makes a spare: a file of `file_bytes` with allocated blocks; when `written`, filled with zeros and synced, so that later
@@ -132,6 +135,15 @@ int segment_file_put_records(struct segment_file *f, uint32_t number, const stru
 
 /* Writes whole slots [slot, slot + bytes/slot_bytes) from `iov`. 0 or -errno. */
 int segment_file_write_slots(struct segment_file *f, uint32_t slot, const struct iovec *iov, int iovcnt);
+
+/* The same past the page cache, where the file system lets us: for many slots that nobody will soon read. `buf` begins at a page.
+ * One caller at a time. */
+int segment_file_write_direct(struct segment_file *f, uint32_t slot, const void *buf, size_t len);
+/* No more of these will come. */
+void segment_file_end_direct(struct segment_file *f);
+
+/* Writes `count` records that are encoded already as `number` and on. */
+int segment_file_put_index(struct segment_file *f, uint32_t number, const uint8_t *encoded, size_t count);
 
 /* Reads `len` bytes beginning `skip` bytes into `slot` (may run over following slots). -EIO when the file is short. */
 int segment_file_read(struct segment_file *f, uint32_t slot, uint32_t skip, void *buf, size_t len);

@@ -441,6 +441,7 @@ static void draw_options(struct crash_run *r)
 	o->uploads = 1 + (unsigned)random_below(&r->random, 4);
 	o->sync = random_below(&r->random, 4) ? SYNC_LOCAL : SYNC_REMOTE;
 	o->may_init = true;
+	r->options.stage_size = random_below(&r->random, 3) ? 0 : RUN_NO_STAGES;
 }
 
 static int make_dirs(const char *dir)

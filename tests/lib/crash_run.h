@@ -17,6 +17,7 @@
 #include <stdatomic.h>
 
 #define RUN_IMAGES 2u
+#define RUN_NO_STAGES 1u /* stage_size, less than one needs: all writes go to their segments at once */
 
 /* ---- the journal ---- */
 

@@ -20,14 +20,16 @@
 #define TEST_GRAIN 4096u
 #define TEST_SEGMENT (1u << 20)
 #define TEST_THREADS 3u
+#define TEST_STAGES 3
 #define TEST_SLOTS (TEST_SEGMENT / TEST_GRAIN)
 static const uint8_t test_pool[POOL_UUID_BYTES] = "a pool of tests";
 
 struct log_fixture {
-	char dir[200], images[220], spare_dir[220];
+	char dir[200], images[220], spare_dir[220], stage_dir[220];
 	struct fault_disk disk;
 	struct segment_set *set;
 	struct spare_pool *spares;
+	struct stage_pool *stages;
 	struct executor *executor;
 	struct log *log;
 	struct segment_shape shape;
@@ -43,6 +45,9 @@ struct log_fixture {
 	int error;
 	char text[300];
 };
+
+/* Whether logs have stages: their tests run without and with. */
+static bool log_fixture_staged;
 
 static inline void must(bool good, const char *what)
 {
@@ -129,6 +134,11 @@ static inline void log_fixture_init(struct log_fixture *f)
 	must(!disk_make_path(disk_posix(), f->images), "mkdir");
 	must(!segment_shape(TEST_GRAIN, TEST_SEGMENT, &f->shape), "shape");
 	must(!spare_pool_new(&f->disk.disk, f->spare_dir, 2, &f->spares, NULL), "spares");
+	if (log_fixture_staged) {
+		snprintf(f->stage_dir, sizeof f->stage_dir, "%s/stage", f->dir);
+		must(!stage_pool_new(&f->disk.disk, f->stage_dir, TEST_STAGES * f->shape.file_bytes, &f->stages, NULL),
+		     "stages");
+	}
 	f->executor = executor_new("test", TEST_THREADS, false);
 	must(f->executor != NULL, "executor");
 	pthread_mutex_init(&f->mutex, NULL);
@@ -141,6 +151,7 @@ static inline struct log_options log_fixture_options(struct log_fixture *f)
 	return (struct log_options){
 		.set = f->set,
 		.spares = f->spares,
+		.stages = f->stages,
 		.executor = f->executor,
 		.grain_bytes = TEST_GRAIN,
 		.segment_bytes = TEST_SEGMENT,
@@ -228,6 +239,7 @@ static inline void log_fixture_destroy(struct log_fixture *f)
 	executor_free(f->executor);
 	segment_set_free(f->set);
 	spare_pool_free(f->spares);
+	stage_pool_free(f->stages);
 	fault_disk_destroy(&f->disk);
 	pthread_cond_destroy(&f->changed);
 	pthread_mutex_destroy(&f->mutex);
@@ -318,11 +330,7 @@ static inline int append_grains(struct log *l, uint64_t first, size_t count, uin
 	for (size_t i = 0; i < count; i++) {
 		data[i] = bytes + i * TEST_GRAIN;
 		test_grain(first + i, version, bytes + i * TEST_GRAIN);
-		records[i] = (struct record){ .kind = RECORD_DATA,
-			                      .value = first + i,
-			                      .count = 1,
-			                      .time_ns = 1,
-			                      .data_crc = crc32c(0, data[i], TEST_GRAIN) };
+		records[i] = (struct record){ .kind = RECORD_DATA, .value = first + i, .count = 1, .time_ns = 1 };
 	}
 	int rc = reserve_wait(l, records, count, &a);
 	if (!rc) {

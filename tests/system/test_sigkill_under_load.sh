@@ -21,7 +21,7 @@ fio_verify() {
 }
 
 mount_fs "$options"
-fio --name=fill --filename="$mnt/fio.raw" --rw=write --bs=4k --size=64m --ioengine=libaio --iodepth=32 --direct=1 \
+fio --name=fill --verify_state_save=0 --filename="$mnt/fio.raw" --rw=write --bs=4k --size=64m --ioengine=libaio --iodepth=32 --direct=1 \
 	--verify=crc32c --do_verify=0 --end_fsync=1 --output="$work/fio.out"
 for ((round = 1; round <= rounds; round++)); do
 	"$flush_checker" write -f "$mnt/checker.raw" -n "$work/notes" -s "$seed" -b 4096 -t 60 >"$work/writer.out" &

@@ -122,8 +122,9 @@ static void expect(struct look *l)
 			continue;
 		if (b.step[EVENT_LOCAL] > w->low)
 			w->low = b.step[EVENT_LOCAL];
-		/* A killed daemon loses nothing that it answered. */
-		if (l->state.mode == CRASH_KILLED && b.step[EVENT_ANSWERED] > w->low)
+		/* A killed daemon loses nothing that it answered. But what it gathers in stages is mapped, and not recorded. */
+		if (l->state.mode == CRASH_KILLED && s->run->options.stage_size == RUN_NO_STAGES &&
+		    b.step[EVENT_ANSWERED] > w->low)
 			w->low = b.step[EVENT_ANSWERED];
 	}
 }
