@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* log_private.h: what log.c, log_flush.c and log_seal.c share. */
+/* log_private.h: what the files of log.h share. */
 #ifndef GARNER_LOG_LOG_PRIVATE_H
 #define GARNER_LOG_LOG_PRIVATE_H
 
@@ -15,15 +15,6 @@ struct closing {
 	bool writing;            /* its stage is being written out for good */
 	TAILQ_ENTRY(closing) link;
 };
-
-/* So much is gathered in a stage before it is written out. */
-#define WRITE_OUT_BYTES (1u << 20)
-
-/* A segment that is filled faster than this belongs to a stream. Nobody reads that again soon, and its pages are better used for
- * the next segments than to push out what guests do read. */
-#define STREAM_NS 250000000u
-
-#define WRITERS 3 /* jobs that do so at once */
 
 struct room_waiter {
 	job_fn *wake;

@@ -135,7 +135,8 @@ void stage_prepare(struct stage_pool *p, uint64_t file_bytes)
 	s = pick(p, file_bytes, true);
 	/* Those of another shape make room for it. */
 	struct stage *small;
-	while (!s && p->used + file_bytes > p->limit && (small = pick(p, file_bytes, false))) {
+	while (!s && file_bytes <= p->limit && p->used + file_bytes > p->limit &&
+	       (small = pick(p, file_bytes, false))) {
 		forget(p, small);
 		stage_free(small, true);
 	}
@@ -416,7 +417,7 @@ static int restore_stage(void *arg, const char *path)
 		disk_close(r->disk, fd);
 	if (n < 0)
 		return error_set(r->err, (int)n, "cannot read %s: %s", path, strerror((int)-n));
-	if (n < (ssize_t)sizeof sector || segment_header_decode(sector, &h, NULL))
+	if (n < (ssize_t)sizeof sector || segment_header_decode(sector, &h, NULL) || h.state != SEGMENT_OPEN)
 		return 0;
 	if (asprintf(&segment, "%s/%016" PRIx64 "/%016" PRIx64 ".seg", r->images_dir, h.image, h.number) < 0)
 		return error_set(r->err, -ENOMEM, "out of memory");
