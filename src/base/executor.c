@@ -107,15 +107,15 @@ static void enqueue(struct executor *e, struct job *job)
 /* Until when no job is begun; 0: one may be begun. */
 static uint64_t held_until(const struct executor *e)
 {
-	bool held = e->hold_until_ns && !e->stopping && !atomic_load(&e->urgent) && now_ns() < e->hold_until_ns;
+	bool held = e->background && e->hold_until_ns && !e->stopping && !atomic_load(&e->urgent) &&
+	            now_ns() < e->hold_until_ns;
 
 	return held ? e->hold_until_ns : 0;
 }
 
-/* Sleeps until there may be something to do. */
-static void wait_for_work(struct executor *e)
+/* Sleeps until there may be something to do; not beyond `due`, if that is not 0. */
+static void wait_for_work(struct executor *e, uint64_t due)
 {
-	uint64_t due = held_until(e);
 	int rc;
 
 	if (e->delayed_count > 0 && (!due || e->delayed[0]->due_ns < due))
@@ -139,14 +139,18 @@ static struct job *next_job(struct executor *e)
 				enqueue(e, take_earliest(e));
 		}
 		struct job *job = STAILQ_FIRST(&e->queue);
-		if (job && !held_until(e)) {
+		uint64_t held = job ? held_until(e) : 0;
+		if (job && !held) {
 			STAILQ_REMOVE_HEAD(&e->queue, link);
 			e->depth--;
+			/* While jobs were held, all who were told of one may have been the same thread. */
+			if (e->background && e->depth)
+				pthread_cond_signal(&e->work);
 			return job;
 		}
 		if (e->stopping)
 			return NULL;
-		wait_for_work(e);
+		wait_for_work(e, held);
 	}
 }
 
@@ -184,8 +188,11 @@ void executor_set_urgent(struct executor *e, bool urgent)
 
 void executor_hold(struct executor *e, uint64_t ms)
 {
+	uint64_t until = now_ns() + ms * NS_PER_MS;
+
 	pthread_mutex_lock(&e->mutex);
-	e->hold_until_ns = now_ns() + ms * 1000000;
+	if (e->hold_until_ns < until)
+		e->hold_until_ns = until;
 	pthread_mutex_unlock(&e->mutex);
 }
 

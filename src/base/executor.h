@@ -29,7 +29,7 @@ int executor_run(struct executor *e, job_fn *job, void *arg);
 /* Runs job(arg) on one of the threads no sooner than `delay_ms` from now. Returns 0, or -ENOMEM. */
 int executor_run_after(struct executor *e, uint64_t delay_ms, job_fn *job, void *arg);
 
-/* Background threads begin no job for `ms` from now, unless it is urgent. Any thread; never blocks on a job. */
+/* Background threads begin no job for `ms` (at most a day) from now, unless it is urgent. Any thread; never blocks on a job. */
 void executor_hold(struct executor *e, uint64_t ms);
 
 /* Background threads run at normal CPU priority while `urgent`, from their next job on. Any thread; never blocks. */

@@ -56,17 +56,12 @@ static void drop_unused(struct log *l, struct segment *s)
 	segment_forget(l->options.set, number);
 }
 
-/* Of a log that failed, before all was written out. What cannot be now stays in the stage for the next start. */
+/* Of a log that failed, before all was written out. What cannot be now stays in the stage: for readers, and for the next start. */
 static void let_go(struct segment *s, uint32_t slots, uint32_t records)
 {
-	struct stage *stage = atomic_load(&s->stage);
-
 	s->slot_count = slots;
 	s->record_count = records;
-	if (segment_end_stage(s, false)) {
-		atomic_store(&s->stage, NULL);
-		stage_leave(stage);
-	}
+	(void)segment_end_stage(s, false);
 	segment_unpin(s);
 }
 

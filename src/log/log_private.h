@@ -54,7 +54,8 @@ struct log {
 	uint64_t synced_sequence;        /* all below are durable */
 	TAILQ_HEAD(, log_part) inflight; /* reserved, not completed: in order */
 	unsigned frontier_waiters;
-	bool eager; /* a flush follows each write: its bytes are sent to the disk before that */
+	_Atomic bool eager; /* a flush follows each write: its sync is begun before that */
+	bool sync_unasked;  /* one was, and no flush has come since */
 
 	TAILQ_HEAD(, flush) flushes;
 	bool syncing; /* somebody leads a sync */

@@ -396,10 +396,10 @@ int segment_file_write_direct(struct segment_file *f, uint32_t slot, const void 
 	assert(slot <= f->shape.slots && len / f->shape.slot_bytes <= f->shape.slots - slot);
 	if (f->direct_fd < 0 && !f->no_direct)
 		f->direct_fd = disk_open(f->disk, f->path, O_RDWR | O_DIRECT, 0);
-	if (f->direct_fd >= 0)
+	if (f->direct_fd >= 0 && !f->no_direct)
 		rc = disk_pwrite(f->disk, f->direct_fd, buf, len, segment_slot_offset(&f->shape, slot));
 	/* Not all file systems can, and not all at pages: then it is as good through the cache. */
-	f->no_direct = f->direct_fd < 0 || rc == -EINVAL;
+	f->no_direct = rc == -EINVAL;
 	return f->no_direct ? segment_file_write_slots(f, slot, &iov, 1) : rc;
 }
 

@@ -47,17 +47,25 @@ struct stage_pool {
 	uint64_t used;         /* bytes of all stages */
 	unsigned count;        /* made so far: names them */
 	SLIST_HEAD(, stage) all, free;
-	bool told;
+	atomic_bool told;
 };
 
 /* ---- making them ---- */
 
-static void stage_free(struct stage *s, bool unlink)
+/* Who still looks at it, from when it was his, sees that it is not any more: it is freed with its pool. */
+static void unmap(struct stage *s, bool unlink)
 {
-	if (s->bytes)
-		munmap(s->bytes, s->file_bytes);
+	if (!s->bytes)
+		return;
+	munmap(s->bytes, s->file_bytes);
+	s->bytes = NULL;
 	if (unlink)
 		(void)disk_unlink(s->pool->disk, s->path); /* what stays is deleted at the next start */
+}
+
+static void stage_free(struct stage *s)
+{
+	unmap(s, !s->owner);
 	pthread_rwlock_destroy(&s->lock);
 	pthread_mutex_destroy(&s->writing);
 	free(s->path);
@@ -78,8 +86,13 @@ static int map_file(struct stage *s)
 			s->bytes = NULL;
 		}
 	}
+	/* They are few, and in use all the time. Where that is not allowed, so be it. */
+	if (!rc)
+		(void)mlock2(s->bytes, s->file_bytes, MLOCK_ONFAULT);
 	if (fd >= 0)
 		disk_close(disk, fd);
+	if (fd >= 0 && rc)
+		(void)disk_unlink(disk, s->path);
 	return rc;
 }
 
@@ -100,18 +113,11 @@ static struct stage *stage_new(struct stage_pool *p, uint64_t file_bytes, unsign
 		rc = map_file(s);
 	if (!rc)
 		return s;
-	if (!p->told)
+	if (!atomic_exchange(&p->told, true))
 		report_warning("cannot make a stage in %s: %s; writes go to their segments one by one", p->dir,
 		               strerror(-rc));
-	p->told = true;
-	stage_free(s, s->path);
+	stage_free(s);
 	return NULL;
-}
-
-static void forget(struct stage_pool *p, struct stage *s)
-{
-	SLIST_REMOVE(&p->all, s, stage, link);
-	p->used -= s->file_bytes;
 }
 
 /* Takes the free stage that is large enough, or one that is not, out of the list. */
@@ -129,22 +135,33 @@ static struct stage *pick(struct stage_pool *p, uint64_t file_bytes, bool large_
 
 void stage_prepare(struct stage_pool *p, uint64_t file_bytes)
 {
-	struct stage *s;
+	SLIST_HEAD(, stage) gone = SLIST_HEAD_INITIALIZER(gone);
+	struct stage *s, *small;
+	unsigned number = 0;
 
 	pthread_mutex_lock(&p->mutex);
 	s = pick(p, file_bytes, true);
 	/* Those of another shape make room for it. */
-	struct stage *small;
 	while (!s && file_bytes <= p->limit && p->used + file_bytes > p->limit &&
 	       (small = pick(p, file_bytes, false))) {
-		forget(p, small);
-		stage_free(small, true);
+		p->used -= small->file_bytes;
+		SLIST_INSERT_HEAD(&gone, small, free_link);
 	}
-	if (!s && p->used + file_bytes <= p->limit && (s = stage_new(p, file_bytes, p->count))) {
-		p->count++;
+	if (!s && p->used + file_bytes <= p->limit) {
 		p->used += file_bytes;
-		SLIST_INSERT_HEAD(&p->all, s, link);
+		number = ++p->count;
 	}
+	/* Who takes one does not wait for the disk. */
+	pthread_mutex_unlock(&p->mutex);
+	SLIST_FOREACH(small, &gone, free_link)
+		unmap(small, true);
+	if (number)
+		s = stage_new(p, file_bytes, number);
+	pthread_mutex_lock(&p->mutex);
+	if (number && s)
+		SLIST_INSERT_HEAD(&p->all, s, link);
+	else if (number)
+		p->used -= file_bytes;
 	if (s)
 		SLIST_INSERT_HEAD(&p->free, s, free_link);
 	pthread_mutex_unlock(&p->mutex);
@@ -212,7 +229,7 @@ void stage_pool_free(struct stage_pool *p)
 		return;
 	while ((s = SLIST_FIRST(&p->all))) {
 		SLIST_REMOVE_HEAD(&p->all, link);
-		stage_free(s, !s->owner);
+		stage_free(s);
 	}
 	pthread_mutex_destroy(&p->mutex);
 	free(p->dir);
@@ -248,16 +265,6 @@ void stage_give(struct stage *s)
 	pthread_mutex_lock(&s->pool->mutex);
 	SLIST_INSERT_HEAD(&s->pool->free, s, free_link);
 	pthread_mutex_unlock(&s->pool->mutex);
-}
-
-void stage_leave(struct stage *s)
-{
-	static const struct segment_file nobody;
-
-	/* Still owned, and so neither taken again nor deleted. */
-	pthread_rwlock_wrlock(&s->lock);
-	s->owner = &nobody;
-	pthread_rwlock_unlock(&s->lock);
 }
 
 /* ---- bytes ---- */
@@ -408,6 +415,7 @@ static int restore_stage(void *arg, const char *path)
 	struct segment_file *stage = NULL, *f = NULL;
 	struct segment_header h;
 	uint8_t sector[SEGMENT_HEADER_BYTES];
+	struct error why = { 0 };
 	char *segment = NULL;
 	int fd = disk_open(r->disk, path, O_RDONLY, 0);
 	ssize_t n = fd < 0 ? fd : disk_pread(r->disk, fd, sector, sizeof sector, 0);
@@ -421,14 +429,16 @@ static int restore_stage(void *arg, const char *path)
 		return 0;
 	if (asprintf(&segment, "%s/%016" PRIx64 "/%016" PRIx64 ".seg", r->images_dir, h.image, h.number) < 0)
 		return error_set(r->err, -ENOMEM, "out of memory");
-	rc = segment_file_open(r->disk, path, r->pool, h.image, h.number, &stage, r->err);
+	rc = segment_file_open(r->disk, path, r->pool, h.image, h.number, &stage, &why);
 	if (!rc)
-		rc = segment_file_open(r->disk, segment, r->pool, h.image, h.number, &f, r->err);
+		rc = segment_file_open(r->disk, segment, r->pool, h.image, h.number, &f, &why);
 	if (!rc && f->header.state == SEGMENT_OPEN && f->header.salt == h.salt &&
 	    memcmp(&f->shape, &stage->shape, sizeof f->shape) == 0)
 		rc = restore_segment(r, stage, f);
 	else if (passed_over(rc))
 		rc = 0;
+	else if (rc)
+		error_set(r->err, rc, "%s", error_text(&why));
 	segment_file_close(f);
 	segment_file_close(stage);
 	free(segment);

@@ -26,7 +26,8 @@ struct stage_pool;
 /* Stages of together at most `limit` bytes as files in `dir`, which is made if need be. They are made as they are wanted. What is
  * in `dir` is deleted: stage_restore() comes first. */
 int stage_pool_new(struct disk *disk, const char *dir, uint64_t limit, struct stage_pool **pool, struct error *err);
-/* Deletes the files of all stages but those that were left (stage_leave()). NULL is ignored. */
+/* Deletes the files of all stages but those that have an owner: they hold what could not be written, and stay for the next start.
+ * NULL is ignored. */
 void stage_pool_free(struct stage_pool *p);
 
 /* Sees to it that a stage of `file_bytes` can be taken, if the limit and the disk allow: without it there is none, which costs
@@ -37,8 +38,6 @@ void stage_prepare(struct stage_pool *p, uint64_t file_bytes);
 struct stage *stage_take(struct stage_pool *p, const struct segment_file *owner);
 /* Gives it back: everything in it was written out. */
 void stage_give(struct stage *s);
-/* Gives it up: it holds what could not be written, and its file stays for the next start. */
-void stage_leave(struct stage *s);
 
 /* Puts one whole slot, whose crc32c it returns, or records as `number` and on. By those who fill the owner only. */
 uint32_t stage_put_slot(struct stage *s, uint32_t slot, const void *data);

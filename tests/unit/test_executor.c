@@ -363,6 +363,132 @@ static void background_threads_give_way_unless_it_is_urgent_and_others_do_not(vo
 	assert_int_equal(getpriority(PRIO_PROCESS, 0), nice);
 }
 
+#define AN_HOUR_MS 3600000
+
+static void held_background_threads_begin_nothing_and_end_what_they_began(void **state)
+{
+	struct executor *e = executor_new("held", 2, true);
+
+	(void)state;
+	assert_non_null(e);
+	assert_int_equal(executor_run(e, block, NULL), 0);
+	wait_on(&inside);
+	executor_hold(e, AN_HOUR_MS);
+	sem_post(&gate);
+	executor_drain(e);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(executor_run(e, write_down, &numbers[i]), 0);
+	/* One that falls due meanwhile has to wait too. */
+	assert_int_equal(executor_run_after(e, 1, write_down, &numbers[3]), 0);
+	for (unsigned i = 0; i < 60000 && executor_depth(e) < 4; i++)
+		sleep_ms(1);
+	assert_int_equal(executor_depth(e), 4);
+	sleep_ms(50);
+	assert_int_equal(written(), 0);
+	assert_int_equal(executor_depth(e), 4);
+	/* But nobody waits an hour for the end. */
+	executor_free(e);
+	assert_int_equal(diary.count, 4);
+}
+
+static void held_jobs_run_in_their_order_when_the_hold_is_over(void **state)
+{
+	struct executor *e = executor_new("over", 1, true);
+	static const int expected[] = { 0, 1, 2, 3 };
+	uint64_t begin = clock_monotonic_ns();
+
+	(void)state;
+	assert_non_null(e);
+	executor_hold(e, 100);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(executor_run(e, write_down, &numbers[i]), 0);
+	/* Draining waits for that. */
+	executor_drain(e);
+	assert_true(clock_monotonic_ns() - begin >= 100 * UINT64_C(1000000));
+	assert_int_equal(written(), 4);
+	assert_memory_equal(diary.done, expected, sizeof expected);
+	/* One that is over is in nobody's way. */
+	assert_int_equal(executor_run(e, write_down, &numbers[4]), 0);
+	executor_drain(e);
+	assert_int_equal(written(), 5);
+	executor_free(e);
+}
+
+static void hold_can_be_prolonged_while_jobs_wait(void **state)
+{
+	struct executor *e = executor_new("longer", 1, true);
+	uint64_t begin = clock_monotonic_ns();
+
+	(void)state;
+	assert_non_null(e);
+	executor_hold(e, 200);
+	assert_int_equal(executor_run(e, write_down, &numbers[0]), 0);
+	executor_hold(e, AN_HOUR_MS);
+	/* A slow machine may have come too late. */
+	bool in_time = clock_monotonic_ns() - begin < 200 * UINT64_C(1000000);
+	sleep_ms(300);
+	assert_true(written() == 0 || !in_time);
+	executor_free(e);
+	assert_int_equal(diary.count, 1);
+}
+
+static void urgent_jobs_are_not_held(void **state)
+{
+	struct executor *e = executor_new("urgent", 2, true);
+
+	(void)state;
+	assert_non_null(e);
+	executor_hold(e, AN_HOUR_MS);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(executor_run(e, write_down, &numbers[i]), 0);
+	sleep_ms(30);
+	assert_int_equal(written(), 0);
+	executor_set_urgent(e, true);
+	executor_drain(e);
+	assert_int_equal(written(), 3);
+	executor_hold(e, AN_HOUR_MS);
+	assert_int_equal(executor_run(e, write_down, &numbers[3]), 0);
+	executor_drain(e);
+	assert_int_equal(written(), 4);
+	/* The hour is not over. */
+	executor_set_urgent(e, false);
+	assert_int_equal(executor_run(e, write_down, &numbers[4]), 0);
+	sleep_ms(30);
+	assert_int_equal(written(), 4);
+	executor_free(e);
+	assert_int_equal(diary.count, 5);
+}
+
+static void threads_that_are_not_background_are_never_held(void **state)
+{
+	struct executor *e = executor_new("usual", 1, false);
+
+	(void)state;
+	assert_non_null(e);
+	executor_hold(e, AN_HOUR_MS);
+	assert_int_equal(executor_run(e, write_down, &numbers[0]), 0);
+	wait_for(1);
+	executor_free(e);
+}
+
+/* The thread looks at the clock just then. */
+static void job_that_comes_as_a_hold_ends_is_not_forgotten(void **state)
+{
+	struct executor *e = executor_new("end", 1, true);
+
+	(void)state;
+	assert_non_null(e);
+	for (size_t i = 0; i < 300; i++) {
+		uint64_t end = clock_monotonic_ns() + 1000000;
+		executor_hold(e, 1);
+		while (clock_monotonic_ns() + i % 120 * 1000 < end)
+			;
+		assert_int_equal(executor_run(e, write_down, &numbers[i]), 0);
+		wait_for(i + 1);
+	}
+	executor_free(e);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -383,6 +509,13 @@ int main(void)
 		cmocka_unit_test_setup_teardown(threads_are_named_and_leave_signals_to_the_program, setup, teardown),
 		cmocka_unit_test_setup_teardown(background_threads_give_way_unless_it_is_urgent_and_others_do_not,
 		                                setup, teardown),
+		cmocka_unit_test_setup_teardown(held_background_threads_begin_nothing_and_end_what_they_began, setup,
+		                                teardown),
+		cmocka_unit_test_setup_teardown(held_jobs_run_in_their_order_when_the_hold_is_over, setup, teardown),
+		cmocka_unit_test_setup_teardown(hold_can_be_prolonged_while_jobs_wait, setup, teardown),
+		cmocka_unit_test_setup_teardown(urgent_jobs_are_not_held, setup, teardown),
+		cmocka_unit_test_setup_teardown(threads_that_are_not_background_are_never_held, setup, teardown),
+		cmocka_unit_test_setup_teardown(job_that_comes_as_a_hold_ends_is_not_forgotten, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
