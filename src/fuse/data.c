@@ -29,17 +29,6 @@ static void reply_count(struct op *op, int64_t result)
 		fuse_reply_write(op->req, (size_t)result);
 }
 
-/* The guest's next request takes a while to come. */
-static void reply_written(struct op *op, int64_t result)
-{
-	struct image *i = op->handle->image;
-	bool flush = result >= 0 && image_flush_expected(i);
-
-	reply_count(op, result);
-	if (flush)
-		image_flush_early(i);
-}
-
 static void reply_status(struct op *op, int64_t result)
 {
 	fuse_reply_err(op->req, result < 0 ? (int)-result : 0);
@@ -120,7 +109,7 @@ void data_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, of
 		fuse_reply_err(req, EINVAL);
 		return;
 	}
-	op = op_take(req, fi, reply_written);
+	op = op_take(req, fi, reply_count);
 	if (!op)
 		return;
 	if (fi->writepage)

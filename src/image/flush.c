@@ -211,19 +211,3 @@ int engine_flush(struct engine *e, uint64_t id, bool (*progress)(void *arg, uint
 		return error_set(err, rc, "interrupted; the upload goes on");
 	return rc ? error_set(err, rc, "not everything could be uploaded: see garner status") : 0;
 }
-
-bool image_flush_expected(struct image *i)
-{
-	if (!image_use_log(i))
-		return false;
-	if (log_is_eager(atomic_load(&i->log)))
-		return true;
-	image_unuse_log(i);
-	return false;
-}
-
-void image_flush_early(struct image *i)
-{
-	log_sync_early(atomic_load(&i->log));
-	image_unuse_log(i);
-}

@@ -131,12 +131,6 @@ int64_t image_read(struct image *i, uint64_t offset, void *buf, size_t len, imag
  * -EFBIG. */
 int64_t image_write(struct image *i, uint64_t offset, const void *buf, size_t len, image_done_fn *done, void *arg);
 
-/* For a front end that has a thread to spare once it passed the answer of a write on. If image_flush_expected(), asked before that,
- * says true, image_flush_early() must follow: a flush has followed each of the last writes, and what the next one will ask for
- * is begun. It blocks on the local disk; the image may be closed meanwhile. Without these flushes are as good, but slower. */
-bool image_flush_expected(struct image *i);
-void image_flush_early(struct image *i);
-
 enum image_flush_level {
 	IMAGE_FLUSH_POLICY, /* what the sync= policy says */
 	IMAGE_FLUSH_LOCAL,  /* on the local disk */

@@ -101,11 +101,6 @@ int log_fill(struct log *l, const struct log_append *append, struct record *reco
 /* Ends a reservation, whether its filling worked or not. */
 void log_complete(struct log *l, struct log_append *append);
 
-/* A flush has followed each of the last writes. Then, once a write was answered, log_sync_early() does what the next flush will ask
- * for: that finds it under way, or done. Blocks as log_flush() does. */
-bool log_is_eager(const struct log *l);
-void log_sync_early(struct log *l);
-
 /* Makes everything reserved before durable on the local disk. Returns 0 or -EIO at once, having done the sync on this thread,
  * or -EINPROGRESS: done(arg, result) is called when a sync by another thread covered it. */
 typedef void log_done_fn(void *arg, int64_t result);

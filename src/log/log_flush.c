@@ -108,8 +108,7 @@ static void round_of(struct log *l)
 	while (log_frontier(l) < target && !l->failed)
 		pthread_cond_wait(&l->changed, &l->mutex);
 	l->frontier_waiters--;
-	if (!TAILQ_EMPTY(&l->flushes))
-		atomic_store_explicit(&l->eager, target - l->synced_sequence <= EAGER_RECORDS, memory_order_relaxed);
+	l->eager = target - l->synced_sequence <= EAGER_RECORDS;
 	rc = l->failed ? -EIO : sync_up_to(l, target);
 	if (rc && !l->failed) {
 		pthread_mutex_unlock(&l->mutex);
@@ -145,28 +144,11 @@ static void end_leading(struct log *l)
 	l->syncing = false;
 }
 
-bool log_is_eager(const struct log *l)
-{
-	return atomic_load_explicit(&l->eager, memory_order_relaxed);
-}
-
-void log_sync_early(struct log *l)
-{
-	pthread_mutex_lock(&l->mutex);
-	if (!l->failed && !l->syncing && l->synced_sequence < l->next_sequence) {
-		l->syncing = l->sync_unasked = true;
-		round_of(l);
-		end_leading(l);
-	}
-	pthread_mutex_unlock(&l->mutex);
-}
-
 int64_t log_flush(struct log *l, log_done_fn *done, void *arg)
 {
 	int64_t result = 0;
 
 	pthread_mutex_lock(&l->mutex);
-	l->sync_unasked = false;
 	if (l->failed) {
 		result = -EIO;
 	} else if (l->synced_sequence >= l->next_sequence) {

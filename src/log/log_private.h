@@ -54,8 +54,7 @@ struct log {
 	uint64_t synced_sequence;        /* all below are durable */
 	TAILQ_HEAD(, log_part) inflight; /* reserved, not completed: in order */
 	unsigned frontier_waiters;
-	_Atomic bool eager; /* a flush follows each write: its sync is begun before that */
-	bool sync_unasked;  /* one was, and no flush has come since */
+	bool eager; /* a flush follows each write: its bytes are sent to the disk before that */
 
 	TAILQ_HEAD(, flush) flushes;
 	bool syncing; /* somebody leads a sync */

@@ -98,6 +98,7 @@ static int errno_of(int extended)
 	case SQLITE_MISMATCH:
 	case SQLITE_FORMAT:
 	case SQLITE_SCHEMA:
+	case SQLITE_TOOBIG: /* nothing of ours is */
 		return -EBADMSG;
 	case SQLITE_IOERR:
 		if (extended == SQLITE_IOERR_NOMEM)

@@ -304,102 +304,6 @@ static void flush_of_nothing_new_costs_no_sync(void **state)
 	assert_int_equal(atomic_load(&f->disk.syncs), syncs + 1);
 }
 
-/* ---- flushes that are expected ---- */
-
-static void flush_after_each_of_the_last_writes_is_expected_until_none_comes(void **state)
-{
-	struct log_fixture *f = *state;
-
-	append_one(f, 0);
-	assert_false(log_is_eager(f->log));
-	assert_int_equal(log_flush_wait(f->log), 0);
-	assert_true(log_is_eager(f->log));
-	for (uint64_t grain = 1; grain < 4; grain++) {
-		append_one(f, grain);
-		log_sync_early(f->log);
-		assert_true(log_is_eager(f->log));
-		assert_int_equal(log_flush_wait(f->log), 0);
-	}
-	append_one(f, 4);
-	log_sync_early(f->log);
-	append_one(f, 5);
-	assert_false(log_is_eager(f->log));
-	/* One after many writes says nothing of the next. */
-	assert_int_equal(append_grains(f->log, 10, 100, 1), 0);
-	assert_int_equal(log_flush_wait(f->log), 0);
-	assert_false(log_is_eager(f->log));
-}
-
-static void flush_after_an_early_sync_costs_no_other(void **state)
-{
-	struct log_fixture *f = *state;
-
-	uint64_t complete = append_one(f, 0);
-	log_sync_early(f->log);
-	assert_true(covered(f, open_segment(f)) > complete);
-	unsigned syncs = atomic_load(&f->disk.syncs);
-	assert_int_equal(log_flush_wait(f->log), 0);
-	log_sync_early(f->log);
-	assert_int_equal(atomic_load(&f->disk.syncs), syncs);
-	complete = append_one(f, 1);
-	assert_int_equal(log_flush_wait(f->log), 0);
-	assert_int_equal(atomic_load(&f->disk.syncs), syncs + 1);
-	assert_true(covered(f, open_segment(f)) > complete);
-}
-
-static void *early_thread(void *arg)
-{
-	struct log_fixture *f = arg;
-
-	log_sync_early(f->log);
-	return NULL;
-}
-
-static void flush_that_comes_during_an_early_sync_is_answered_by_it(void **state)
-{
-	struct log_fixture *f = *state;
-	struct flusher covered_by_it, later;
-	pthread_t thread;
-
-	uint64_t complete = append_one(f, 0);
-	unsigned syncs = atomic_load(&f->disk.syncs);
-	fault_hold_syncs(&f->disk, true);
-	must(!pthread_create(&thread, NULL, early_thread, f), "thread");
-	fault_wait_held(&f->disk);
-	queue_flush(f, &covered_by_it);
-	uint64_t complete_later = append_one(f, 1);
-	queue_flush(f, &later);
-	fault_let_go(&f->disk);
-	/* Once the next sync is asked for, the answers of the first have been given. */
-	fault_wait_held(&f->disk);
-	assert_true(atomic_load(&covered_by_it.answered));
-	assert_int_equal(covered_by_it.result, 0);
-	assert_true(covered_by_it.covered > complete);
-	assert_false(atomic_load(&later.answered));
-	fault_hold_syncs(&f->disk, false);
-	must(!pthread_join(thread, NULL), "join");
-	log_drain(f->log);
-	assert_true(atomic_load(&later.answered));
-	assert_int_equal(later.result, 0);
-	assert_true(later.covered > complete_later);
-	assert_int_equal(atomic_load(&f->disk.syncs) - syncs, 2);
-}
-
-static void early_sync_that_fails_is_final_too(void **state)
-{
-	struct log_fixture *f = *state;
-
-	append_one(f, 0);
-	atomic_store(&f->disk.sync_error, -EIO);
-	log_sync_early(f->log);
-	atomic_store(&f->disk.sync_error, 0);
-	assert_int_equal(f->failures, 1);
-	assert_int_equal(log_flush_wait(f->log), -EIO);
-	log_sync_early(f->log);
-	assert_int_equal(append_grains(f->log, 2, 1, 1), -EIO);
-	assert_int_equal(f->failures, 1);
-}
-
 /* ---- failure ---- */
 
 static void failed_sync_is_final(void **state)
@@ -599,10 +503,6 @@ int main(void)
 		T(flush_that_comes_during_a_sync_is_answered_by_the_next),
 		T(flushes_that_wait_share_one_sync),
 		T(flush_of_nothing_new_costs_no_sync),
-		T(flush_after_each_of_the_last_writes_is_expected_until_none_comes),
-		T(flush_after_an_early_sync_costs_no_other),
-		T(flush_that_comes_during_an_early_sync_is_answered_by_it),
-		T(early_sync_that_fails_is_final_too),
 		T(failed_sync_is_final),
 		T(flush_of_a_failed_log_fails_even_if_all_is_synced),
 		T(everyone_who_waits_learns_of_a_failed_sync),

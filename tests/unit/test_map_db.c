@@ -443,47 +443,71 @@ static void save_and_close(struct fixture *f)
 	f->db = NULL;
 }
 
-/* Flips bytes here and there in the closed file. Opening and reading may succeed or say -EBADMSG, but never give a wrong
- * entry, and with enough damage some of it is found. */
-static void flipped_bytes_are_never_believed(void **state)
+/* Overwrites `len` bytes of the closed file at random. Opening and reading may succeed or say -EBADMSG, but never give a wrong entry.
+ * Returns whether the damage was found; it is undone. */
+static bool damage_and_read(struct fixture *f, off_t at, size_t len, bool check)
 {
-	struct fixture *f = *state;
+	uint8_t was[512], is[512];
+	int fd = open(f->path, O_RDWR), rc;
+
+	assert_int_equal(pread(fd, was, len, at), len);
+	for (size_t i = 0; i < len; i++)
+		is[i] = was[i] ^ (uint8_t)(1 + rand() % 255);
+	assert_int_equal(pwrite(fd, is, len, at), len);
+	close(fd);
+	rc = map_db_open(f->path, check, &f->db, &f->err);
+	for (uint64_t leaf = 0; rc == 0 && leaf < 200; leaf++) {
+		map_entry_t entries[MAP_FANOUT];
+
+		rc = map_db_load_node(f->db, IMAGE, 0, leaf, entries, &f->err);
+		if (rc == 0)
+			assert_leaf(f, IMAGE, leaf, 1);
+	}
+	/* The image's own row may have become invisible: then all is rebuilt. */
+	if (rc != 0 && rc != -EBADMSG && rc != -ENOENT)
+		fail_msg("%zu bytes at %lld: %d %s", len, (long long)at, rc, f->err.text);
+	map_db_close(f->db);
+	f->db = NULL;
+	fd = open(f->path, O_RDWR);
+	assert_int_equal(pwrite(fd, was, len, at), len);
+	close(fd);
+	return rc != 0;
+}
+
+static off_t seeded_and_closed(struct fixture *f)
+{
 	const char *text = getenv("GARNER_TEST_SEED");
-	unsigned seed = text ? (unsigned)strtoul(text, NULL, 0) : 4711, found = 0;
+	unsigned seed = text ? (unsigned)strtoul(text, NULL, 0) : 4711;
 	struct stat st;
 
 	print_message("seed %u\n", seed);
 	srand(seed);
 	save_and_close(f);
 	assert_int_equal(stat(f->path, &st), 0);
-	for (int round = 0; round < 150; round++) {
-		off_t at = rand() % st.st_size;
-		uint8_t was, is;
-		int fd = open(f->path, O_RDWR), rc;
+	return st.st_size;
+}
 
-		assert_int_equal(pread(fd, &was, 1, at), 1);
-		is = was ^ (uint8_t)(1 + rand() % 255);
-		assert_int_equal(pwrite(fd, &is, 1, at), 1);
-		close(fd);
-		rc = map_db_open(f->path, round % 2, &f->db, &f->err);
-		for (uint64_t leaf = 0; rc == 0 && leaf < 200; leaf++) {
-			map_entry_t entries[MAP_FANOUT];
+static void flipped_bytes_are_never_believed(void **state)
+{
+	struct fixture *f = *state;
+	off_t size = seeded_and_closed(f);
+	unsigned found = 0;
 
-			rc = map_db_load_node(f->db, IMAGE, 0, leaf, entries, &f->err);
-			if (rc == 0)
-				assert_leaf(f, IMAGE, leaf, 1);
-		}
-		/* The image's own row may have become invisible: then all is rebuilt. */
-		if (rc != 0 && rc != -EBADMSG && rc != -ENOENT)
-			fail_msg("offset %lld: %d %s", (long long)at, rc, f->err.text);
-		found += rc != 0;
-		map_db_close(f->db);
-		f->db = NULL;
-		fd = open(f->path, O_RDWR);
-		assert_int_equal(pwrite(fd, &was, 1, at), 1);
-		close(fd);
-	}
+	for (int round = 0; round < 150; round++)
+		found += damage_and_read(f, rand() % size, 1, round % 2);
 	assert_true(found > 50);
+}
+
+static void junk_sectors_are_never_believed(void **state)
+{
+	struct fixture *f = *state;
+	off_t size = seeded_and_closed(f);
+	unsigned found = 0;
+
+	/* The first pages hold the schema. */
+	for (int round = 0; round < 300; round++)
+		found += damage_and_read(f, rand() % (round % 3 ? 65536 : size) & ~511, 512, round % 2);
+	assert_true(found > 100);
 }
 
 static void a_cut_file_is_refused(void **state)
@@ -672,6 +696,7 @@ int main(void)
 		T(a_cut_wal_gives_one_of_the_saves_whole),
 		T(damaged_rows_are_refused),
 		T(flipped_bytes_are_never_believed),
+		T(junk_sectors_are_never_believed),
 		T(a_cut_file_is_refused),
 		T(a_file_of_garbage_is_refused),
 		T(a_database_of_another_kind_or_version_is_refused),
