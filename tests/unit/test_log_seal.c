@@ -133,6 +133,7 @@ static void segment_is_synced_before_its_header_says_sealed_and_that_before_the_
 		seal_now(f);
 	}
 	log_drain(f->log);
+	f->disk.watch = NULL;
 	assert_int_equal(seen.headers, 3);
 	assert_int_equal(seen.early_headers, 0);
 	assert_int_equal(seen.hooks, 3);
