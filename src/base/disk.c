@@ -2,6 +2,7 @@
 /* disk.c: the seam between garnerfs and the local file system: the real file system, and what is the same for any. */
 #include "base/disk.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -312,5 +313,31 @@ int disk_make_path(struct disk *d, const char *path)
 		copy[len - 1] = '\0';
 	rc = make_path(d, copy);
 	free(copy);
+	return rc;
+}
+
+int disk_each_file(const char *dir, int (*each)(void *arg, const char *path), void *arg)
+{
+	DIR *d = opendir(dir);
+	struct dirent *entry;
+	int rc = 0;
+
+	if (!d)
+		return errno == ENOENT ? 0 : -errno;
+	while (!rc && (errno = 0, entry = readdir(d))) {
+		char *path;
+		if (entry->d_name[0] == '.')
+			continue;
+		if (asprintf(&path, "%s/%s", dir, entry->d_name) < 0) {
+			rc = -ENOMEM;
+			break;
+		}
+		rc = each(arg, path);
+		free(path);
+	}
+	/* A listing that broke off is no listing: what was not seen would count as lost. */
+	if (!rc && errno)
+		rc = -errno;
+	closedir(d);
 	return rc;
 }

@@ -75,6 +75,10 @@ int disk_rmdir(struct disk *d, const char *path);
 /* Makes the entries of the directory durable (fsync of the directory). */
 int disk_sync_dir(struct disk *d, const char *path);
 
+/* Calls each(arg, path) for every file in `dir` whose name begins with no dot, in no order, until it returns non-zero, which is then
+ * returned; each() may delete it. 0 also when there is no `dir`. No part of the seam. */
+int disk_each_file(const char *dir, int (*each)(void *arg, const char *path), void *arg);
+
 /* mkdir -p: makes `path` and what is missing above it, mode 0700, and syncs each parent that got an entry. */
 int disk_make_path(struct disk *d, const char *path);
 

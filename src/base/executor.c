@@ -48,8 +48,8 @@ struct executor {
 	bool stopping;
 	struct job **delayed; /* a heap, the earliest first */
 	size_t delayed_count, delayed_room;
+	uint64_t hold_until_ns; /* background threads begin no job before */
 	uint64_t next_sequence;
-	uint64_t hold_until_ns;
 	atomic_bool urgent;
 	/* Set once. */
 	bool background;

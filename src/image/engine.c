@@ -354,9 +354,7 @@ static int open_parts(struct engine *e, struct error *err)
 		return error_set(err, -ENOMEM, "cannot start: out of memory or threads");
 	rc = spare_pool_new(e->disk, spare_dir, SPARES, &e->spares, err);
 	free(spare_dir);
-	if (rc)
-		return rc;
-	if (!e->options.read_only)
+	if (!rc && !e->options.read_only)
 		rc = open_stages(e, err);
 	if (rc)
 		return rc;

@@ -7,7 +7,6 @@
 #include "base/report.h"
 #include "log/stage.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -283,32 +282,23 @@ static int scan_file(struct segment_set *set, segment_no_t number, const char *p
 	return rc;
 }
 
+static int found_file(void *arg, const char *path)
+{
+	const char *base = strrchr(path, '/') + 1;
+	segment_no_t number = strtoull(base, NULL, 16);
+	char name[32];
+
+	snprintf(name, sizeof name, "%016llx.seg", (unsigned long long)number);
+	if (strcmp(base, name) != 0 || !number || number >> MAP_ENTRY_SEGMENT_BITS)
+		return 0;
+	return scan_file(arg, number, path);
+}
+
 int segment_set_scan(struct segment_set *set, struct error *err)
 {
-	DIR *dir = opendir(set->dir);
-	struct dirent *entry;
-	int rc = 0;
+	int rc = disk_each_file(set->dir, found_file, set);
 
-	if (!dir)
-		return errno == ENOENT ? 0 : error_set(err, -errno, "cannot read %s: %s", set->dir, strerror(errno));
-	while (!rc && (errno = 0, entry = readdir(dir))) {
-		segment_no_t number = strtoull(entry->d_name, NULL, 16);
-		char name[32];
-
-		snprintf(name, sizeof name, "%016llx.seg", (unsigned long long)number);
-		if (strcmp(entry->d_name, name) != 0 || !number || number >> MAP_ENTRY_SEGMENT_BITS)
-			continue;
-		char *path = segment_path(set, number);
-		rc = path ? scan_file(set, number, path) : -ENOMEM;
-		free(path);
-	}
-	/* A listing that broke off is no listing: segments that were not seen would count as lost. */
-	if (!rc && errno)
-		rc = -errno;
-	closedir(dir);
-	if (rc)
-		error_set(err, rc, "cannot read the segments in %s: %s", set->dir, strerror(-rc));
-	return rc;
+	return rc ? error_set(err, rc, "cannot read the segments in %s: %s", set->dir, strerror(-rc)) : 0;
 }
 
 int segment_set_each(struct segment_set *set, int (*each)(void *arg, struct segment *s), void *arg)

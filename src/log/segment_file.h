@@ -100,8 +100,8 @@ struct segment_file {
 	struct segment_shape shape;
 	struct segment_header header; /* changes while it is sealed and marked as stored */
 	uint64_t created_ns;          /* of the header; constant */
-	int direct_fd;                /* segment_file_write_direct(): -1 not opened, or not to be had ... */
-	bool no_direct;
+	int direct_fd;                /* of segment_file_write_direct(); -1: not open */
+	bool no_direct;               /* the file system does not take such writes */
 };
 
 /* Makes a spare: a file of `file_bytes` with allocated blocks; when `written`, filled with zeros and synced, so that later

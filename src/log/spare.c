@@ -4,7 +4,6 @@
 
 #include "log/segment_file.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -74,35 +73,26 @@ static char *new_path(struct spare_pool *p, uint64_t bytes, const char *suffix)
 }
 
 /* A spare that was being made when the daemon ended has no ".spare" at its end, and goes. */
+static int found(void *arg, const char *path)
+{
+	struct spare_pool *p = arg;
+	const char *name = strrchr(path, '/') + 1;
+	uint64_t unique, bytes;
+	int end = 0;
+
+	if (sscanf(name, "%16" SCNx64 "-%" SCNu64 ".spare%n", &unique, &bytes, &end) != 2 || !end || name[end]) {
+		disk_unlink(p->disk, path);
+		return 0;
+	}
+	char *copy = strdup(path);
+	return copy ? add(p, copy, bytes) : -ENOMEM;
+}
+
 static int scan(struct spare_pool *p, struct error *err)
 {
-	DIR *dir = opendir(p->dir);
-	struct dirent *entry;
-	int rc = 0;
+	int rc = disk_each_file(p->dir, found, p);
 
-	if (!dir)
-		return error_set(err, -errno, "cannot read %s: %s", p->dir, strerror(errno));
-	while (!rc && (entry = readdir(dir))) {
-		uint64_t unique, bytes;
-		int end = 0;
-		char *path;
-
-		if (entry->d_name[0] == '.')
-			continue;
-		if (asprintf(&path, "%s/%s", p->dir, entry->d_name) < 0) {
-			rc = -ENOMEM;
-			break;
-		}
-		if (sscanf(entry->d_name, "%16" SCNx64 "-%" SCNu64 ".spare%n", &unique, &bytes, &end) == 2 && end &&
-		    !entry->d_name[end]) {
-			rc = add(p, path, bytes);
-		} else {
-			disk_unlink(p->disk, path);
-			free(path);
-		}
-	}
-	closedir(dir);
-	return rc;
+	return rc ? error_set(err, rc, "cannot read %s: %s", p->dir, strerror(-rc)) : 0;
 }
 
 int spare_pool_new(struct disk *disk, const char *dir, unsigned keep, struct spare_pool **pool, struct error *err)

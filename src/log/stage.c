@@ -6,7 +6,6 @@
 #include "base/report.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -167,31 +166,6 @@ void stage_prepare(struct stage_pool *p, uint64_t file_bytes)
 	pthread_mutex_unlock(&p->mutex);
 }
 
-static int each_file(const char *dir, int (*each)(void *arg, const char *path), void *arg)
-{
-	DIR *d = opendir(dir);
-	struct dirent *entry;
-	int rc = 0;
-
-	if (!d)
-		return errno == ENOENT ? 0 : -errno;
-	while (!rc && (errno = 0, entry = readdir(d))) {
-		char *path;
-		if (entry->d_name[0] == '.')
-			continue;
-		if (asprintf(&path, "%s/%s", dir, entry->d_name) < 0) {
-			rc = -ENOMEM;
-			break;
-		}
-		rc = each(arg, path);
-		free(path);
-	}
-	if (!rc && errno)
-		rc = -errno;
-	closedir(d);
-	return rc;
-}
-
 static int delete_file(void *arg, const char *path)
 {
 	return disk_unlink(arg, path);
@@ -212,7 +186,7 @@ int stage_pool_new(struct disk *disk, const char *dir, uint64_t limit, struct st
 	p->dir = strdup(dir);
 	rc = p->dir ? disk_make_path(disk, dir) : -ENOMEM;
 	if (!rc)
-		rc = each_file(dir, delete_file, disk);
+		rc = disk_each_file(dir, delete_file, disk);
 	if (rc) {
 		stage_pool_free(p);
 		return error_set(err, rc, "cannot make %s: %s", dir, strerror(-rc));
@@ -448,8 +422,12 @@ static int restore_stage(void *arg, const char *path)
 int stage_restore(struct disk *disk, const char *dir, const char *images_dir, const uint8_t pool[POOL_UUID_BYTES],
                   uint64_t *records, struct error *err)
 {
-	struct restore r = { disk, images_dir, pool, records, err };
+	struct error why = { 0 };
+	struct restore r = { disk, images_dir, pool, records, &why };
 
 	*records = 0;
-	return each_file(dir, restore_stage, &r);
+	int rc = disk_each_file(dir, restore_stage, &r);
+	if (rc && !why.code)
+		error_set(&why, rc, "cannot read %s: %s", dir, strerror(-rc));
+	return rc ? error_set(err, rc, "%s", error_text(&why)) : 0;
 }

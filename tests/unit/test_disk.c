@@ -297,6 +297,37 @@ static void more_pieces_than_the_system_takes_at_once_are_written(void **state)
 	assert_int_equal(disk_unlink(d, path), 0);
 }
 
+/* Unlinks it, up to the last that *arg allows. */
+static int unlink_one(void *arg, const char *path)
+{
+	int *left = arg;
+
+	if (!*left)
+		return -EDQUOT;
+	--*left;
+	return disk_unlink(disk_posix(), path);
+}
+
+static void each_file_is_met_once_until_one_says_stop(void **state)
+{
+	static const char *const names[] = { "1", "2", ".hidden", "3" };
+	int left = 2;
+
+	(void)state;
+	for (int i = 0; i < 4; i++)
+		close(open(in_dir(names[i]), O_CREAT | O_WRONLY, 0600));
+	assert_int_equal(disk_each_file(dir, unlink_one, &left), -EDQUOT);
+	left = 2;
+	assert_int_equal(disk_each_file(dir, unlink_one, &left), 0);
+	assert_int_equal(left, 1);
+	assert_int_equal(unlink(in_dir(".hidden")), 0);
+	assert_int_equal(disk_each_file(in_dir("none"), unlink_one, &left), 0);
+	close(open(in_dir("f"), O_CREAT | O_WRONLY, 0600));
+	assert_int_equal(disk_each_file(in_dir("f"), unlink_one, &left), -ENOTDIR);
+	assert_int_equal(unlink(in_dir("f")), 0);
+	assert_int_equal(left, 1);
+}
+
 static void a_path_is_made_from_the_top_and_each_new_entry_is_synced(void **state)
 {
 	struct disk *d = half_disk();
@@ -361,6 +392,7 @@ int main(void)
 		TEST(names_move_and_a_link_never_replaces),
 		TEST(short_and_interrupted_transfers_are_continued),
 		TEST(more_pieces_than_the_system_takes_at_once_are_written),
+		TEST(each_file_is_met_once_until_one_says_stop),
 		TEST(a_path_is_made_from_the_top_and_each_new_entry_is_synced),
 		TEST(a_file_in_the_way_of_a_path_is_an_error),
 		TEST(a_relative_path_is_made_below_the_working_directory),
