@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* bytes.h: little-endian integers in byte buffers, rounding, and a fast test for zeros. */
+/* bytes.h: little-endian integers in byte buffers, rounding, lengths of vectors, and a fast test for zeros. */
 #ifndef GARNER_BASE_BYTES_H
 #define GARNER_BASE_BYTES_H
 
@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/uio.h>
 
 static inline uint16_t get_le16(const uint8_t *p)
 {
@@ -62,6 +63,15 @@ static inline uint64_t round_down(uint64_t n, uint64_t unit)
 static inline bool is_power_of_two(uint64_t n)
 {
 	return n != 0 && (n & (n - 1)) == 0;
+}
+
+static inline size_t iovec_bytes(const struct iovec *iov, int iovcnt)
+{
+	size_t bytes = 0;
+
+	for (int i = 0; i < iovcnt; i++)
+		bytes += iov[i].iov_len;
+	return bytes;
 }
 
 /* Whether all `len` bytes are zero. Looks at a few words first, so that data is told from zeros at once. */

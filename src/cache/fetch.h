@@ -26,8 +26,6 @@ struct fetch_source {
 	uint32_t slot_bytes;
 	/* The epoch in whose name the segment was stored; 0: none. Any thread. */
 	uint64_t (*epoch_of)(void *arg, segment_no_t number);
-	/* A store request of `bytes` was made; how many chunks were found here or fetched. May be NULL. */
-	void (*counted)(void *arg, unsigned gets, uint64_t bytes);
 	void *arg;
 };
 
@@ -56,6 +54,11 @@ static inline bool fetch_op_end(struct fetch_op *op)
  * Done at once, or counted in op->pending and done later. Errors go to op->result: -EIO, -EBADMSG, -ETIMEDOUT, -ENOMEM. */
 void fetch_read(const struct fetch_source *source, struct fetch_op *op, segment_no_t number, uint32_t slot,
                 uint32_t skip, uint8_t *buf, size_t len);
+
+/* Has chunks [chunk, chunk+count) of segment `number` come, as far as they are not here: after everything that somebody waits for.
+ * Counted in op->pending like reads. Those that are here, or on their way already, cost nothing. */
+void fetch_ahead(const struct fetch_source *source, struct fetch_op *op, segment_no_t number, uint32_t chunk,
+                 uint32_t count);
 
 /* For small cases on the hit path: reads if it can be done at once from present chunks (returns 0), else does nothing and returns -EAGAIN. `len`
  * may be anything within the segment. */

@@ -57,8 +57,6 @@ static int get_meta(const struct fetch_source *source, segment_no_t number, uint
 	rc = store_get_wait(source->store, key, 0, buf, *len, len, err);
 	if (rc)
 		return rc;
-	if (source->counted)
-		source->counted(source->arg, 1, *len);
 	rc = segment_meta_decode(buf, *len, &source->key, meta, err);
 	if (!rc && (meta->image != image || meta->number != number || meta->epoch != epoch ||
 	            memcmp(meta->pool, segment_set_pool(source->set), sizeof meta->pool) != 0))

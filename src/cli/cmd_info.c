@@ -171,6 +171,7 @@ int cmd_info(const struct command *c, int argc, char **argv)
 	const struct command_option options[] = {
 		{ "key-file", &key.key_file, NULL },
 		{ "passphrase-file", &key.passphrase_file, NULL },
+		{ "passwd-file", &key.passwd_file, NULL },
 		{ "json", NULL, &json },
 		{ 0 },
 	};

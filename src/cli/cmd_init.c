@@ -12,6 +12,7 @@
 
 static int make_pool(const char *word, const struct target_key *key, uint32_t grain, struct error *err)
 {
+	const struct store_options options = { .passwd_file = key->passwd_file };
 	struct secret *secret = NULL;
 	struct pool *pool = NULL;
 	char url[PATH_MAX], uuid[UUID_TEXT_BYTES];
@@ -21,10 +22,10 @@ static int make_pool(const char *word, const struct target_key *key, uint32_t gr
 	if (rc == 0)
 		rc = pool_secret(key->key_file, key->passphrase_file, &secret, err);
 	if (rc == 0)
-		rc = pool_init(url, NULL, secret, grain, err);
+		rc = pool_init(url, &options, secret, grain, err);
 	/* Opened again: what cannot be opened now with this key had better be known now. */
 	if (rc == 0)
-		rc = pool_open(url, NULL, secret, &pool, err);
+		rc = pool_open(url, &options, secret, &pool, err);
 	if (rc == 0)
 		printf("%s: made %s pool %s\n", pool->store->url, pool->sealed ? "a sealed" : "a plain (not encrypted)",
 		       uuid_format(pool->uuid, uuid));
@@ -40,6 +41,7 @@ int cmd_init(const struct command *c, int argc, char **argv)
 	const struct command_option options[] = {
 		{ "key-file", &key.key_file, NULL },
 		{ "passphrase-file", &key.passphrase_file, NULL },
+		{ "passwd-file", &key.passwd_file, NULL },
 		{ "grain", &grain_word, NULL },
 		{ 0 },
 	};

@@ -38,6 +38,7 @@ int cmd_key(const struct command *c, int argc, char **argv)
 	const struct command_option options[] = {
 		{ "key-file", &old.key_file, NULL },
 		{ "passphrase-file", &old.passphrase_file, NULL },
+		{ "passwd-file", &old.passwd_file, NULL },
 		{ "new-key-file", &new.key_file, NULL },
 		{ "new-passphrase-file", &new.passphrase_file, NULL },
 		{ 0 },

@@ -66,6 +66,7 @@ int cmd_ls(const struct command *c, int argc, char **argv)
 	const struct command_option options[] = {
 		{ "key-file", &key.key_file, NULL },
 		{ "passphrase-file", &key.passphrase_file, NULL },
+		{ "passwd-file", &key.passwd_file, NULL },
 		{ "l", NULL, &details },
 		{ 0 },
 	};

@@ -109,6 +109,7 @@ int cmd_verify(const struct command *c, int argc, char **argv)
 	const struct command_option options[] = {
 		{ "key-file", &key.key_file, NULL },
 		{ "passphrase-file", &key.passphrase_file, NULL },
+		{ "passwd-file", &key.passwd_file, NULL },
 		{ 0 },
 	};
 	const char *arguments[2];

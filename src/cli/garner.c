@@ -7,15 +7,18 @@
 #include <stdio.h>
 #include <string.h>
 
-#define KEY_WORDS "[--key-file F | --passphrase-file F]"
-#define KEY_DETAIL                                                           \
+#define KEY_WORDS "[--key-file F | --passphrase-file F] [--passwd-file F]"
+#define SECRET_DETAIL                                                        \
 	"  --key-file F           the pool's key is in file F (mode 0600)\n" \
 	"  --passphrase-file F    the pool's passphrase is the first line of F (mode 0600)\n"
+#define PASSWD_DETAIL \
+	"  --passwd-file F        F holds NAME:SECRET, what logs in to an s3: or swift: store (mode 0600)\n"
+#define KEY_DETAIL SECRET_DETAIL PASSWD_DETAIL
 
 static const struct command commands[] = {
 	{ "init", "STORE " KEY_WORDS " [--grain 4K]", "make a pool in a store",
-	  KEY_DETAIL "                         with neither, the pool is plain: not encrypted\n"
-	             "  --grain SIZE           unit of mapping of new images, 4K to 64K (4K)\n",
+	  SECRET_DETAIL "                         with neither, the pool is plain: not encrypted\n" PASSWD_DETAIL
+	                "  --grain SIZE           unit of mapping of new images, 4K to 64K (4K)\n",
 	  cmd_init },
 	{ "create", "IMAGE SIZE", "make an empty image of that size, like truncate -s",
 	  "  IMAGE                  a name in a mount that does not exist yet: /mnt/disks/vm1.raw\n"
@@ -65,7 +68,8 @@ static void print_help(FILE *out)
 	for (size_t i = 0; i < COMMANDS; i++)
 		fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
 	fputs("\n"
-	      "STORE is file:///srv/pool; MOUNTPOINT is where garnerfs shows it; IMAGE is a file in there.\n"
+	      "STORE is file:///srv/pool, s3://bucket/prefix or swift://container/prefix, see garnerfs-stores(7);\n"
+	      "MOUNTPOINT is where garnerfs shows it; IMAGE is a file in there.\n"
 	      "`garner COMMAND --help` tells more, and the manual is garner(1). `garnerfs STORE MOUNTPOINT` mounts a "
 	      "pool.\n",
 	      out);

@@ -171,6 +171,7 @@ int target_url(const char *word, char out[PATH_MAX], struct error *err)
 
 int target_open_pool(const char *word, const struct target_key *key, struct pool **pool, struct error *err)
 {
+	const struct store_options options = { .passwd_file = key->passwd_file };
 	struct secret *secret = NULL;
 	char url[PATH_MAX];
 	int rc = target_url(word, url, err);
@@ -178,11 +179,11 @@ int target_open_pool(const char *word, const struct target_key *key, struct pool
 	if (rc == 0)
 		rc = pool_secret(key->key_file, key->passphrase_file, &secret, err);
 	if (rc == 0)
-		rc = pool_open(url, NULL, secret, pool, err);
+		rc = pool_open(url, &options, secret, pool, err);
 	if (rc == -ENOKEY && isatty(STDIN_FILENO)) {
 		rc = secret_from_terminal("Passphrase of the pool: ", false, &secret, err);
 		if (rc == 0)
-			rc = pool_open(url, NULL, secret, pool, err);
+			rc = pool_open(url, &options, secret, pool, err);
 	}
 	secret_free(secret);
 	return rc;

@@ -40,9 +40,10 @@ int target_parent(const char *path, char out[PATH_MAX], struct error *err);
 /* `word` as a store URL: what is no URL is a path, made absolute. */
 int target_url(const char *word, char out[PATH_MAX], struct error *err);
 
-/* What the options --key-file and --passphrase-file said; NULL: not given. */
+/* What the options --key-file, --passphrase-file and --passwd-file said; NULL: not given. */
 struct target_key {
 	const char *key_file, *passphrase_file;
+	const char *passwd_file; /* of the store, not of the pool in it */
 };
 
 /* Opens the pool in store `word`. A sealed pool for which no key was given is opened with a passphrase asked on the terminal,

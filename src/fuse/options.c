@@ -20,7 +20,8 @@
 #define HOUR_MS ((uint64_t)3600 * 1000)
 
 const char options_help[] = "Usage: garnerfs STORE MOUNTPOINT [-f] [-o OPTION[,OPTION...]]\n"
-			    "Shows the disk images of the pool in STORE (file:///srv/pool) as files under MOUNTPOINT.\n"
+			    "Shows the disk images of the pool in STORE (file:///srv/pool, s3://bucket/prefix,\n"
+			    "swift://container/prefix) as files under MOUNTPOINT.\n"
 			    "\n"
 			    "  -f                     stay in the foreground, messages on standard error\n"
 			    "  -o cache_dir=DIR       local segments (/var/cache/garnerfs/POOL)\n"
@@ -29,21 +30,29 @@ const char options_help[] = "Usage: garnerfs STORE MOUNTPOINT [-f] [-o OPTION[,O
 			    "     sync=local|remote|none   when a flush is answered (local)\n"
 			    "     on_full=block|error what writes do at the limit while the store is away (block)\n"
 			    "     key_file=FILE, passphrase_file=FILE   the key of a sealed pool\n"
+			    "     passwd_file=FILE    NAME:SECRET, what logs in to an s3: or swift: store\n"
+			    "     ca_file=FILE        the certificate authorities that count (the system's)\n"
+			    "     client_cert=FILE, client_key=FILE     shown to a store that asks\n"
+			    "     plain=yes|no        http:// also to other hosts (no)\n"
+			    "     upload_rate=SIZE, download_rate=SIZE  a second, at most (no limit)\n"
+			    "     store_timeout=TIME  until the store has answered a request (30s)\n"
 			    "     segment_size=SIZE   1M to 64M (8M)\n"
 			    "     seal_after=TIME     when a segment that is not full is sent (5s)\n"
 			    "     grain=SIZE          of new images, 4K to 64K (that of the pool)\n"
 			    "     map_memory=SIZE     for grain maps (64M)\n"
 			    "     stage_size=SIZE     for writes on their way to the cache (64M)\n"
 			    "     uploads=N           at a time (4)\n"
+			    "     boot_trace=yes|no   fetch ahead what was read first last time (yes)\n"
 			    "     compression=N       zstd level, 1 to 19 (1)\n"
 			    "     lease=TIME          how long other hosts wait for this one (15s)\n"
 			    "     stop_deadline=TIME  how long to upload at the end (60s)\n"
+			    "     exclusive=yes       no other host ever uses the pool (no)\n"
 			    "     threads=N           for requests (16)\n"
 			    "     ro, debug, [no_]allow_other, [no_]default_permissions\n"
 			    "  -h, --help             this text\n"
 			    "  -V, --version          the version\n"
 			    "\n"
-			    "The manual is garnerfs(8).\n";
+			    "The manual is garnerfs(8), that of the stores garnerfs-stores(7).\n";
 
 /* ---- values ------------------------------------------------------------------------------------------------------ */
 
@@ -56,6 +65,7 @@ enum option_kind {
 	KIND_TEXT, /* char *, not empty */
 	KIND_TRUE, /* bool, without a value */
 	KIND_FALSE,
+	KIND_YES, /* bool, "yes" or "no" */
 	KIND_SYNC,
 	KIND_FULL,
 };
@@ -77,6 +87,14 @@ static const struct option_row rows[] = {
 	{ "on_full", KIND_FULL, AT(engine.on_full), 0, 0 },
 	{ "key_file", KIND_TEXT, AT(key_file), 0, 0 },
 	{ "passphrase_file", KIND_TEXT, AT(passphrase_file), 0, 0 },
+	{ "passwd_file", KIND_TEXT, AT(passwd_file), 0, 0 },
+	{ "ca_file", KIND_TEXT, AT(ca_file), 0, 0 },
+	{ "client_cert", KIND_TEXT, AT(client_cert), 0, 0 },
+	{ "client_key", KIND_TEXT, AT(client_key), 0, 0 },
+	{ "plain", KIND_YES, AT(engine.allow_plain), 0, 0 },
+	{ "upload_rate", KIND_SIZE, AT(engine.upload_rate), 64 * KIB, TIB },
+	{ "download_rate", KIND_SIZE, AT(engine.download_rate), MIB, TIB },
+	{ "store_timeout", KIND_DURATION, AT(engine.store_timeout_ms), 1000, HOUR_MS },
 	{ "segment_size", KIND_SIZE32, AT(engine.segment_size), MIB, 64 * MIB },
 	{ "grain", KIND_SIZE32, AT(engine.grain_size), 4 * KIB, 64 * KIB },
 	{ "seal_after", KIND_DURATION, AT(engine.seal_after_ms), 100, 24 * HOUR_MS },
@@ -86,7 +104,9 @@ static const struct option_row rows[] = {
 	{ "compression", KIND_INT, AT(engine.compression), 1, 19 },
 	{ "lease", KIND_DURATION, AT(engine.lease_ms), 1000, HOUR_MS },
 	{ "stop_deadline", KIND_DURATION, AT(engine.stop_deadline_ms), 1, 24 * HOUR_MS },
+	{ "boot_trace", KIND_YES, AT(engine.boot_trace), 0, 0 },
 	{ "threads", KIND_UNSIGNED, AT(threads), 1, THREADS_MAX },
+	{ "exclusive", KIND_YES, AT(engine.exclusive), 0, 0 },
 	{ "ro", KIND_TRUE, AT(engine.read_only), 0, 0 },
 	{ "rw", KIND_FALSE, AT(engine.read_only), 0, 0 },
 	{ "debug", KIND_TRUE, AT(debug), 0, 0 },
@@ -166,6 +186,12 @@ static int parse_word(const struct option_row *r, const char *value, void *where
 		[SYNC_LOCAL] = "local", [SYNC_REMOTE] = "remote", [SYNC_NONE] = "none"
 	};
 
+	if (r->kind == KIND_YES) {
+		if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0)
+			return error_set(err, -EINVAL, "option %s=%s: yes or no", r->name, value);
+		*(bool *)where = value[0] == 'y';
+		return 0;
+	}
 	if (r->kind == KIND_FULL) {
 		if (strcmp(value, "block") != 0 && strcmp(value, "error") != 0)
 			return error_set(err, -EINVAL, "option on_full=%s: block or error", value);
@@ -211,7 +237,7 @@ static int set_row(const struct option_row *r, const char *value, struct mount_o
 		return error_set(err, -EINVAL, "option %s wants a value: see garnerfs(8)", r->name);
 	if (r->kind == KIND_TEXT)
 		return set_text(r, value, where, err);
-	if (r->kind == KIND_SYNC || r->kind == KIND_FULL)
+	if (r->kind == KIND_YES || r->kind == KIND_SYNC || r->kind == KIND_FULL)
 		return parse_word(r, value, where, err);
 	rc = parse_number(r, value, &n, err);
 	if (rc < 0)
@@ -296,6 +322,19 @@ static int check_together(struct mount_options *o, struct error *err)
 	return 0;
 }
 
+/* The engine's strings are ours. */
+static void point_engine_at_strings(struct mount_options *o)
+{
+	o->engine.store_url = o->store;
+	o->engine.cache_dir = o->cache_dir;
+	o->engine.key_file = o->key_file;
+	o->engine.passphrase_file = o->passphrase_file;
+	o->engine.passwd_file = o->passwd_file;
+	o->engine.ca_file = o->ca_file;
+	o->engine.client_cert = o->client_cert;
+	o->engine.client_key = o->client_key;
+}
+
 static int set_operands(int argc, char **argv, struct mount_options *o, struct error *err)
 {
 	if (argc != 2)
@@ -306,10 +345,7 @@ static int set_operands(int argc, char **argv, struct mount_options *o, struct e
 	o->mountpoint = strdup(argv[1]);
 	if (!o->store || !o->mountpoint)
 		return error_set(err, -ENOMEM, "out of memory");
-	o->engine.store_url = o->store;
-	o->engine.cache_dir = o->cache_dir;
-	o->engine.key_file = o->key_file;
-	o->engine.passphrase_file = o->passphrase_file;
+	point_engine_at_strings(o);
 	return 0;
 }
 
@@ -325,6 +361,7 @@ static int defaults(bool root, struct mount_options *o)
 {
 	*o = (struct mount_options){ .action = ACTION_MOUNT, .threads = THREADS_DEFAULT };
 	o->engine.may_init = true;
+	o->engine.boot_trace = true;
 	o->allow_other = o->default_permissions = root;
 	o->kernel_options = strdup("");
 	return o->kernel_options ? 0 : -ENOMEM;
@@ -395,6 +432,10 @@ void options_free(struct mount_options *o)
 	free(o->cache_dir);
 	free(o->key_file);
 	free(o->passphrase_file);
+	free(o->passwd_file);
+	free(o->ca_file);
+	free(o->client_cert);
+	free(o->client_key);
 	free(o->kernel_options);
 	*o = (struct mount_options){ 0 };
 }
@@ -420,7 +461,8 @@ static int make_absolute(char **path, struct error *err)
 
 int options_make_absolute(struct mount_options *o, struct error *err)
 {
-	char **paths[] = { &o->mountpoint, &o->cache_dir, &o->key_file, &o->passphrase_file };
+	char **paths[] = { &o->mountpoint,  &o->cache_dir, &o->key_file,    &o->passphrase_file,
+		           &o->passwd_file, &o->ca_file,   &o->client_cert, &o->client_key };
 
 	for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
 		int rc = make_absolute(paths[i], err);
@@ -428,8 +470,6 @@ int options_make_absolute(struct mount_options *o, struct error *err)
 		if (rc < 0)
 			return rc;
 	}
-	o->engine.cache_dir = o->cache_dir;
-	o->engine.key_file = o->key_file;
-	o->engine.passphrase_file = o->passphrase_file;
+	point_engine_at_strings(o);
 	return 0;
 }

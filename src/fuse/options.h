@@ -26,6 +26,7 @@ struct mount_options {
 	struct engine_options engine; /* its strings are those below */
 	char *store, *mountpoint;
 	char *cache_dir, *key_file, *passphrase_file;
+	char *passwd_file, *ca_file, *client_cert, *client_key;
 	char *kernel_options; /* "nosuid,nodev", "" when there are none */
 	bool foreground;
 	bool debug;

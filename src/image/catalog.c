@@ -202,7 +202,8 @@ static int recall(struct catalog *c, const struct entry_place *place, uint64_t m
 	    catalog_cache_find_id(c->cache, cached->entry.id) == cached) {
 		*entry = cached->entry;
 		rc = 0;
-	} else if (!cached && fresh(catalog_cache_listed_ns(c->cache, place->dir), max_age_ms)) {
+	} else if (!cached && !catalog_listings_lag(c) &&
+	           fresh(catalog_cache_listed_ns(c->cache, place->dir), max_age_ms)) {
 		rc = -ENOENT;
 	}
 	pthread_mutex_unlock(&c->mutex);
@@ -329,7 +330,6 @@ static void warn_of_damage(struct catalog *c, const struct listed_entries *entri
 /* One listing. -EAGAIN when this host changed names meanwhile. */
 static int refresh_once(struct catalog *c, uint64_t dir, struct error *err)
 {
-	char prefix[STORE_KEY_MAX + 1];
 	struct listed_entries entries;
 	struct rivals rivals = { 0 };
 	uint64_t listed_ns = clock_monotonic_ns(), generation;
@@ -338,8 +338,7 @@ static int refresh_once(struct catalog *c, uint64_t dir, struct error *err)
 	pthread_mutex_lock(&c->mutex);
 	generation = c->generation;
 	pthread_mutex_unlock(&c->mutex);
-	entry_prefix(dir, prefix);
-	rc = catalog_load(c, prefix, &entries, err);
+	rc = catalog_load_dir(c, dir, &entries, err);
 	if (!rc) {
 		pthread_mutex_lock(&c->mutex);
 		if (c->generation != generation)

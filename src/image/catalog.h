@@ -8,8 +8,10 @@
  * root is NODE_ROOT and has no entry (mode 0755 root; its attributes can be changed: object names/root).
  *
  * Entries are remembered by id in memory (so that calls by id work after a lookup), and by key in SQLite; a directory is read
- * again when older than a second, which costs one listing, and a get for each entry whose version changed. All calls block on the store; any
- * thread. Knows nothing of sizes or segments.
+ * again when older than a second, which costs one listing, and a get for each entry whose version changed. Where listings lag it costs
+ * a get for every entry, those remembered here and not listed among them, so that this host's view is never older than its memory;
+ * what another host has just created is listed late, though found by its name. All calls block on the store; any thread. Knows
+ * nothing of sizes or segments.
  */
 #ifndef GARNER_IMAGE_CATALOG_H
 #define GARNER_IMAGE_CATALOG_H

@@ -209,19 +209,42 @@ uint64_t catalog_cache_listed_ns(struct catalog_cache *cache, uint64_t dir)
 	return d ? d->listed_ns : 0;
 }
 
+static size_t count_nodes(const struct cached_dir *d)
+{
+	const struct node *n;
+	size_t count = 0;
+
+	if (d)
+		TAILQ_FOREACH(n, &d->nodes, link)
+			count++;
+	return count;
+}
+
+int catalog_cache_places(struct catalog_cache *cache, uint64_t dir, struct entry_place **places, size_t *count)
+{
+	struct cached_dir *d = hash_get(cache->dirs, dir);
+	struct node *n;
+
+	*count = 0;
+	*places = malloc((count_nodes(d) + 1) * sizeof **places);
+	if (!*places)
+		return -ENOMEM;
+	if (d)
+		TAILQ_FOREACH(n, &d->nodes, link)
+			(*places)[(*count)++] = n->cached.place;
+	return 0;
+}
+
 int catalog_cache_copy(struct catalog_cache *cache, uint64_t dir, struct catalog_entry **entries, size_t *count)
 {
 	struct cached_dir *d = hash_get(cache->dirs, dir);
 	struct node *n;
-	size_t room = 0;
 
 	*count = 0;
 	*entries = NULL;
 	if (!d)
 		return 0;
-	TAILQ_FOREACH(n, &d->nodes, link)
-		room++;
-	*entries = malloc((room + 1) * sizeof **entries);
+	*entries = malloc((count_nodes(d) + 1) * sizeof **entries);
 	if (!*entries)
 		return -ENOMEM;
 	TAILQ_FOREACH(n, &d->nodes, link)

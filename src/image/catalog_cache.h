@@ -39,6 +39,9 @@ void catalog_cache_unlist(struct catalog_cache *cache, uint64_t dir);
 /* When the directory was listed last; 0: never. */
 uint64_t catalog_cache_listed_ns(struct catalog_cache *cache, uint64_t dir);
 
+/* The places in a directory where an entry is remembered, `*places` malloc'ed. 0 or -ENOMEM. */
+int catalog_cache_places(struct catalog_cache *cache, uint64_t dir, struct entry_place **places, size_t *count);
+
 /* The entries of a directory, `*entries` malloc'ed. 0 or -ENOMEM. */
 int catalog_cache_copy(struct catalog_cache *cache, uint64_t dir, struct catalog_entry **entries, size_t *count);
 

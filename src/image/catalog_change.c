@@ -8,7 +8,9 @@
  * A directory that vanishes while an entry is put into it: who puts, then looks for the directory; who removes the
  * directory, then lists it once more. Whatever the order, one of the two sees the other and takes back what it did.
  *
- * Not defended against: two hosts that at the same moment each move a directory below the other's.
+ * Not defended against: two hosts that at the same moment each move a directory below the other's. Where create-only puts are not
+ * atomic: two hosts that within a moment put the same name. Where listings lag: a directory that is removed while another host
+ * has just put something into it.
  */
 #include "image/catalog_private.h"
 
@@ -73,15 +75,42 @@ static int stop_at_first(void *arg, const struct store_entry *entry)
 	return 1;
 }
 
+static int not_empty(const struct catalog_entry *dir, struct error *err)
+{
+	return error_set(err, -ENOTEMPTY, "directory '%s' is not empty", dir->name);
+}
+
+/* Where listings lag what is listed may be gone, and what is there may be known here only. */
+static int check_empty_by_asking(struct catalog *c, const struct catalog_entry *dir, struct error *err)
+{
+	struct listed_entries entries;
+	int rc = catalog_load_dir(c, dir->id, &entries, err);
+
+	if (!rc && entries.strangers)
+		rc = not_empty(dir, err);
+	for (size_t i = 0; i < entries.count && !rc; i++) {
+		const struct listed_entry *e = &entries.list[i];
+
+		if (e->rc == 0 || e->rc == -EBADMSG || e->rc == -EPROTONOSUPPORT)
+			rc = not_empty(dir, err);
+		else if (e->rc != -ENOENT)
+			rc = error_set(err, e->rc, "%s", e->text ? e->text : strerror(-e->rc));
+	}
+	listed_entries_destroy(&entries);
+	return rc;
+}
+
 /* 0, or -ENOTEMPTY. An entry that cannot be read counts too. */
 static int check_empty(struct catalog *c, const struct catalog_entry *dir, struct error *err)
 {
 	char prefix[STORE_KEY_MAX + 1];
 	int rc;
 
+	if (catalog_listings_lag(c))
+		return check_empty_by_asking(c, dir, err);
 	entry_prefix(dir->id, prefix);
 	rc = store_list_each(c->pool->store, prefix, NULL, stop_at_first, NULL, err);
-	return rc > 0 ? error_set(err, -ENOTEMPTY, "directory '%s' is not empty", dir->name) : rc;
+	return rc > 0 ? not_empty(dir, err) : rc;
 }
 
 /* The same, after taking away what renames have left over. */
@@ -111,18 +140,18 @@ static int give_up(int rc, const char *name, struct error *err)
 /* ---- creating ---------------------------------------------------------------------------------------------------- */
 
 /* A create-only put of an entry. -EEXIST is not believed when it is this very entry that is there: a store repeats a put
- * whose answer was lost. */
+ * whose answer was lost. Nor is success where another host's put may have been answered so too. */
 static int put_new_entry(struct catalog *c, const struct catalog_entry *entry, struct error *err)
 {
 	struct entry_place place = entry_place(c->pool, entry->parent, entry->name);
 	struct catalog_entry there;
-	int rc = entry_write(c->pool, entry, STORE_PUT_CREATE_ONLY, err);
+	int put = entry_write(c->pool, entry, STORE_PUT_CREATE_ONLY, err), rc;
 
-	if (rc != -EEXIST)
-		return rc;
+	if (put != -EEXIST && (put || c->pool->store->capabilities & STORE_CREATE_ONLY))
+		return put;
 	rc = entry_read(c->pool, &place, &there, err);
 	if (rc == -ENOENT)
-		return -EAGAIN;
+		return put ? -EAGAIN : 0; /* removed by another host */
 	if (!rc && (there.id != entry->id || there.serial != entry->serial))
 		rc = error_set(err, -EEXIST, "'%s' exists", entry->name);
 	return rc;

@@ -4,6 +4,8 @@
  * What the store has is kept, sealed as it is, in the cache directory's database under the version that the listing
  * showed. An entry that is replaced between the listing and its get is kept under the older version, so that the next
  * listing shows another one and it is got again.
+ *
+ * Where listings lag a version says nothing, and nothing is kept under it.
  */
 #include "image/catalog_private.h"
 #include "image/flight.h"
@@ -19,13 +21,8 @@ struct listing {
 	size_t room;
 };
 
-static int add_listed(void *arg, const struct store_entry *stored)
+static int add_place(struct listing *l, const struct entry_place *place, uint64_t version)
 {
-	struct listing *l = arg;
-	struct entry_place place;
-
-	if (!entry_key_parse(stored->key, &place))
-		return 0;
 	if (l->entries->count == l->room) {
 		size_t room = l->room ? l->room * 2 : 64;
 		void *grown = realloc(l->entries->list, room * sizeof *l->entries->list);
@@ -34,8 +31,53 @@ static int add_listed(void *arg, const struct store_entry *stored)
 		l->entries->list = grown;
 		l->room = room;
 	}
-	l->entries->list[l->entries->count++] = (struct listed_entry){ .place = place, .version = stored->version };
+	l->entries->list[l->entries->count++] = (struct listed_entry){ .place = *place, .version = version };
 	return 0;
+}
+
+static int add_listed(void *arg, const struct store_entry *stored)
+{
+	struct listing *l = arg;
+	struct entry_place place;
+
+	if (!entry_key_parse(stored->key, &place)) {
+		l->entries->strangers = true;
+		return 0;
+	}
+	return add_place(l, &place, stored->version);
+}
+
+static int by_place(const void *a, const void *b)
+{
+	const struct entry_place *of_a = &((const struct listed_entry *)a)->place;
+	const struct entry_place *of_b = &((const struct listed_entry *)b)->place;
+
+	return memcmp(of_a->hash, of_b->hash, sizeof of_a->hash);
+}
+
+/* What is remembered of the directory and was not listed. */
+static int add_remembered(struct catalog *c, uint64_t dir, struct listing *l)
+{
+	size_t listed = l->entries->count, count;
+	struct entry_place *places;
+	int rc;
+
+	pthread_mutex_lock(&c->mutex);
+	rc = catalog_cache_places(c->cache, dir, &places, &count);
+	pthread_mutex_unlock(&c->mutex);
+	if (rc)
+		return rc;
+	/* As the keys were, unless the store mixed them up. */
+	if (listed)
+		qsort(l->entries->list, listed, sizeof *l->entries->list, by_place);
+	for (size_t i = 0; i < count && !rc; i++) {
+		struct listed_entry wanted = { .place = places[i] };
+
+		if (!listed || !bsearch(&wanted, l->entries->list, listed, sizeof wanted, by_place))
+			rc = add_place(l, &places[i], 0);
+	}
+	free(places);
+	return rc;
 }
 
 void listed_entries_destroy(struct listed_entries *entries)
@@ -55,7 +97,7 @@ static bool known(struct catalog *c, struct listed_entry *e, const char *key)
 	size_t len;
 	bool found;
 
-	if (e->version == 0)
+	if (e->version == 0 || catalog_listings_lag(c))
 		return false;
 	pthread_mutex_lock(&c->mutex);
 	cached = catalog_cache_find(c->cache, &e->place);
@@ -115,7 +157,7 @@ static void decode(struct catalog *c, struct entry_get *g)
 	}
 	entry_key(&e->place, key);
 	/* Best effort: what is not kept is got again. */
-	if (c->db && e->version)
+	if (c->db && e->version && !catalog_listings_lag(c))
 		(void)map_db_cache_put(c->db, key, e->version, g->bytes, g->len);
 }
 
@@ -136,25 +178,23 @@ static int get_all(struct catalog *c, struct entry_get *gets, size_t count, stru
 		gets[i].flight = &flight;
 		entry_key(&gets[i].into->place, key);
 		flight_begin(&flight, GETS_MAX);
-		store_get(c->pool->store, key, 0, gets[i].bytes, ENTRY_BYTES_MAX, got, &gets[i]);
+		store_get(c->pool->store, key, 0, gets[i].bytes, ENTRY_BYTES_MAX, 0, got, &gets[i]);
 	}
 	int waited = flight_wait(&flight, err);
 	flight_destroy(&flight);
 	return rc ? rc : waited;
 }
 
-int catalog_load(struct catalog *c, const char *prefix, struct listed_entries *entries, struct error *err)
+/* Gets what is not known. */
+static int fill_in(struct catalog *c, struct listed_entries *entries, struct error *err)
 {
-	struct listing listing = { .entries = entries };
-	struct entry_get *gets = NULL;
 	char key[STORE_KEY_MAX + 1];
+	struct entry_get *gets;
 	size_t count = 0;
 	int rc;
 
-	*entries = (struct listed_entries){ 0 };
-	rc = store_list_each(c->pool->store, prefix, NULL, add_listed, &listing, err);
-	if (rc || entries->count == 0)
-		return rc;
+	if (entries->count == 0)
+		return 0;
 	gets = calloc(entries->count, sizeof *gets);
 	if (!gets)
 		return -ENOMEM;
@@ -172,4 +212,33 @@ int catalog_load(struct catalog *c, const char *prefix, struct listed_entries *e
 	}
 	free(gets);
 	return rc;
+}
+
+bool catalog_listings_lag(const struct catalog *c)
+{
+	return !(c->pool->store->capabilities & STORE_LIST_CONSISTENT);
+}
+
+int catalog_load(struct catalog *c, const char *prefix, struct listed_entries *entries, struct error *err)
+{
+	struct listing listing = { .entries = entries };
+	int rc;
+
+	*entries = (struct listed_entries){ 0 };
+	rc = store_list_each(c->pool->store, prefix, NULL, add_listed, &listing, err);
+	return rc ? rc : fill_in(c, entries, err);
+}
+
+int catalog_load_dir(struct catalog *c, uint64_t dir, struct listed_entries *entries, struct error *err)
+{
+	struct listing listing = { .entries = entries };
+	char prefix[STORE_KEY_MAX + 1];
+	int rc;
+
+	*entries = (struct listed_entries){ 0 };
+	entry_prefix(dir, prefix);
+	rc = store_list_each(c->pool->store, prefix, NULL, add_listed, &listing, err);
+	if (!rc && catalog_listings_lag(c))
+		rc = add_remembered(c, dir, &listing);
+	return rc ? rc : fill_in(c, entries, err);
 }

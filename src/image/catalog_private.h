@@ -46,11 +46,18 @@ struct listed_entry {
 struct listed_entries {
 	struct listed_entry *list;
 	size_t count;
+	bool strangers; /* there are objects that are no entries */
 };
 
-/* Lists the entries whose keys begin with `prefix`, and gets those whose version is not known, several at a time. Returns
- * 0, or why the listing failed. To be destroyed by the caller in any case. */
+/* Whether listings show late what was put or removed (no STORE_LIST_CONSISTENT). Then they prove nothing: what they show is asked
+ * for before it is believed, and so is what is remembered here and not shown. */
+bool catalog_listings_lag(const struct catalog *c);
+
+/* Lists the entries whose keys begin with `prefix`, and gets those whose version is not known, several at a time; where listings
+ * lag all of them. Returns 0, or why the listing failed. To be destroyed by the caller in any case. */
 int catalog_load(struct catalog *c, const char *prefix, struct listed_entries *entries, struct error *err);
+/* The same of one directory; where listings lag also what is remembered of it. */
+int catalog_load_dir(struct catalog *c, uint64_t dir, struct listed_entries *entries, struct error *err);
 void listed_entries_destroy(struct listed_entries *entries);
 
 /* Puts the mark that the image's data is to go, as soon as no entry names it. */

@@ -130,7 +130,7 @@ int catalog_trash_each(struct catalog *c, int (*each)(void *arg, uint64_t id), v
 
 	if (rc || ids.count == 0)
 		goto out;
-	if (!(c->pool->store->capabilities & STORE_LIST_CONSISTENT)) {
+	if (catalog_listings_lag(c)) {
 		rc = error_set(err, -EOPNOTSUPP,
 		               "the trash is kept: a listing of this store does not show all there is");
 		goto out;

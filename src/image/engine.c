@@ -19,6 +19,7 @@
 
 #define WORK_THREADS 12
 #define PACK_THREADS 2
+#define PREFETCH_THREADS 4
 #define SPARES 8
 #define CACHE_ROOT "/var/cache/garnerfs"
 
@@ -300,7 +301,18 @@ static int scan_segments(struct engine *e, struct error *err)
 static int open_pool(struct engine *e, struct error *err)
 {
 	struct engine_options *o = &e->options;
-	struct store_options so = { .disk = o->disk, .create = o->may_init };
+	struct store_options so = {
+		.disk = o->disk,
+		.deadline_ms = o->store_timeout_ms,
+		.create = o->may_init,
+		.passwd_file = o->passwd_file,
+		.ca_file = o->ca_file,
+		.client_cert = o->client_cert,
+		.client_key = o->client_key,
+		.allow_plain = o->allow_plain,
+		.upload_rate = o->upload_rate,
+		.download_rate = o->download_rate,
+	};
 	struct secret *secret = NULL;
 	int rc = pool_secret(o->key_file, o->passphrase_file, &secret, err);
 
@@ -315,6 +327,8 @@ static int open_pool(struct engine *e, struct error *err)
 	so.create = false;
 	if (!rc)
 		rc = pool_open(o->store_url, &so, secret, &e->pool, err);
+	if (!rc && !o->read_only)
+		rc = pool_may_write(e->pool, o->exclusive, err);
 	secret_free(secret);
 	return rc;
 }
@@ -348,9 +362,10 @@ static int open_parts(struct engine *e, struct error *err)
 	e->budget = map_budget_new(e->options.map_memory);
 	e->work = executor_new("garner-work", WORK_THREADS, false);
 	e->packers = executor_new("garner-pack", PACK_THREADS, true);
+	e->prefetch = executor_new("garner-ahead", PREFETCH_THREADS, false);
 	e->catalog = catalog_new(e->pool, e->db);
 	if (!e->images || !e->sets || !e->unlinked || !e->deletions || !e->budget || !e->work || !e->packers ||
-	    !e->catalog || asprintf(&spare_dir, "%s/spare", e->cache_dir) < 0)
+	    !e->prefetch || !e->catalog || asprintf(&spare_dir, "%s/spare", e->cache_dir) < 0)
 		return error_set(err, -ENOMEM, "cannot start: out of memory or threads");
 	rc = spare_pool_new(e->disk, spare_dir, SPARES, &e->spares, err);
 	free(spare_dir);
@@ -371,6 +386,7 @@ static void engine_free(struct engine *e)
 	uint64_t id;
 	void *entry;
 
+	executor_free(e->prefetch);
 	if (e->work)
 		executor_drain(e->work);
 	executor_free(e->packers);
@@ -398,6 +414,7 @@ static void engine_free(struct engine *e)
 		close(e->lock_fd);
 	free(e->cache_dir);
 	pthread_cond_destroy(&e->tick);
+	pthread_cond_destroy(&e->ahead_ended);
 	pthread_mutex_destroy(&e->mutex);
 	pthread_mutex_destroy(&e->pace_mutex);
 	pthread_mutex_destroy(&e->lease_mutex);
@@ -421,6 +438,7 @@ int engine_open(const struct engine_options *options, struct engine **engine, st
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&e->tick, &attr);
 	pthread_condattr_destroy(&attr);
+	pthread_cond_init(&e->ahead_ended, NULL);
 	STAILQ_INIT(&e->dirty_waiters);
 	e->drain_since_ns = clock_monotonic_ns();
 	raise_file_limit();
@@ -433,6 +451,7 @@ int engine_open(const struct engine_options *options, struct engine **engine, st
 	if (!rc)
 		rc = engine_start_threads(e, err);
 	if (rc) {
+		readahead_stop(e);
 		engine_stop_threads(e);
 		e->stop_waiting = true;
 		if (e->heartbeat_runs)
@@ -491,6 +510,7 @@ int engine_close(struct engine *e, struct error *err)
 {
 	struct error why = { 0 };
 
+	readahead_stop(e);
 	engine_stop_threads(e);
 	engine_wake_dirty_waiters(e);
 	if (!e->options.read_only)

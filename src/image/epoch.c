@@ -4,11 +4,14 @@
  * Epochs are dense: N+1 is created only by one who saw N, and none is removed while the image lives. So the newest is
  * found by probing, no listing is trusted, and "is there a newer one" is one question about one key.
  *
+ * Of an epoch object only its being there is relied on, see epoch.h.
+ *
  * After a claim the terms are read again: the owner of an older epoch may have written its term between our first look
  * and our claim, and may have been entitled to acknowledge what it stored under it. What it writes after our claim it
  * cannot acknowledge, because it looks for a newer epoch after each put.
  */
 #include "image/epoch_private.h"
+#include "image/pool_claim.h"
 
 #include "base/clock.h"
 
@@ -31,17 +34,12 @@ struct epoch_object {
 	char name[65];
 };
 
-static int epoch_object_put(struct pool *p, uint64_t image, uint64_t epoch, const struct epoch_object *o,
-                            unsigned flags, struct error *err)
+static struct fields *epoch_fields(const struct epoch_object *o)
 {
-	char key[STORE_KEY_MAX + 1];
-	struct seal_key sealing;
 	struct fields *f = fields_new();
-	int rc;
 
 	if (!f)
-		return -ENOMEM;
-	epoch_key(image, epoch, key);
+		return NULL;
 	fields_add_hex64(f, "host", o->host);
 	fields_add_text(f, "hostname", o->name);
 	fields_add_u64(f, "time", o->claimed_ns);
@@ -50,11 +48,36 @@ static int epoch_object_put(struct pool *p, uint64_t image, uint64_t epoch, cons
 		fields_add_u64(f, "released", 1);
 		fields_add_u64(f, "last", o->last);
 	}
+	return f;
+}
+
+/* As pool_claim() does when `claim`, else over what is there. */
+static int epoch_object_put(struct pool *p, uint64_t image, uint64_t epoch, const struct epoch_object *o, bool claim,
+                            struct error *err)
+{
+	char key[STORE_KEY_MAX + 1];
+	struct seal_key sealing;
+	struct fields *f = epoch_fields(o);
+	int rc;
+
+	if (!f)
+		return -ENOMEM;
+	epoch_key(image, epoch, key);
 	image_key(&p->master, image, &sealing);
-	rc = pool_put_object(p, key, OBJECT_EPOCH, &sealing, f, flags, err);
+	if (claim)
+		rc = pool_claim(p, key, OBJECT_EPOCH, &sealing, f, err);
+	else
+		rc = pool_put_object(p, key, OBJECT_EPOCH, &sealing, f, 0, err);
 	sodium_memzero(&sealing, sizeof sealing);
 	fields_free(f);
 	return rc;
+}
+
+static void epoch_object_new(const struct host *host, struct epoch_object *o)
+{
+	*o = (struct epoch_object){ .host = host->id, .claimed_ns = clock_wall_ns() };
+	randombytes_buf(&o->nonce, sizeof o->nonce);
+	snprintf(o->name, sizeof o->name, "%s", host->name);
 }
 
 static int epoch_object_get(struct pool *p, uint64_t image, uint64_t epoch, struct epoch_object *o, struct error *err)
@@ -111,6 +134,12 @@ static int newest_epoch(struct pool *p, uint64_t image, uint64_t *newest, struct
 	return rc;
 }
 
+/* Whether the newest epoch has written its term: then that is the object that was loaded. */
+static bool has_begun(const struct log_view *view)
+{
+	return view->term_count && view->terms[view->term_count - 1].epoch == view->newest_epoch;
+}
+
 int log_view_load(struct pool *p, uint64_t image, struct log_view *view, struct error *err)
 {
 	struct epoch_object o;
@@ -127,8 +156,11 @@ int log_view_load(struct pool *p, uint64_t image, struct log_view *view, struct 
 		log_view_destroy(view);
 		return rc;
 	}
-	view->owner_host = o.host;
+	/* Only its owner releases an epoch, and only its owner writes its term. */
 	view->released = o.released;
+	if (has_begun(view) && view->owner_host)
+		return 0;
+	view->owner_host = o.host;
 	memcpy(view->owner_name, o.name, sizeof view->owner_name);
 	return 0;
 }
@@ -171,22 +203,18 @@ int epoch_superseded(struct pool *p, uint64_t image, uint64_t epoch, struct erro
 
 int epoch_claim(struct pool *p, uint64_t image, const struct host *host, struct log_view *view, struct error *err)
 {
-	struct epoch_object mine = { .host = host->id, .claimed_ns = clock_wall_ns() }, there;
+	struct epoch_object mine, there;
 	struct log_view terms = { 0 };
 	uint64_t epoch = view->newest_epoch + 1;
 	int rc;
 
-	randombytes_buf(&mine.nonce, sizeof mine.nonce);
-	snprintf(mine.name, sizeof mine.name, "%s", host->name);
-	rc = epoch_object_put(p, image, epoch, &mine, STORE_PUT_CREATE_ONLY, err);
+	epoch_object_new(host, &mine);
+	rc = epoch_object_put(p, image, epoch, &mine, true, err);
 	if (rc == -EEXIST) {
-		/* A store that repeats a put whose answer was lost meets its own object. */
 		rc = epoch_object_get(p, image, epoch, &there, err);
-		if (rc)
-			return rc;
-		if (there.host != mine.host || there.nonce != mine.nonce)
-			return error_set(err, -EBUSY, "%s (host %016" PRIx64 ") was quicker to claim epoch %" PRIu64,
-			                 there.name, there.host, epoch);
+		return rc ? rc
+		          : error_set(err, -EBUSY, "%s (host %016" PRIx64 ") was quicker to claim epoch %" PRIu64,
+		                      there.name, there.host, epoch);
 	}
 	if (rc)
 		return rc;
@@ -217,10 +245,13 @@ int epoch_release(struct pool *p, uint64_t image, const struct host *host, const
 	rc = epoch_object_get(p, image, view->newest_epoch, &o, err);
 	if (rc)
 		return rc;
-	if (o.host != host->id)
+	if (o.host != host->id && p->store->capabilities & STORE_CREATE_ONLY)
 		return error_set(err, -EPERM, "epoch %" PRIu64 " belongs to %s, not to this host", view->newest_epoch,
 		                 o.name);
+	/* The object of one who lost, put late: the epoch is ours all the same. */
+	if (o.host != host->id)
+		epoch_object_new(host, &o);
 	o.released = 1;
 	o.last = last;
-	return epoch_object_put(p, image, view->newest_epoch, &o, 0, err);
+	return epoch_object_put(p, image, view->newest_epoch, &o, false, err);
 }

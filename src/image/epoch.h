@@ -2,13 +2,18 @@
 /* epoch.h: who may write an image: epochs, terms, leases, and the end of a log in the store.
  *
  * Objects (all sealed with the image key, but leases with the catalog key):
- *   images/<id>/epochs/<epoch>   create-only: host id, hostname, time; rewritten by its owner with `released 1`, `last`
- *                                (last segment number) when it hands over in order
+ *   images/<id>/epochs/<epoch>   made as pool_claim.h says: host id, hostname, time; rewritten by its owner with `released 1`,
+ *                                `last` (last segment number) when it hands over in order
  *   images/<id>/terms/<epoch>    written after the claim: the list of all terms that count, "epoch:first", oldest first, this
- *                                one last, and the digest of segment first-1
+ *                                one last, the digest of segment first-1, and the owner's host id and hostname
  *   images/<id>/head             a hint, rewritten after each checkpoint: epoch, checkpoint position, segment number and
  *                                digest, size, allocated, mtime
  *   leases/<host id>             a host's heartbeat: counter, hostname, lease_ms
+ *
+ * Where create-only puts are not atomic, the host that epochs/N names may be one that lost (pool_claim.h). An owner is owner
+ * because it remembers so; the object counts by being there, which fences. What others are told of an owner comes from
+ * terms/N, which nobody else writes. Only of an owner that has claimed and not yet begun its term may the name be wrong, and
+ * then it may be fenced before it has written anything.
  *
  * Claiming epoch N+1: create epochs/N+1 (claims, and fences), find the end of the gap-free run under the older terms, write
  * terms/N+1 with first = end+1. The newest epoch that has a term object names the terms that count; an epoch without one
@@ -74,7 +79,8 @@ struct host {
 	char name[65];
 };
 
-/* Claims epoch view->newest_epoch + 1 for `host`. -EBUSY when another host was quicker. Updates the view's epoch, owner. No term yet. */
+/* Claims epoch view->newest_epoch + 1 for `host`. -EBUSY when another host was quicker; -ETIMEDOUT, -EAGAIN when that cannot be told:
+ * load the view anew and try again, the epoch may have been made. Updates the view's epoch, owner. No term yet. */
 int epoch_claim(struct pool *p, uint64_t image, const struct host *host, struct log_view *view, struct error *err);
 
 /* Records that the claimed term begins at `first`; adds it to the view. From then on segments may be put. */

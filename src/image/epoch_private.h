@@ -11,7 +11,8 @@
 void epoch_key(uint64_t image, uint64_t epoch, char key[STORE_KEY_MAX + 1]);
 void terms_key(uint64_t image, uint64_t epoch, char key[STORE_KEY_MAX + 1]);
 
-/* Reads terms/<epoch> (and what it goes on in) into view->terms, replacing them. -ENOENT: this epoch has no term. */
+/* Reads terms/<epoch> (and what it goes on in) into view->terms, replacing them, and whose it is into owner_host and owner_name
+ * (0 and "" when that is not said, as in older pools). -ENOENT: this epoch has no term. */
 int terms_load(struct pool *p, uint64_t image, uint64_t epoch, struct log_view *view, struct error *err);
 /* Reads the terms of the newest epoch up to `epoch` that has some; none at all is success. */
 int terms_load_newest(struct pool *p, uint64_t image, uint64_t epoch, struct log_view *view, struct error *err);

@@ -31,6 +31,11 @@ struct engine_options {
 	const char *store_url;
 	const char *cache_dir; /* /var/cache/garnerfs/<pool uuid> */
 	const char *key_file, *passphrase_file;
+	/* What a store over HTTP is reached with, as of struct store_options (store/store.h); a file: store has no use for it. */
+	uint64_t store_timeout_ms;           /* 30000: until a request is answered, all its tries included */
+	uint64_t upload_rate, download_rate; /* bytes per second; 0: no limit */
+	const char *passwd_file, *ca_file, *client_cert, *client_key;
+	bool allow_plain;
 	uint64_t cache_size;       /* 20 GiB: local segments, sent and unsent */
 	uint64_t dirty_limit;      /* 4 GiB: bytes not yet in the store; at most half of cache_size */
 	uint32_t segment_size;     /* 8 MiB */
@@ -45,6 +50,8 @@ struct engine_options {
 	enum sync_policy sync;
 	enum full_policy on_full;
 	bool read_only;
+	bool exclusive; /* no other host ever uses the pool: said where the store cannot tell hosts apart, needless elsewhere */
+	bool boot_trace;   /* what was read first when an image was opened last is fetched before it is asked for */
 	bool may_init;     /* make a plain pool where a file: store is an empty directory */
 	struct disk *disk; /* NULL: disk_posix() */
 };

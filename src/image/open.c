@@ -25,19 +25,13 @@ static uint64_t epoch_of(void *arg, segment_no_t number)
 	return epoch;
 }
 
-static void on_got(void *arg, unsigned gets, uint64_t bytes)
-{
-	struct image *i = arg;
-
-	atomic_fetch_add_explicit(&i->engine->counters.gets, gets, memory_order_relaxed);
-	atomic_fetch_add_explicit(&i->engine->counters.get_bytes, bytes, memory_order_relaxed);
-}
-
 static void image_free(struct image *i)
 {
 	grain_map_free(i->map);
 	log_view_destroy(&i->view);
 	range_locks_destroy(&i->locks);
+	readahead_destroy(&i->readahead);
+	trace_destroy(&i->trace);
 	pthread_rwlock_destroy(&i->gate);
 	pthread_rwlock_destroy(&i->node_lock);
 	pthread_mutex_destroy(&i->open_mutex);
@@ -68,6 +62,7 @@ static struct image *image_new(struct engine *e, uint64_t id, uint32_t grain_byt
 	pthread_rwlock_init(&i->gate, &attr);
 	pthread_rwlockattr_destroy(&attr);
 	range_locks_init(&i->locks);
+	readahead_init(&i->readahead);
 	i->map = grain_map_new(e->budget);
 	i->set = engine_set(e, id);
 	if (!i->map || !i->set) {
@@ -80,7 +75,6 @@ static struct image *image_new(struct engine *e, uint64_t id, uint32_t grain_byt
 		.set = i->set,
 		.slot_bytes = grain_bytes,
 		.epoch_of = epoch_of,
-		.counted = on_got,
 		.arg = i,
 	};
 	image_key(&e->pool->master, id, &i->source.key);
@@ -149,6 +143,16 @@ bool image_unload(struct image *i, bool even_recent)
 	if (go)
 		image_free(i);
 	return go;
+}
+
+/* image_unload(), of which what is only fetched ahead does not keep it. */
+static bool unload_alone(struct image *i)
+{
+	readahead_hold(i);
+	if (image_unload(i, true))
+		return true;
+	readahead_resume(i);
+	return false;
 }
 
 /* The image in memory, made if it is not there, with a reference. */
@@ -223,9 +227,11 @@ static int try_open(struct engine *e, uint64_t id, unsigned flags, struct image 
 	pthread_mutex_lock(&i->open_mutex);
 	if (atomic_load(&i->failed) && atomic_load(&i->log) && !i->writers)
 		image_release(i, 0, true, NULL);
-	bool stopped = atomic_load(&i->failed) && !atomic_load(&i->log);
+	bool stopped = atomic_load(&i->failed) && !atomic_load(&i->log), fresh = !i->loaded;
 	if (!stopped && !atomic_load(&i->log))
 		rc = flags & IMAGE_WRITE ? image_acquire(i, false, err) : load_to_read(i, err);
+	if (!stopped && !rc && fresh)
+		trace_image_loaded(i);
 	if (!stopped && !rc && (flags & IMAGE_WRITE)) {
 		pthread_mutex_lock(&e->mutex);
 		i->writers++;
@@ -237,7 +243,7 @@ static int try_open(struct engine *e, uint64_t id, unsigned flags, struct image 
 		*image = i;
 		return 0;
 	}
-	if (unusable && image_unload(i, true))
+	if (unusable && unload_alone(i))
 		return stopped ? 1 : rc;
 	image_put(i);
 	return rc ? rc
@@ -285,13 +291,15 @@ static int try_takeover(struct engine *e, uint64_t id, struct error *err)
 	if (rc)
 		return rc;
 	pthread_mutex_lock(&i->open_mutex);
-	bool used = i->loaded && (!atomic_load(&i->log) || atomic_load(&i->failed));
+	bool used = i->loaded && (!atomic_load(&i->log) || atomic_load(&i->failed)), fresh = !i->loaded;
 	if (atomic_load(&i->log) && !atomic_load(&i->failed))
 		rc = error_set(err, -EALREADY, "this host is the owner already");
 	else if (!used)
 		rc = image_acquire(i, true, err);
+	if (!rc && !used && fresh)
+		trace_image_loaded(i);
 	pthread_mutex_unlock(&i->open_mutex);
-	if (used && image_unload(i, true))
+	if (used && unload_alone(i))
 		return 1;
 	if (used)
 		rc = error_set(err, -EBUSY, "the image is open here: close it first");
@@ -341,6 +349,13 @@ static void recover_image(struct engine *e, uint64_t id, const char *dir)
 	struct image *i;
 	int rc = meet_image(e, id, &err);
 
+	if (rc == 1 && !(e->pool->store->capabilities & STORE_LIST_CONSISTENT)) {
+		report_warning("image %016" PRIx64
+		               " has data here that is not in the store, kept in %s, and the store does "
+		               "not list its name (yet): mount again later",
+		               id, dir);
+		return;
+	}
 	if (rc == 1) {
 		report_warning("image %016" PRIx64 " was deleted; data of it that was not in the store is still in %s: "
 		               "remove that directory to give it up",

@@ -103,14 +103,6 @@ static void on_store_state(void *arg, const struct error *err)
 	engine_store_state(i->engine, err);
 }
 
-static void on_put(void *arg, uint64_t bytes)
-{
-	struct image *i = arg;
-
-	atomic_fetch_add_explicit(&i->engine->counters.puts, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&i->engine->counters.put_bytes, bytes, memory_order_relaxed);
-}
-
 /* ---- acquiring ---- */
 
 static int start_log(struct image *i, struct error *err)
@@ -142,10 +134,11 @@ static int start_log(struct image *i, struct error *err)
 		.set = i->set,
 		.key = i->source.key,
 		.epoch = i->epoch,
+		.unconditional = !(e->pool->store->capabilities & (STORE_CREATE_ONLY | STORE_READ_LATEST)),
 		.window = e->options.uploads,
 		.compression = e->options.compression,
 		.stored = i->stored_end,
-		.hooks = { .stored = on_stored, .store_state = on_store_state, .failed = on_failed, .counted = on_put },
+		.hooks = { .stored = on_stored, .store_state = on_store_state, .failed = on_failed },
 		.arg = i,
 	};
 
@@ -356,6 +349,8 @@ int image_release(struct image *i, uint64_t deadline_ns, bool leave, struct erro
 		engine_wait_end(i->engine);
 		if (!rc)
 			rc = image_update_head(i, err);
+		if (!rc)
+			trace_before_release(i);
 		/* Nobody writes: SQLite gets the map as of the very end, so that the next opening replays nothing. */
 		if (!rc)
 			rc = image_save(i, err);

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* pool.c: one store prefix with its format object and keys.
  *
- * Making a pool asks the store to prove what the engine cannot do without: that of two create-only puts of one key the
- * second fails and changes nothing. What is found is kept in the format object, and a store that claims more later is
- * not believed.
+ * Making a pool asks the store to prove what it promises. What is found is kept in the format object, and a store that claims
+ * more later is not believed.
  */
-#include "image/pool.h"
+#include "image/pool_claim.h"
+#include "image/pool_probe.h"
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/report.h"
 #include "seal/crypto_init.h"
 
 #include <errno.h>
@@ -17,9 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Where probing puts its objects. A crash may leave one: it is no content of a pool. */
-#define PROBE_PREFIX "probe/"
 
 /* The format object, decoded. */
 struct pool_format {
@@ -87,20 +85,22 @@ int pool_put_object(struct pool *p, const char *store_key, enum object_kind kind
 
 	if (rc)
 		return error_set(err, rc, "cannot make object %s: %s", store_key, strerror(-rc));
-	rc = store_put_wait(p->store, store_key, bytes, len, put_flags, err);
+	if (put_flags & STORE_PUT_CREATE_ONLY)
+		rc = pool_put_new(p->store, store_key, bytes, len, err);
+	else
+		rc = store_put_wait(p->store, store_key, bytes, len, put_flags, err);
 	free(bytes);
 	return rc;
 }
 
 /* ---- the format object ------------------------------------------------------------------------------------------- */
 
-static int format_save(struct pool *p, const struct pool_format *format, unsigned put_flags, struct error *err)
+static struct fields *format_fields(const struct pool_format *format)
 {
 	struct fields *f = fields_new();
-	int rc;
 
 	if (!f)
-		return -ENOMEM;
+		return NULL;
 	fields_add_u64(f, "version", POOL_VERSION);
 	fields_add_bytes(f, "uuid", format->uuid, sizeof format->uuid);
 	fields_add_u64(f, "created", format->created_ns);
@@ -113,7 +113,28 @@ static int format_save(struct pool *p, const struct pool_format *format, unsigne
 		fields_add_u64(f, "mem", format->wrapped.mem_limit);
 		fields_add_bytes(f, "key", format->wrapped.bytes, sizeof format->wrapped.bytes);
 	}
-	rc = pool_put_object(p, POOL_KEY, OBJECT_POOL, &plain_key, f, put_flags, err);
+	return f;
+}
+
+/* The uuid makes it differ from what any other host puts there. */
+static int format_claim(struct pool *p, const struct pool_format *format, struct error *err)
+{
+	struct fields *f = format_fields(format);
+	int rc = f ? pool_claim(p, POOL_KEY, OBJECT_POOL, &plain_key, f, err) : -ENOMEM;
+
+	fields_free(f);
+	if (rc == -EEXIST)
+		return error_set(err, rc, "already a pool: %s (made by another host just now)", p->store->url);
+	if (rc == -ETIMEDOUT || rc == -EAGAIN)
+		return error_prefix(err, rc, "%s: there may be a pool now, or not (garner info says)", p->store->url);
+	return rc;
+}
+
+static int format_replace(struct pool *p, const struct pool_format *format, struct error *err)
+{
+	struct fields *f = format_fields(format);
+	int rc = f ? pool_put_object(p, POOL_KEY, OBJECT_POOL, &plain_key, f, 0, err) : -ENOMEM;
+
 	fields_free(f);
 	return rc;
 }
@@ -178,63 +199,6 @@ static int store_is_empty(struct store *s, struct error *err)
 	return rc < 0 ? rc : rc == 0;
 }
 
-static int find_key(void *arg, const struct store_entry *entry)
-{
-	return strcmp(entry->key, arg) == 0;
-}
-
-static int probe_with(struct store *s, const char *key, uint64_t *capabilities, struct error *err)
-{
-	char first[16] = "garnerfs probe 1", second[16] = "garnerfs probe 2", got[32];
-	size_t len;
-	int rc = store_put_wait(s, key, first, sizeof first, STORE_PUT_CREATE_ONLY, err);
-
-	if (rc)
-		return rc;
-	rc = store_put_wait(s, key, second, sizeof second, STORE_PUT_CREATE_ONLY, err);
-	if (rc && rc != -EEXIST)
-		return rc;
-	bool refused = rc == -EEXIST;
-	rc = store_get_wait(s, key, 0, got, sizeof got, &len, err);
-	if (rc)
-		return rc;
-	if (refused && len == sizeof first && memcmp(got, first, len) == 0)
-		*capabilities |= STORE_CREATE_ONLY;
-	rc = store_list_each(s, PROBE_PREFIX, NULL, find_key, (void *)key, err);
-	if (rc < 0)
-		return rc;
-	if (rc == 1)
-		*capabilities |= STORE_LIST_CONSISTENT;
-	return 0;
-}
-
-/* Finds what the store keeps of what it promises. */
-static int probe(struct store *s, uint64_t *capabilities, struct error *err)
-{
-	char key[64];
-	uint64_t nonce;
-	int rc, removed;
-
-	*capabilities = 0;
-	randombytes_buf(&nonce, sizeof nonce);
-	snprintf(key, sizeof key, PROBE_PREFIX "%016" PRIx64, nonce);
-	rc = probe_with(s, key, capabilities, err);
-	/* Also after a failure: a put that was not answered may have happened. */
-	removed = store_remove_wait(s, key, rc ? NULL : err);
-	if (!rc)
-		rc = removed;
-	if (rc)
-		return error_prefix(err, rc, "cannot find out what the store can do");
-	*capabilities &= s->capabilities;
-	if (!(*capabilities & STORE_CREATE_ONLY))
-		return error_set(
-			err, -EOPNOTSUPP,
-			"%s: the store replaces an object that it was told to create only if there is none, so two "
-			"hosts could own one image: it cannot hold a pool",
-			s->url);
-	return 0;
-}
-
 static int check_place_is_free(struct store *s, struct error *err)
 {
 	uint64_t size;
@@ -271,35 +235,61 @@ static int make_format(struct pool_format *format, const struct secret *secret, 
 	return rc;
 }
 
+/* 0 stands for the smallest. */
+static int check_grain(uint32_t grain_bytes, struct error *err)
+{
+	if (grain_bytes == 0 ||
+	    (is_power_of_two(grain_bytes) && grain_bytes >= GRAIN_BYTES_MIN && grain_bytes <= GRAIN_BYTES_MAX))
+		return 0;
+	return error_set(err, -EINVAL, "grain size %" PRIu32 ": it must be a power of two from %u to %u", grain_bytes,
+	                 GRAIN_BYTES_MIN, GRAIN_BYTES_MAX);
+}
+
+static bool can_tell_hosts_apart(const struct store *s)
+{
+	return s->capabilities & (STORE_CREATE_ONLY | STORE_READ_LATEST);
+}
+
+int pool_make(struct store *s, const struct pool_clock *clock, const struct secret *secret, uint32_t grain_bytes,
+              struct error *err)
+{
+	struct pool_format format = { 0 };
+	struct pool p = { .store = s, .clock = clock };
+	int rc;
+
+	crypto_init();
+	rc = check_grain(grain_bytes, err);
+	if (!rc)
+		rc = check_place_is_free(s, err);
+	if (!rc)
+		rc = pool_probe(s, &format.capabilities, err);
+	if (rc)
+		return rc;
+	s->capabilities &= (unsigned)format.capabilities;
+	rc = make_format(&format, secret, grain_bytes ? grain_bytes : GRAIN_BYTES_MIN, err);
+	if (!rc)
+		rc = format_claim(&p, &format, err);
+	if (!rc && !can_tell_hosts_apart(s))
+		report_warning("%s: the store cannot tell two hosts apart: the pool is written only with "
+		               "-o exclusive=yes, by the one host that uses it",
+		               s->url);
+	return rc;
+}
+
 int pool_init(const char *url, const struct store_options *options, const struct secret *secret, uint32_t grain_bytes,
               struct error *err)
 {
 	struct store_options creating = options ? *options : (struct store_options){ 0 };
-	struct pool_format format = { 0 };
-	struct pool p = { 0 };
-	int rc;
+	struct store *s;
+	int rc = check_grain(grain_bytes, err);
 
-	crypto_init();
-	if (grain_bytes == 0)
-		grain_bytes = GRAIN_BYTES_MIN;
-	if (!is_power_of_two(grain_bytes) || grain_bytes < GRAIN_BYTES_MIN || grain_bytes > GRAIN_BYTES_MAX)
-		return error_set(err, -EINVAL, "grain size %" PRIu32 ": it must be a power of two from %u to %u",
-		                 grain_bytes, GRAIN_BYTES_MIN, GRAIN_BYTES_MAX);
 	creating.create = true;
-	rc = store_open(url, &creating, &p.store, err);
+	if (!rc)
+		rc = store_open(url, &creating, &s, err);
 	if (rc)
 		return rc;
-	rc = check_place_is_free(p.store, err);
-	if (!rc)
-		rc = probe(p.store, &format.capabilities, err);
-	if (!rc)
-		rc = make_format(&format, secret, grain_bytes, err);
-	if (!rc) {
-		rc = format_save(&p, &format, STORE_PUT_CREATE_ONLY, err);
-		if (rc == -EEXIST)
-			error_set(err, rc, "already a pool: %s (made by another host just now)", p.store->url);
-	}
-	store_close(p.store);
+	rc = pool_make(s, NULL, secret, grain_bytes, err);
+	store_close(s);
 	return rc;
 }
 
@@ -341,6 +331,8 @@ int pool_open(const char *url, const struct store_options *options, const struct
 		return -ENOMEM;
 	memset(p, 0, sizeof *p);
 	rc = store_open(url, options, &p->store, err);
+	if (rc == -ENOKEY)
+		rc = -EACCES; /* the store's keys: of a pool it means that its own is missing */
 	if (!rc)
 		rc = format_load(p, &format, err);
 	if (!rc)
@@ -355,6 +347,17 @@ int pool_open(const char *url, const struct store_options *options, const struct
 	p->store->capabilities &= (unsigned)format.capabilities;
 	*pool = p;
 	return 0;
+}
+
+int pool_may_write(const struct pool *p, bool exclusive, struct error *err)
+{
+	if (exclusive || can_tell_hosts_apart(p->store))
+		return 0;
+	return error_set(
+		err, -EOPNOTSUPP,
+		"%s: the store cannot tell two hosts apart, and two that write one image would destroy it: mount "
+		"with -o exclusive=yes if no other host ever uses this pool, or with -o ro",
+		p->store->url);
 }
 
 void pool_close(struct pool *p)
@@ -392,5 +395,5 @@ int pool_rewrap(struct pool *p, const struct secret *secret, struct error *err)
 	rc = master_key_wrap(&p->master, secret, &format.wrapped, err);
 	if (rc)
 		return rc;
-	return format_save(p, &format, 0, err);
+	return format_replace(p, &format, err);
 }

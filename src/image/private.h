@@ -2,7 +2,8 @@
 /* private.h: the engine and its images from inside: what the files of this folder share.
  *
  * Threads: front ends' threads, the store's, `work` (continuations, log jobs: may block on the local disk), `packers`
- * (uploads), one maintenance thread (saves, checkpoints, hand-overs), one lease thread.
+ * (uploads), `prefetch` (what is to be fetched ahead: may block on the store), one maintenance thread (saves, checkpoints,
+ * hand-overs), one lease thread.
  * Lock order: image open_mutex; engine mutex; range locks (waited for without a thread); gate; log mutex; upload mutex;
  * segment mutex; map mutex. No lock but open_mutex and the gate is held over I/O; the gate only over page-cache writes.
  */
@@ -19,6 +20,8 @@
 #include "image/epoch.h"
 #include "image/image.h"
 #include "image/pool.h"
+#include "image/readahead.h"
+#include "image/trace.h"
 #include "log/log.h"
 #include "log/upload.h"
 #include "map/grain_map.h"
@@ -34,7 +37,7 @@
 
 struct counters {
 	_Atomic uint64_t reads, writes, flushes, read_bytes, write_bytes, hits, misses;
-	_Atomic uint64_t puts, gets, put_bytes, get_bytes, retries;
+	_Atomic uint64_t retries; /* puts of segments that failed; the store counts its own */
 };
 
 struct dirty_waiter {
@@ -55,7 +58,7 @@ struct engine {
 	struct spare_pool *spares;
 	struct stage_pool *stages;
 	struct cache *cache;
-	struct executor *work, *packers;
+	struct executor *work, *packers, *prefetch;
 	struct host host;
 	struct counters counters;
 
@@ -64,8 +67,11 @@ struct engine {
 	struct hash *sets;     /* id -> struct segment_set: of every image with files here */
 	struct hash *unlinked; /* id -> catalog entry: names gone, still open */
 	bool stopping;
-	char store_error[256]; /* "" when the store answers */
-	pthread_cond_t tick;   /* wakes the maintenance thread */
+	bool ahead_stopped;         /* nothing is fetched ahead any more */
+	unsigned aheads;            /* readahead_begin() without readahead_end() */
+	pthread_cond_t ahead_ended; /* none of those is left, or none of an image's */
+	char store_error[256];      /* "" when the store answers */
+	pthread_cond_t tick;        /* wakes the maintenance thread */
 	bool tick_wanted;
 
 	pthread_t maintenance, heartbeat;
@@ -96,6 +102,8 @@ struct image {
 	unsigned refs, writers; /* guarded by engine->mutex */
 	uint64_t idle_since_ns; /* since when there is no writer; likewise */
 	bool unlinked;          /* likewise */
+	unsigned aheads;        /* likewise: readahead_begin() without readahead_end() */
+	unsigned ahead_holds;   /* likewise: readahead_hold() without readahead_resume() */
 
 	pthread_mutex_t
 		open_mutex; /* one load, acquisition, release, save or checkpoint at a time; guards what follows */
@@ -118,6 +126,8 @@ struct image {
 
 	struct segment_set *set; /* the engine's; constant from here on */
 	struct fetch_source source;
+	struct readahead readahead;
+	struct trace trace;
 	struct grain_map *map;
 	pthread_rwlock_t node_lock; /* read: a node's row is read and installed; write: saved nodes become droppable */
 	struct range_locks locks;

@@ -116,8 +116,12 @@ int64_t image_read(struct image *i, uint64_t offset, void *buf, size_t len, imag
 		len = (size_t)(size - offset);
 	atomic_fetch_add_explicit(&i->engine->counters.reads, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&i->engine->counters.read_bytes, len, memory_order_relaxed);
+	if (trace_listens(&i->trace))
+		trace_note(&i->trace, offset, len);
 	if (!read_quickly(i, offset, buf, len)) {
 		atomic_fetch_add_explicit(&i->engine->counters.hits, 1, memory_order_relaxed);
+		if (readahead_listens(&i->readahead))
+			readahead_note(i, offset, len, false);
 		return (int64_t)len;
 	}
 	atomic_fetch_add_explicit(&i->engine->counters.misses, 1, memory_order_relaxed);
@@ -131,6 +135,8 @@ int64_t image_read(struct image *i, uint64_t offset, void *buf, size_t len, imag
 	r->offset = offset;
 	r->buf = buf;
 	r->len = len;
+	/* Before, as the image may be closed once the answer is out. */
+	readahead_note(i, offset, len, true);
 	return image_op_start(&r->op);
 }
 

@@ -48,7 +48,10 @@ void engine_read_trash(struct engine *e, bool now)
 	pthread_mutex_unlock(&e->mutex);
 	if (!due)
 		return;
-	if (catalog_trash_each(e->catalog, from_trash, e, &err))
+	int rc = catalog_trash_each(e->catalog, from_trash, e, &err);
+	if (rc == -EOPNOTSUPP)
+		report_debug("%s", error_text(&err));
+	else if (rc)
 		report_warning("cannot read the trash: %s", error_text(&err));
 	uint64_t end = clock_monotonic_ns();
 	pthread_mutex_lock(&e->mutex);

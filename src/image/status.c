@@ -77,6 +77,7 @@ static void status_of(struct image *i, struct image_status *st)
 void engine_status(struct engine *e, struct engine_status *st)
 {
 	const struct counters *c = &e->counters;
+	struct store_stats store;
 	struct image **images;
 	uint64_t oldest = 0, since;
 	size_t count = 0;
@@ -100,11 +101,15 @@ void engine_status(struct engine *e, struct engine_status *st)
 	st->write_bytes = atomic_load(&c->write_bytes);
 	st->cache_hits = atomic_load(&c->hits);
 	st->cache_misses = atomic_load(&c->misses);
-	st->store_puts = atomic_load(&c->puts);
-	st->store_gets = atomic_load(&c->gets);
-	st->store_put_bytes = atomic_load(&c->put_bytes);
-	st->store_get_bytes = atomic_load(&c->get_bytes);
-	st->retries = atomic_load(&c->retries);
+	store_get_stats(e->pool->store, &store);
+	st->store_puts = store.puts;
+	st->store_gets = store.gets;
+	st->store_heads = store.heads;
+	st->store_lists = store.lists;
+	st->store_removes = store.removes;
+	st->store_put_bytes = store.bytes_up;
+	st->store_get_bytes = store.bytes_down;
+	st->retries = store.retries + atomic_load(&c->retries);
 	st->map_bytes = map_budget_used(e->budget);
 	if (images_get_all(e, &images, &count))
 		return;
@@ -112,7 +117,7 @@ void engine_status(struct engine *e, struct engine_status *st)
 		st->lag_bytes += lag_of(images[k], &since);
 		oldest = older(oldest, since);
 		pthread_mutex_lock(&e->mutex);
-		st->images_open += images[k]->refs > 1;
+		st->images_open += images[k]->refs - images[k]->aheads > 1;
 		pthread_mutex_unlock(&e->mutex);
 		image_put(images[k]);
 	}

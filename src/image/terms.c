@@ -62,6 +62,16 @@ static int add_term(struct log_view *view, const char *text)
 	return 0;
 }
 
+/* Who wrote the object. */
+static int read_owner(const struct fields *f, struct log_view *view)
+{
+	const char *name = fields_text(f, "hostname", 0);
+
+	view->owner_host = 0;
+	snprintf(view->owner_name, sizeof view->owner_name, "%s", name ? name : "");
+	return fields_hex64(f, "host", &view->owner_host) == -EBADMSG ? -EBADMSG : 0;
+}
+
 static int load_object(struct pool *p, uint64_t image, uint64_t epoch, unsigned depth, struct log_view *view,
                        struct error *err)
 {
@@ -87,6 +97,8 @@ static int load_object(struct pool *p, uint64_t image, uint64_t epoch, unsigned 
 		rc = 0;
 	for (size_t i = 0; rc == 0 && inner == 0 && (text = fields_text(f, "term", i)); i++)
 		rc = add_term(view, text);
+	if (rc == 0 && inner == 0)
+		rc = read_owner(f, view);
 	fields_free(f);
 	/* Not -ENOENT, which would say that this epoch has no term. */
 	if (inner == -ENOENT)
@@ -144,7 +156,8 @@ static int digest_before(struct pool *p, uint64_t image, const struct log_view *
 	return 0;
 }
 
-static void add_fields(struct fields *f, const struct term *terms, size_t count, const uint8_t digest[DIGEST_BYTES])
+static void add_fields(struct fields *f, const struct log_view *view, const struct term *terms, size_t count,
+                       const uint8_t digest[DIGEST_BYTES])
 {
 	size_t from = (count - 1) / TERMS_PER_OBJECT * TERMS_PER_OBJECT;
 
@@ -156,6 +169,8 @@ static void add_fields(struct fields *f, const struct term *terms, size_t count,
 		fields_add_text(f, "term", text);
 	}
 	fields_add_bytes(f, "digest", digest, DIGEST_BYTES);
+	fields_add_hex64(f, "host", view->owner_host);
+	fields_add_text(f, "hostname", view->owner_name);
 }
 
 /* The terms with one more; those that begin where it does hold nothing and go. */
@@ -215,7 +230,7 @@ int epoch_begin_term(struct pool *p, uint64_t image, struct log_view *view, segm
 		rc = -ENOMEM;
 		goto out;
 	}
-	add_fields(f, terms, count, digest);
+	add_fields(f, view, terms, count, digest);
 	terms_key(image, view->newest_epoch, key);
 	rc = pool_put_object(p, key, OBJECT_TERM, &sealing, f, STORE_PUT_CREATE_ONLY, err);
 	if (rc == -EEXIST)

@@ -124,7 +124,7 @@ static int begin_read(struct run_reader *reader, segment_no_t number, uint64_t e
 	}
 	reader->count++;
 	flight_begin(&r->flight, 1);
-	store_get(reader->v->pool->store, entry->key, 0, r->bytes, r->room, read_done, r);
+	store_get(reader->v->pool->store, entry->key, 0, r->bytes, r->room, STORE_BACKGROUND, read_done, r);
 	return 0;
 }
 
@@ -156,14 +156,38 @@ static int cut_chain(struct run_reader *reader)
 	return rc;
 }
 
+/* A listing that lags behind does not show all there is: the segment is read if it is there all the same. Returns 1 then. */
+static int read_unlisted(struct run_reader *reader, segment_no_t number)
+{
+	struct verify *v = reader->v;
+	struct store_entry entry = { 0 };
+	uint64_t epoch = log_view_epoch_of(&v->view, number);
+	int rc;
+
+	if (v->pool->store->capabilities & STORE_LIST_CONSISTENT)
+		return 0;
+	segment_key_format(v->image, number, epoch, entry.key);
+	rc = store_head_wait(v->pool->store, entry.key, &entry.size, NULL);
+	if (rc || entry.size > OBJECT_MAX)
+		return rc == -ENOENT ? 0 : rc;
+	rc = begin_read(reader, number, epoch, &entry);
+	return rc ? rc : 1;
+}
+
 /* The listing has come to `number`: those between are not there. */
 static int note_missing(struct run_reader *reader, segment_no_t number)
 {
-	int rc = reader->next == number ? 0 : cut_chain(reader);
+	int rc = 0;
 
-	for (; !rc && reader->next < number; reader->next++)
-		verify_note(reader->v, "segment %" PRIu64 " is missing", reader->next);
-	return rc;
+	for (; rc >= 0 && reader->next < number; reader->next++) {
+		rc = read_unlisted(reader, reader->next);
+		if (rc)
+			continue;
+		rc = cut_chain(reader);
+		if (!rc)
+			verify_note(reader->v, "segment %" PRIu64 " is missing", reader->next);
+	}
+	return rc < 0 ? rc : 0;
 }
 
 static int meet_segment(void *arg, const struct store_entry *entry)
@@ -204,8 +228,9 @@ static int check_run(struct verify *v, struct error *err)
 
 	reader.prefix = (size_t)snprintf(prefix, sizeof prefix, "images/%016" PRIx64 "/segments/", v->image);
 	rc = store_list_each(v->pool->store, prefix, NULL, meet_segment, &reader, err);
-	rc = drain(&reader, rc);
-	return rc ? rc : note_missing(&reader, v->end + 1);
+	if (!rc)
+		rc = note_missing(&reader, v->end + 1);
+	return drain(&reader, rc);
 }
 
 /* ---- one image --------------------------------------------------------------------------------------------------- */

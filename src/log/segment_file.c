@@ -379,10 +379,8 @@ int segment_file_put_records(struct segment_file *f, uint32_t number, const stru
 
 int segment_file_write_slots(struct segment_file *f, uint32_t slot, const struct iovec *iov, int iovcnt)
 {
-	size_t len = 0;
+	size_t len = iovec_bytes(iov, iovcnt);
 
-	for (int i = 0; i < iovcnt; i++)
-		len += iov[i].iov_len;
 	assert(len % f->shape.slot_bytes == 0 && slot <= f->shape.slots &&
 	       len / f->shape.slot_bytes <= f->shape.slots - slot);
 	return disk_pwritev(f->disk, f->fd, iov, iovcnt, segment_slot_offset(&f->shape, slot));

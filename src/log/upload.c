@@ -245,8 +245,6 @@ static void put_worked(struct item *i)
 
 	if (u->options.hooks.store_state)
 		u->options.hooks.store_state(u->options.arg, NULL);
-	if (u->options.hooks.counted)
-		u->options.hooks.counted(u->options.arg, i->length);
 	free(i->object);
 	i->object = NULL;
 	finish(i, ITEM_DONE);
@@ -352,7 +350,8 @@ static void pack_job(void *arg)
 	segment_object_key(segment_set_image(u->options.set), i->segment->number, u->options.epoch, i->key,
 	                   sizeof i->key);
 	i->iov = (struct iovec){ i->object, i->length };
-	store_put(u->options.store, i->key, &i->iov, 1, STORE_PUT_CREATE_ONLY, put_done, i);
+	store_put(u->options.store, i->key, &i->iov, 1,
+	          STORE_UPLOAD | (u->options.unconditional ? 0 : STORE_PUT_CREATE_ONLY), put_done, i);
 }
 
 /* Fills the window; the mutex is held. */

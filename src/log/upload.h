@@ -26,8 +26,6 @@ struct upload_hooks {
 	void (*store_state)(void *arg, const struct error *err);
 	/* The upload has stopped for good: a damaged segment, or another content in its place. */
 	void (*failed)(void *arg, int error, const char *text);
-	/* An object of `bytes` was put. */
-	void (*counted)(void *arg, uint64_t bytes);
 };
 
 struct upload_options {
@@ -36,7 +34,8 @@ struct upload_options {
 	struct segment_set *set;
 	struct seal_key key; /* of the image */
 	uint64_t epoch;
-	unsigned window; /* segments packed or under way at a time */
+	bool unconditional; /* the store knows no create-only puts, and no other host writes: put over what is there */
+	unsigned window;    /* segments packed or under way at a time */
 	int compression;
 	segment_no_t stored; /* everything up to this one is in the store already */
 	struct upload_hooks hooks;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* object.h: the container of every small object in a store (pool format, directory entry, epoch, term, head, lease).
+/* object.h: the container of every small object in a store (pool format, directory entry, epoch, term, head, lease, trace).
  *
  * A header with magic, version and kind, then a sealed box whose content is text: one "name value" line per field. The
  * object's key in the store is part of the associated data, so that an object copied to another key does not open.
@@ -28,6 +28,7 @@ enum object_kind {
 	OBJECT_HEAD = 5,
 	OBJECT_LEASE = 6,
 	OBJECT_TRASH = 7,
+	OBJECT_TRACE = 8,
 };
 
 /* The fields of one object, in order. */

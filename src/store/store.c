@@ -15,6 +15,8 @@
 
 static const struct store_type *const store_types[] = {
 	&store_file_type,
+	&store_s3_type,
+	&store_swift_type,
 };
 
 #define TYPES (sizeof store_types / sizeof store_types[0])
@@ -113,10 +115,10 @@ void store_put(struct store *s, const char *key, const struct iovec *iov, int io
 	s->ops->put(s, key, iov, iovcnt, flags, done, arg);
 }
 
-void store_get(struct store *s, const char *key, uint64_t offset, void *buf, size_t len, store_length_fn *done,
-               void *arg)
+void store_get(struct store *s, const char *key, uint64_t offset, void *buf, size_t len, unsigned flags,
+               store_length_fn *done, void *arg)
 {
-	s->ops->get(s, key, offset, buf, len, done, arg);
+	s->ops->get(s, key, offset, buf, len, flags, done, arg);
 }
 
 void store_head(struct store *s, const char *key, store_length_fn *done, void *arg)
@@ -132,6 +134,13 @@ void store_remove(struct store *s, const char *key, store_done_fn *done, void *a
 void store_list(struct store *s, const char *prefix, const char *after, size_t max, store_list_fn *done, void *arg)
 {
 	s->ops->list(s, prefix, after, max, done, arg);
+}
+
+void store_get_stats(struct store *s, struct store_stats *stats)
+{
+	*stats = (struct store_stats){ 0 };
+	if (s->ops->stats)
+		s->ops->stats(s, stats);
 }
 
 /* One thread that waits for one answer. */
@@ -206,7 +215,7 @@ int store_get_wait(struct store *s, const char *key, uint64_t offset, void *buf,
 	struct waiter w = WAITER(err);
 	int rc;
 
-	store_get(s, key, offset, buf, len, waiter_length, &w);
+	store_get(s, key, offset, buf, len, 0, waiter_length, &w);
 	rc = waiter_wait(&w);
 	if (rc == 0 && length)
 		*length = w.length;

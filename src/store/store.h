@@ -24,13 +24,25 @@
 
 /* What a store promises; the engine relies on nothing that is not said here. */
 enum store_capability {
-	STORE_CREATE_ONLY = 1 << 0,     /* STORE_PUT_CREATE_ONLY is atomic among all hosts */
+	/* STORE_PUT_CREATE_ONLY is atomic among all hosts. Without it, puts at the same moment may all be answered 0, and one that
+	 * comes later is refused with -EEXIST; or every such put is refused with -EOPNOTSUPP. */
+	STORE_CREATE_ONLY = 1 << 0,
 	STORE_LIST_CONSISTENT = 1 << 1, /* a listing shows every object whose put was answered before */
 	STORE_DIRECTORY = 1 << 2,       /* a directory that was given by its path: an empty one is nobody else's */
+	/* A head, and a get without STORE_GET_IMMUTABLE, sees every put that was answered before it was asked: of several puts of
+	 * one key that one, or a later one, which lasts. */
+	STORE_READ_LATEST = 1 << 3,
 };
 
-enum store_put_flags {
+/* How a request is to be made. Of those that say who waits, none means that somebody does; such a request goes first. */
+enum store_flags {
 	STORE_PUT_CREATE_ONLY = 1 << 0, /* -EEXIST when the key exists, and the object is left as it was */
+	STORE_PREFETCH = 1 << 1,        /* a get that somebody will probably ask for soon */
+	STORE_UPLOAD = 1 << 2,          /* a put of a segment */
+	STORE_BACKGROUND = 1 << 3,      /* verifying, cleaning: may wait */
+	STORE_PUT_ONCE =
+		1 << 5, /* sent once at most: one without an answer fails, and may be carried out later all the same */
+	STORE_GET_IMMUTABLE = 1 << 4, /* the object never changes: the store may ask twice and take what comes first */
 };
 
 /* One object in a listing. */
@@ -49,17 +61,26 @@ typedef void store_length_fn(void *arg, int status, uint64_t length, const struc
 typedef void store_list_fn(void *arg, int status, const struct store_entry *entries, size_t count, bool more,
                            const struct error *err);
 
+/* What was asked of the store since it was opened, each try counted: what a provider charges for. */
+struct store_stats {
+	uint64_t puts, gets, heads, removes, lists;
+	uint64_t bytes_up, bytes_down;
+	uint64_t retries;
+	uint64_t hedges; /* gets that were asked for a second time before an answer came */
+};
+
 struct store;
 
 struct store_ops {
 	void (*put)(struct store *s, const char *key, const struct iovec *iov, int iovcnt, unsigned flags,
 	            store_done_fn *done, void *arg);
-	void (*get)(struct store *s, const char *key, uint64_t offset, void *buf, size_t len, store_length_fn *done,
-	            void *arg);
+	void (*get)(struct store *s, const char *key, uint64_t offset, void *buf, size_t len, unsigned flags,
+	            store_length_fn *done, void *arg);
 	void (*head)(struct store *s, const char *key, store_length_fn *done, void *arg);
 	void (*remove)(struct store *s, const char *key, store_done_fn *done, void *arg);
 	void (*list)(struct store *s, const char *prefix, const char *after, size_t max, store_list_fn *done,
 	             void *arg);
+	void (*stats)(struct store *s, struct store_stats *stats); /* NULL: nothing is counted */
 	void (*close)(struct store *s);
 };
 
@@ -75,6 +96,12 @@ struct store_options {
 	unsigned threads;     /* 0: the store's default */
 	uint64_t deadline_ms; /* per request; 0: 30 s */
 	bool create; /* make the place (directory) when it is missing: init, and a mount on an empty file: store */
+	/* For stores over HTTP; strings may be NULL. */
+	const char *passwd_file; /* "KEY:SECRET", readable by nobody else; before what the environment says */
+	const char *ca_file;     /* PEM: the authorities that count */
+	const char *client_cert, *client_key; /* PEM: shown to a server that asks */
+	bool allow_plain;                     /* plain HTTP to hosts other than this one */
+	uint64_t upload_rate, download_rate;  /* bytes per second; 0: no limit */
 };
 
 struct store_type {
@@ -96,8 +123,8 @@ void store_put(struct store *s, const char *key, const struct iovec *iov, int io
                store_done_fn *done, void *arg);
 
 /* Reads [offset, offset+len) of the object into `buf`; fewer bytes when the object ends first (0 at or past its end). */
-void store_get(struct store *s, const char *key, uint64_t offset, void *buf, size_t len, store_length_fn *done,
-               void *arg);
+void store_get(struct store *s, const char *key, uint64_t offset, void *buf, size_t len, unsigned flags,
+               store_length_fn *done, void *arg);
 
 void store_head(struct store *s, const char *key, store_length_fn *done, void *arg);
 
@@ -120,6 +147,9 @@ int store_remove_wait(struct store *s, const char *key, struct error *err);
  * then returned. The callback runs on the calling thread and may use the store. */
 int store_list_each(struct store *s, const char *prefix, const char *after,
                     int (*each)(void *arg, const struct store_entry *entry), void *arg, struct error *err);
+
+/* What was asked of it so far; zeros for a store that does not count. Any thread. */
+void store_get_stats(struct store *s, struct store_stats *stats);
 
 /* Whether `key` is one that a store accepts. */
 bool store_key_valid(const char *key);

@@ -7,6 +7,7 @@
  * are, without %-escapes. Reads and writes have threads of their own, so that a read need not wait behind the syncs of
  * uploads. Must never know what an object holds.
  */
+#include "base/bytes.h"
 #include "base/executor.h"
 #include "base/report.h"
 #include "store/file_list.h"
@@ -46,6 +47,8 @@ struct dir_identity {
 	uint32_t born_ns;
 };
 
+enum file_op { FILE_PUT, FILE_GET, FILE_HEAD, FILE_REMOVE, FILE_LIST, FILE_OPS };
+
 struct file_store {
 	struct store store;
 	struct disk *disk;
@@ -53,11 +56,10 @@ struct file_store {
 	char root[sizeof((struct store *)0)->url]; /* no '/' at its end */
 	uint64_t random;                           /* in the names of temporary files */
 	atomic_uint_fast64_t counter;
+	_Atomic uint64_t asked[FILE_OPS], bytes_up, bytes_down;
 	pthread_mutex_t mutex;
 	struct dir_identity known[KNOWN_DIRS]; /* whose own entry is durable; by inode; guarded by mutex */
 };
-
-enum file_op { FILE_PUT, FILE_GET, FILE_HEAD, FILE_REMOVE, FILE_LIST };
 
 struct file_job {
 	struct file_store *fs;
@@ -239,12 +241,8 @@ static int write_all(struct file_store *fs, int fd, const struct iovec *iov, int
 
 	while (iovcnt > 0) {
 		int n = iovcnt < IOV_AT_ONCE ? iovcnt : IOV_AT_ONCE;
-		uint64_t bytes = 0;
-		int rc;
-
-		for (int i = 0; i < n; i++)
-			bytes += iov[i].iov_len;
-		rc = bytes ? disk_pwritev(fs->disk, fd, iov, n, offset) : 0;
+		uint64_t bytes = iovec_bytes(iov, n);
+		int rc = bytes ? disk_pwritev(fs->disk, fd, iov, n, offset) : 0;
 		if (rc < 0)
 			return rc;
 		offset += bytes;
@@ -416,6 +414,7 @@ static void run_job(void *arg)
 	uint64_t length = 0;
 	int rc = 0;
 
+	atomic_fetch_add_explicit(&job->fs->asked[job->op], 1, memory_order_relaxed);
 	if (job->op == FILE_LIST) {
 		run_list(job, &err);
 		free(job);
@@ -431,6 +430,10 @@ static void run_job(void *arg)
 		rc = do_head(job, &length, &err);
 	else
 		rc = do_remove(job, &err);
+	if (job->op == FILE_PUT && rc == 0)
+		atomic_fetch_add_explicit(&job->fs->bytes_up, iovec_bytes(job->iov, job->iovcnt), memory_order_relaxed);
+	else if (job->op == FILE_GET)
+		atomic_fetch_add_explicit(&job->fs->bytes_down, length, memory_order_relaxed);
 	if (job->op == FILE_PUT || job->op == FILE_REMOVE)
 		job->answer.done(job->arg, rc, rc < 0 ? &err : NULL);
 	else
@@ -485,11 +488,12 @@ static void file_put(struct store *s, const char *key, const struct iovec *iov, 
 		done(arg, -ENOMEM, NULL);
 }
 
-static void file_get(struct store *s, const char *key, uint64_t offset, void *buf, size_t len, store_length_fn *done,
-                     void *arg)
+static void file_get(struct store *s, const char *key, uint64_t offset, void *buf, size_t len, unsigned flags,
+                     store_length_fn *done, void *arg)
 {
 	struct file_job *job = job_new(s, FILE_GET, key, 0, arg);
 
+	(void)flags; /* who waits matters where requests wait for each other */
 	if (job) {
 		job->answer.length = done;
 		job->offset = offset;
@@ -548,12 +552,28 @@ static void file_close(struct store *s)
 	free(fs);
 }
 
+static void file_stats(struct store *s, struct store_stats *stats)
+{
+	struct file_store *fs = (struct file_store *)s;
+
+	*stats = (struct store_stats){
+		.puts = atomic_load(&fs->asked[FILE_PUT]),
+		.gets = atomic_load(&fs->asked[FILE_GET]),
+		.heads = atomic_load(&fs->asked[FILE_HEAD]),
+		.removes = atomic_load(&fs->asked[FILE_REMOVE]),
+		.lists = atomic_load(&fs->asked[FILE_LIST]),
+		.bytes_up = atomic_load(&fs->bytes_up),
+		.bytes_down = atomic_load(&fs->bytes_down),
+	};
+}
+
 static const struct store_ops file_ops = {
 	.put = file_put,
 	.get = file_get,
 	.head = file_head,
 	.remove = file_remove,
 	.list = file_list_start,
+	.stats = file_stats,
 	.close = file_close,
 };
 
@@ -668,7 +688,7 @@ static int file_open(const char *url, const struct store_options *options, struc
 	pthread_mutex_init(&fs->mutex, NULL);
 	fs->disk = options->disk ? options->disk : disk_posix();
 	fs->store.ops = &file_ops;
-	fs->store.capabilities = STORE_CREATE_ONLY | STORE_LIST_CONSISTENT | STORE_DIRECTORY;
+	fs->store.capabilities = STORE_CREATE_ONLY | STORE_LIST_CONSISTENT | STORE_DIRECTORY | STORE_READ_LATEST;
 	snprintf(fs->store.url, sizeof fs->store.url, "%s", url);
 	rc = parse_url(url, fs->root, err);
 	if (rc == 0)

@@ -6,5 +6,7 @@
 #include "store/store.h"
 
 extern const struct store_type store_file_type;
+extern const struct store_type store_s3_type;
+extern const struct store_type store_swift_type;
 
 #endif

@@ -26,8 +26,6 @@ struct cache_fixture {
 	struct cache *cache;
 	struct fetch_source source;
 	_Atomic segment_no_t in_store; /* of later ones epoch_of says 0 */
-	_Atomic unsigned counted;
-	_Atomic uint64_t counted_bytes;
 
 	/* Reads of the cache disk; set while nobody reads. A read at `hold_reads_at` of a file waits while it is not 0 ... */
 	struct disk_ops disk_ops;
@@ -41,14 +39,6 @@ static inline uint64_t fixture_epoch_of(void *arg, segment_no_t number)
 	struct cache_fixture *c = arg;
 
 	return number <= atomic_load(&c->in_store) ? TEST_EPOCH : 0;
-}
-
-static inline void fixture_counted(void *arg, unsigned gets, uint64_t bytes)
-{
-	struct cache_fixture *c = arg;
-
-	atomic_fetch_add(&c->counted, gets);
-	atomic_fetch_add(&c->counted_bytes, bytes);
 }
 
 static inline ssize_t fixture_pread(struct disk *d, int fd, void *buf, size_t len, uint64_t offset)
@@ -89,7 +79,6 @@ static inline void cache_fixture_init(struct cache_fixture *c, uint64_t limit)
 		                           .key = { .plain = true },
 		                           .slot_bytes = TEST_GRAIN,
 		                           .epoch_of = fixture_epoch_of,
-		                           .counted = fixture_counted,
 		                           .arg = c };
 	cache_fixture_new_cache(c, limit);
 }

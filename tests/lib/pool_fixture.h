@@ -144,14 +144,14 @@ static inline void faulty_remove(struct store *s, const char *key, store_done_fn
 }
 
 static inline void faulty_get(struct store *s, const char *key, uint64_t offset, void *buf, size_t len,
-                              store_length_fn *done, void *arg)
+                              unsigned flags, store_length_fn *done, void *arg)
 {
 	struct faulty_store *f = (struct faulty_store *)s;
 
 	if (faulty_dead(f))
 		done(arg, -EIO, 0, NULL);
 	else
-		store_get(f->below, key, offset, buf, len, done, arg);
+		store_get(f->below, key, offset, buf, len, flags, done, arg);
 }
 
 static inline void faulty_head(struct store *s, const char *key, store_length_fn *done, void *arg)

@@ -30,6 +30,7 @@ struct spy_held_get {
 	uint64_t offset;
 	void *buf;
 	size_t len;
+	unsigned flags;
 	store_length_fn *done;
 	void *arg;
 };
@@ -112,14 +113,14 @@ static inline void spy_pass_get(struct spy_store *s, const struct spy_held_get *
 	if (rc)
 		h->done(h->arg, rc, 0, &spy_fault);
 	else
-		store_get(s->below, h->key, h->offset, h->buf, h->len, h->done, h->arg);
+		store_get(s->below, h->key, h->offset, h->buf, h->len, h->flags, h->done, h->arg);
 }
 
 static inline void spy_get(struct store *store, const char *key, uint64_t offset, void *buf, size_t len,
-                           store_length_fn *done, void *arg)
+                           unsigned flags, store_length_fn *done, void *arg)
 {
 	struct spy_store *s = (struct spy_store *)store;
-	struct spy_held_get h = { .offset = offset, .buf = buf, .len = len, .done = done, .arg = arg };
+	struct spy_held_get h = { .offset = offset, .buf = buf, .len = len, .flags = flags, .done = done, .arg = arg };
 
 	snprintf(h.key, sizeof h.key, "%s", key);
 	atomic_fetch_add(&s->gets, 1);

@@ -9,6 +9,10 @@
 #
 # Everything is below $work, which goes at the end with every mount and process that was started here. A test ends with exit
 # code 0, or fail, or skip (77). What a test prints is its log.
+#
+# GARNER_STORE says where the pools are: file (a directory below $work), s3 or swift (a server that tests/system/run starts, or
+# tests/servers/rgw or swift with its DIR/env; what a test leaves there is deleted at its end). A test is written once for all
+# of them: it names its pools by place and fresh_pool, and looks at what is stored with the functions under "the store".
 set -euo pipefail
 export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
 
@@ -17,6 +21,7 @@ top=$(cd "$tests/.." && pwd)
 build=$(cd "${GARNER_BUILD:-.}" && pwd)
 garner=$build/garner
 garnerfs=$build/garnerfs
+store_kind=${GARNER_STORE:-file}
 flush_checker=$build/tests/tools/flush_checker
 
 fail() {
@@ -27,6 +32,13 @@ fail() {
 skip() {
 	echo "skip: $*"
 	exit 77
+}
+
+# only_for KIND WHY: ends the test here, well, when the pools are elsewhere. For what makes no sense there, not for what fails.
+only_for() {
+	[[ $store_kind != "$1" ]] || return 0
+	echo "n/a: only for $1: $2"
+	exit 0
 }
 
 # Programs that the test cannot do without.
@@ -44,10 +56,19 @@ require_root() {
 [[ -x $garner && -x $garnerfs ]] || fail "$build holds no garner and garnerfs: build first, or set GARNER_BUILD"
 [[ -c /dev/fuse ]] || skip 'needs /dev/fuse'
 require fusermount3 jq
+case $store_kind in
+file) ;;
+s3 | swift)
+	[[ ${STORE_URL_BASE:-} == "$store_kind"://* ]] ||
+		fail "there is no $store_kind server: use tests/system/run -s $store_kind, or start one and source its env (tests/servers)"
+	require python3
+	;;
+*) fail "GARNER_STORE is file, s3 or swift, not \"$store_kind\"" ;;
+esac
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/garner-system.XXXXXX")
-pool=$work/pool cache=$work/cache mnt=$work/mnt
-mkdir "$pool"
+cache=$work/cache mnt=$work/mnt
+pool=''             # URL of the newest pool: see fresh_pool
 daemon=''           # process id of the newest mount
 declare -a pids=()  # of everything started here
 declare -a mounts=() # mount points, to be undone in reverse
@@ -95,6 +116,7 @@ clean_up() {
 		echo "kept: $work"
 	else
 		rm -rf "$work"
+		[[ $store_kind == file ]] || remote "$(place)" wipe
 	fi
 	exit "$code"
 }
@@ -103,12 +125,6 @@ trap 'exit 143' INT TERM
 
 is_mounted() { # DIRECTORY
 	grep -qs " $1 " /proc/mounts
-}
-
-# An empty directory as the pool, and no cache directory.
-fresh_pool() {
-	rm -rf "$pool" "$cache"
-	mkdir "$pool"
 }
 
 # mount_at STORE CACHE MOUNTPOINT [OPTIONS]: starts a daemon and waits until the mount is usable. $daemon is its process id,
@@ -185,6 +201,117 @@ random_file() {
 	head -c "$(($2 << 20))" /dev/urandom >"$1"
 }
 
+# ---- the store ------------------------------------------------------------------------------------------------------
+
+# Everything of this test is below one prefix of the store, and no other test's is.
+store_prefix=$(basename "$0" .sh)-${work##*.}
+pool_number=0
+
+# The URL of a place for a pool, where nothing is until something is put there. Without NAME: of all places of this test.
+place() { # [NAME]
+	case $store_kind in
+	file) echo "file://$work${1:+/$1}" ;;
+	*) echo "$STORE_URL_BASE/$store_prefix${1:+/$1}$STORE_URL_QUERY" ;;
+	esac
+}
+
+# A client for stores that are elsewhere. Where the server is and the secrets are in the environment.
+remote() { # URL VERB...
+	"$tests/servers/object" "$@"
+}
+
+# An empty pool at a place that was not used before, and no cache directory; the pool before is deleted. ARGS are for garner
+# init. Without any, a file: store is left an empty directory, which the first mount makes a pool.
+# shellcheck disable=SC2120
+fresh_pool() { # [ARGS...]
+	[[ -z $pool ]] || store_wipe
+	rm -rf "$cache"
+	pool_number=$((pool_number + 1))
+	pool=$(place "pool$pool_number")
+	if [[ $store_kind == file && $# -eq 0 ]]; then
+		mkdir "${pool#file://}"
+	else
+		init_pool "$@"
+	fi
+}
+
+# Makes $pool a pool.
+init_pool() { # [ARGS...]
+	"$garner" init "$pool" "$@" || fail "garner init $pool"
+}
+
+# Deletes all that is stored in $pool.
+store_wipe() {
+	case $store_kind in
+	file) rm -rf "${pool#file://}" ;;
+	*) remote "$pool" wipe ;;
+	esac
+}
+
+# The keys of $pool that begin with PREFIX, sorted.
+store_list() { # [PREFIX]
+	case $store_kind in
+	file) (cd "${pool#file://}" && find . -type f -printf '%P\n' | { grep "^${1:-}" || true; } | sort) ;;
+	*) remote "$pool" list "${1:-}" ;;
+	esac
+}
+
+# Copies an object of $pool into a file.
+store_get() { # KEY FILE
+	case $store_kind in
+	file) cp "${pool#file://}/$1" "$2" ;;
+	*) remote "$pool" get "$1" "$2" ;;
+	esac
+}
+
+# Makes a file an object of $pool, in the place of what was there.
+store_put() { # KEY FILE
+	case $store_kind in
+	file)
+		mkdir -p "$(dirname "${pool#file://}/$1")"
+		cp "$2" "${pool#file://}/$1"
+		;;
+	*) remote "$pool" put "$1" "$2" ;;
+	esac
+}
+
+store_delete() { # KEY
+	case $store_kind in
+	file) rm "${pool#file://}/$1" ;;
+	*) remote "$pool" delete "$1" ;;
+	esac
+}
+
+# Copies all of $pool into a directory that is not there yet, each object a file of the same name; and the reverse.
+store_download() { # DIRECTORY
+	case $store_kind in
+	file) cp -a "${pool#file://}" "$1" ;;
+	*) mkdir "$1" && remote "$pool" download "$1" ;;
+	esac
+}
+
+store_upload() { # DIRECTORY
+	case $store_kind in
+	file) mkdir -p "${pool#file://}" && cp -a "$1/." "${pool#file://}" ;;
+	*) remote "$pool" upload "$1" ;;
+	esac
+}
+
+# The keys of the stored segments of all images, in order of their numbers.
+stored_segments() {
+	store_list images/ | grep /segments/
+}
+
+# corrupt_object KEY COMMAND [ARGS...]: what COMMAND FILE ARGS makes of the object, such as flip_bit, scribble or cut_to.
+corrupt_object() {
+	local key=$1 command=$2
+	shift 2
+	store_get "$key" "$work/corrupt"
+	"$command" "$work/corrupt" "$@"
+	store_put "$key" "$work/corrupt"
+	rm "$work/corrupt"
+}
+
 # ---- guests ---------------------------------------------------------------------------------------------------------
 
 # Prepares to run guests: makes the guest's kernel and initramfs once per build tree. GARNER_TEST_ACCEL=kvm is quicker.
@@ -238,6 +365,11 @@ flip_bit() {
 		"$1" "$2"
 }
 
+# Cuts the file, or extends it with zeros. FILE SIZE
+cut_to() {
+	truncate -s "$2" "$1"
+}
+
 # Overwrites LENGTH bytes at OFFSET with noise. FILE OFFSET LENGTH
 scribble() {
 	head -c "$3" /dev/urandom | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
@@ -263,12 +395,91 @@ never_wrong() { # IMAGE REFERENCE [zeros]
 	echo "right, refused, empty: $(cat "$work/outcome")"
 }
 
-# The stored segments of all images, in order of their numbers.
-stored_segments() {
-	find "$pool" -path '*/segments/*' -type f | sort
-}
-
 # The segment files of the cache directory.
 local_segments() {
 	find "$cache/images" -name '*.seg' -type f | sort
 }
+
+# ---- faults between garnerfs and the store ---------------------------------------------------------------------------
+
+fault_proxy=$build/tests/tools/fault_proxy
+proxy_port='' proxy_pid=''
+
+# only_with_server WHY: ends the test here, well, when the pools are in a directory.
+only_with_server() {
+	[[ $store_kind != file ]] || only_for 's3 and swift' "$1"
+}
+
+# proxy_start [OPTIONS]: puts a fault proxy before the store's server; OPTIONS are its own, such as --seed 7 --fault stall=0.1.
+# $proxied is then the URL of $pool through it, and `through_proxy URL` that of any other. The functions under "the store" go
+# around it. A proxy that runs is ended first.
+proxy_start() {
+	local to i
+	[[ -x $fault_proxy ]] || fail "$fault_proxy is missing: make $fault_proxy"
+	to=$(sed -En 's|.*=http://(127\.0\.0\.1:[0-9]+).*|\1|p' <<<"$STORE_URL_QUERY")
+	[[ -n $to ]] || skip "the server of $STORE_URL_QUERY is not on 127.0.0.1"
+	proxy_stop
+	: >"$work/proxy.out"
+	"$fault_proxy" --listen 127.0.0.1:0 --to "$to" --control "$work/proxy.control" "$@" >"$work/proxy.out" 2>"$work/proxy.log" 5<&- &
+	proxy_pid=$!
+	pids+=("$proxy_pid")
+	for ((i = 0; i < 200; i++)); do
+		proxy_port=$(sed -n 's/^listening on 127\.0\.0\.1://p' "$work/proxy.out")
+		[[ -z $proxy_port ]] || break
+		kill -0 "$proxy_pid" 2>/dev/null || break
+		sleep 0.05
+	done
+	[[ -n $proxy_port ]] || fail "the fault proxy does not start: $(cat "$work/proxy.log")"
+	proxied=$(through_proxy "$pool")
+}
+
+proxy_stop() {
+	[[ -n $proxy_pid ]] || return 0
+	kill "$proxy_pid"
+	wait "$proxy_pid" || fail "the fault proxy ended with exit code $?"
+	proxy_pid=''
+}
+
+# The same place, reached through the proxy.
+through_proxy() { # URL
+	sed -E "s|=http://127\.0\.0\.1:[0-9]+|=http://127.0.0.1:$proxy_port|" <<<"$1"
+}
+
+# proxy LINE: tells the proxy something (down, up, faults off, fault KIND=P[,ARG], stats ...) and prints its answer.
+proxy() {
+	local answer
+	answer=$(python3 -c 'import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.settimeout(20)
+s.connect(sys.argv[1])
+s.sendall(sys.argv[2].encode() + b"\n")
+print(s.makefile().readline().strip())' "$work/proxy.control" "$*") || fail "the fault proxy does not listen"
+	[[ $answer != error* ]] || fail "the fault proxy does not take \"$*\": $answer"
+	echo "$answer"
+}
+
+# within SECONDS COMMAND...: the command's exit code is returned; one that is not done by then hangs, and fails the test.
+within() {
+	local seconds=$1 code=0
+	shift
+	timeout -k 5 "$seconds" "$@" || code=$?
+	[[ $code -ne 124 && $code -ne 137 ]] || fail "not done after $seconds s: $*"
+	return "$code"
+}
+
+# eventually SECONDS COMMAND...: repeats the command until it succeeds; returns 1 when it does not within that time.
+eventually() {
+	local until=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		((SECONDS < until)) || return 1
+		sleep 0.2
+	done
+}
+
+# A field of garner status --json: of an image, or of a mount. PATH FIELD
+status_of() {
+	timeout 20 "$garner" status "$1" --json | jq -r ".$2"
+}
+
+fresh_pool

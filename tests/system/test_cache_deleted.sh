@@ -6,13 +6,14 @@
 random_file "$work/data" 32
 for key in plain sealed; do
 	echo "== a $key pool"
-	fresh_pool
 	options=segment_size=1M
 	if [[ $key == sealed ]]; then
 		echo 'correct horse battery' >"$work/passphrase"
 		chmod 600 "$work/passphrase"
-		"$garner" init "file://$pool" --passphrase-file "$work/passphrase"
+		fresh_pool --passphrase-file "$work/passphrase"
 		options=$options,passphrase_file=$work/passphrase
+	else
+		fresh_pool
 	fi
 	mount_fs "$options"
 	mkdir -p "$mnt/vms/a"
@@ -25,10 +26,12 @@ for key in plain sealed; do
 	chmod 640 "$mnt/vms/a/disk.raw"
 	touch -d '2020-02-02 02:02:02 UTC' "$mnt/vms/a/disk.raw"
 	unmount
-	cp -a "$pool" "$work/carried"
-	fresh_pool
-	mv "$work/carried" "$work/elsewhere"
-	mount_at "$work/elsewhere" "$cache" "$mnt" "$options" || fail 'no mount'
+	store_download "$work/carried"
+	store_wipe
+	rm -rf "$cache"
+	pool=$(place "elsewhere-$key")
+	store_upload "$work/carried"
+	mount_fs "$options"
 	same "$work/expected" "$mnt/vms/a/disk.raw"
 	[[ $(stat -c '%a %Y' "$mnt/vms/a/disk.raw") == "640 $(date -d '2020-02-02 02:02:02 UTC' +%s)" ]] ||
 		fail "mode or time differ: $(stat -c '%a %Y' "$mnt/vms/a/disk.raw")"
@@ -37,10 +40,11 @@ for key in plain sealed; do
 	cmp -n $((3 << 20)) -i $((9000 << 20)):0 "$mnt/vms/sparse.raw" "$work/data"
 	unmount
 	if [[ $key == sealed ]]; then
-		"$garner" verify "$work/elsewhere" --passphrase-file "$work/passphrase"
-		! grep -rqa 'disk.raw' "$work/elsewhere" || fail 'names are readable in a sealed pool'
+		"$garner" verify "$pool" --passphrase-file "$work/passphrase"
+		! grep -rqa 'disk.raw' "$work/carried" || fail 'names are readable in a sealed pool'
+		! store_list | grep 'disk.raw' || fail 'names are keys in a sealed pool'
 	else
-		"$garner" verify "$work/elsewhere"
+		"$garner" verify "$pool"
 	fi
-	rm -rf "$work/elsewhere"
+	rm -rf "$work/carried"
 done

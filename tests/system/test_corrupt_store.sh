@@ -10,12 +10,12 @@ cp "$work/data" "$mnt/disk.raw"
 unmount
 "$garner" verify "$pool" || fail 'verify finds fault with a sound store'
 
-# damage WHAT COMMAND...: damages (a function that gets the segment's path), reads, verifies, repairs.
+# damage WHAT SEGMENT COMMAND...: damages the stored segment with the command, reads, verifies, repairs.
 damage() {
 	local what=$1 segment=$2 code=0
 	shift 2
-	echo "== $what: ${segment#"$pool"/}"
-	cp -a "$segment" "$work/good"
+	echo "== $what: $segment"
+	store_get "$segment" "$work/good"
 	"$@"
 	rm -rf "$cache"
 	if "$garner" verify "$pool" >"$work/out" 2>&1; then
@@ -34,23 +34,32 @@ damage() {
 	else
 		tail -n 1 "$work/garnerfs.log"
 	fi
-	cp -a "$work/good" "$segment"
+	store_put "$segment" "$work/good"
+}
+
+replace_with() { # FILE KEY
+	store_get "$2" "$1"
+}
+
+size_of() { # KEY
+	store_get "$1" "$work/sized"
+	stat -c %s "$work/sized"
 }
 
 mapfile -t segments < <(stored_segments)
 [[ ${#segments[@]} -gt 20 ]] || fail "only ${#segments[@]} segments"
 middle=${segments[$((${#segments[@]} / 2))]} first=${segments[0]} last=${segments[-1]}
 for segment in "$first" "$middle" "$last"; do
-	size=$(stat -c %s "$segment")
-	damage 'a bit in the header' "$segment" flip_bit "$segment" 70
-	damage 'a bit in the index' "$segment" flip_bit "$segment" 520
-	damage 'a bit at the end' "$segment" flip_bit "$segment" -1
-	damage 'cut in half' "$segment" truncate -s $((size / 2)) "$segment"
-	damage 'empty' "$segment" truncate -s 0 "$segment"
+	size=$(size_of "$segment")
+	damage 'a bit in the header' "$segment" corrupt_object "$segment" flip_bit 70
+	damage 'a bit in the index' "$segment" corrupt_object "$segment" flip_bit 520
+	damage 'a bit at the end' "$segment" corrupt_object "$segment" flip_bit -1
+	damage 'cut in half' "$segment" corrupt_object "$segment" cut_to $((size / 2))
+	damage 'empty' "$segment" corrupt_object "$segment" cut_to 0
 done
-damage 'a bit in the middle' "$middle" flip_bit "$middle" $(($(stat -c %s "$middle") / 2))
-damage 'another segment in its place' "$middle" cp "$first" "$middle"
-damage 'gone' "$middle" rm "$middle"
+damage 'a bit in the middle' "$middle" corrupt_object "$middle" flip_bit $(($(size_of "$middle") / 2))
+damage 'another segment in its place' "$middle" corrupt_object "$middle" replace_with "$first"
+damage 'gone' "$middle" store_delete "$middle"
 
 echo '== repaired'
 "$garner" verify "$pool"

@@ -14,7 +14,7 @@ if [[ -z $helper ]]; then
 fi
 mkdir -p "$mnt"
 mounts+=("$mnt")
-echo "file://$pool $mnt garnerfs cache_dir=$cache,seal_after=1s,noauto,_netdev,nofail 0 0" >"$work/fstab"
+echo "$pool $mnt garnerfs cache_dir=$cache,seal_after=1s,noauto,_netdev,nofail 0 0" >"$work/fstab"
 
 echo '== mount by fstab'
 mount -T "$work/fstab" "$mnt"
@@ -29,7 +29,7 @@ done
 [[ $i -lt 200 ]] || fail 'the daemon does not end after umount'
 
 echo '== mount -t'
-mount -t garnerfs "file://$pool" "$mnt" -o "cache_dir=$cache,ro"
+mount -t garnerfs "$pool" "$mnt" -o "cache_dir=$cache,ro"
 [[ $(cat "$mnt/disk.raw") == 'usable at once' ]] || fail 'bytes'
 ! touch "$mnt/new" 2>/dev/null || fail 'writes to a read-only mount'
 umount "$mnt"

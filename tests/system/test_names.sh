@@ -22,15 +22,18 @@ expect 'not empty' rmdir a
 expect 'is a directory' dd if=/dev/null of=a
 expect 'not a directory' cat a/one/x
 
-echo '== a thousand'
+echo '== many'
+# Each costs requests, which a remote store takes its time for.
 mkdir many
-for ((i = 0; i < 1000; i++)); do : >"many/file-$i"; done
+count=1000
+[[ $store_kind == file ]] || count=100
+for ((i = 0; i < count; i++)); do : >"many/file-$i"; done
 ls many | sort >"$work/listed"
-for ((i = 0; i < 1000; i++)); do echo "file-$i"; done | sort >"$work/wanted"
+for ((i = 0; i < count; i++)); do echo "file-$i"; done | sort >"$work/wanted"
 same "$work/listed" "$work/wanted"
-[[ $(find many -type f | wc -l) -eq 1000 ]] || fail 'find counts wrongly'
-for ((i = 0; i < 1000; i += 2)); do echo "many/file-$i"; done | xargs rm
-[[ $(ls many | wc -l) -eq 500 ]] || fail 'wrong after removing'
+[[ $(find many -type f | wc -l) -eq $count ]] || fail 'find counts wrongly'
+for ((i = 0; i < count; i += 2)); do echo "many/file-$i"; done | xargs rm
+[[ $(ls many | wc -l) -eq $((count / 2)) ]] || fail 'wrong after removing'
 
 echo '== special names'
 long=$(printf 'n%.0s' {1..255})

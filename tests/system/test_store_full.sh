@@ -3,6 +3,7 @@
 # The store fills or goes away: nothing answered is lost, cached reads go on, on_full=error says ENOSPC, and when the store is
 # back everything gets there.
 . "$(dirname "$0")/lib.sh"
+only_for file 'the store is made to fill as a small file system'
 require_root
 
 mkdir "$work/store"

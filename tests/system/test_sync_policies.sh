@@ -6,15 +6,21 @@
 
 random_file "$work/data" 4
 
+lost=0
 # What another host sees when this one never comes back.
 from_the_store() {
-	rm -rf "$work/lost"
-	cp -a "$pool" "$work/lost"
-	mount_at "$work/lost" "$work/lost-cache" "$work/lost-mnt" lease=1s || fail 'no mount of the store alone'
+	lost=$((lost + 1))
+	store_download "$work/copy"
+	here=$pool
+	pool=$(place "lost-$lost")
+	store_upload "$work/copy"
+	mount_at "$pool" "$work/lost-cache" "$work/lost-mnt" lease=1s || fail 'no mount of the store alone'
 	cat "$work/lost-mnt/disk.raw" >"$work/seen"
 	fusermount3 -u "$work/lost-mnt"
 	wait_for "$daemon" || true
-	rm -rf "$work/lost" "$work/lost-cache"
+	store_wipe
+	pool=$here
+	rm -rf "$work/copy" "$work/lost-cache"
 }
 
 echo '== sync=local'

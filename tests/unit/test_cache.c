@@ -40,12 +40,6 @@ static void on_sealed(void *arg, struct segment *s)
 	must(!upload_segment(((struct world *)arg)->upload, s), "upload_segment");
 }
 
-static void on_put(void *arg, uint64_t bytes)
-{
-	(void)arg;
-	(void)bytes;
-}
-
 static void on_store_state(void *arg, const struct error *err)
 {
 	(void)arg;
@@ -68,7 +62,7 @@ static void start_upload(struct world *w)
 		.key = w->c.source.key,
 		.epoch = TEST_EPOCH,
 		.window = 2,
-		.hooks = { .stored = on_stored, .store_state = on_store_state, .failed = on_failed, .counted = on_put },
+		.hooks = { .stored = on_stored, .store_state = on_store_state, .failed = on_failed },
 		.arg = w
 	};
 

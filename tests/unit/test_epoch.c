@@ -2,6 +2,7 @@
 /* test_epoch.c: owning an image: claims raced by several hosts, terms, fencing, and where a log ends. */
 #include "image/epoch_private.h"
 #include "lib/pool_fixture.h"
+#include "lib/weak_store.h"
 
 #include "base/clock.h"
 
@@ -270,6 +271,96 @@ static void a_hand_over_is_marked_by_the_owner_only(void **state)
 	assert_int_equal(lease_wait_expired(pool, &seen, NULL, &err), 0);
 	log_view_destroy(&view);
 	log_view_destroy(&seen);
+}
+
+/* ---- where create-only puts are not atomic ---- */
+
+/* What a put of `host` leaves that comes long after it looked: the epoch is another's. */
+static void put_late(const struct host *host, uint64_t epoch)
+{
+	struct log_view view = { .newest_epoch = epoch - 1 };
+	char key[STORE_KEY_MAX + 1];
+
+	epoch_key(IMAGE, epoch, key);
+	assert_int_equal(store_remove_wait(pool->store, key, &err), 0);
+	assert_int_equal(epoch_claim(pool, IMAGE, host, &view, &err), 0);
+	log_view_destroy(&view);
+}
+
+static void an_owner_stays_it_though_another_host_is_named(void **state)
+{
+	struct log_view view = { 0 }, seen;
+	atomic_bool stop = true;
+
+	(void)state;
+	pool->store->capabilities = STORE_READ_LATEST;
+	pool->clock = &weak_clock;
+	own(&alpha, &view);
+	put_late(&beta, 1);
+	seen = load();
+	assert_int_equal(seen.owner_host, alpha.id);
+	assert_string_equal(seen.owner_name, "alpha");
+	assert_false(seen.released);
+	assert_int_equal(epoch_superseded(pool, IMAGE, 1, &err), 0);
+	log_view_destroy(&seen);
+	/* Whose lease is waited for, and who may take the image back at once, is told rightly: alpha's, and alpha. */
+	assert_int_equal(lease_renew(pool, &beta, 1, 1000, &err), 0);
+	seen = load();
+	assert_int_equal(lease_wait_expired(pool, &seen, &stop, &err), 0);
+	log_view_destroy(&seen);
+	assert_int_equal(epoch_release(pool, IMAGE, &alpha, &view, 0, &err), 0);
+	seen = load();
+	assert_true(seen.released);
+	assert_int_equal(seen.owner_host, alpha.id);
+	log_view_destroy(&seen);
+	own(&beta, &view);
+	assert_int_equal(view.newest_epoch, 2);
+	assert_int_equal(epoch_superseded(pool, IMAGE, 1, &err), 1);
+	log_view_destroy(&view);
+}
+
+static void a_claim_that_cannot_be_told_owns_nothing_and_the_next_one_goes_past_it(void **state)
+{
+	struct weak_store weak;
+	struct log_view view = { 0 }, seen;
+	struct pool_clock late = weak_clock;
+
+	(void)state;
+	pool->clock = &late;
+	weak_put_in(&weak, pool, STORE_READ_LATEST);
+	own(&alpha, &view);
+	late.now_ns = weak_slow_ns;
+	assert_int_equal(epoch_claim(pool, IMAGE, &alpha, &view, &err), -ETIMEDOUT);
+	assert_non_null(strstr(err.text, "try again"));
+	assert_int_equal(view.newest_epoch, 1);
+	late.now_ns = weak_now_ns;
+	assert_int_equal(epoch_claim(pool, IMAGE, &alpha, &view, &err), -EBUSY);
+	seen = load();
+	assert_int_equal(seen.newest_epoch, 2);
+	assert_int_equal(seen.term_count, 1);
+	log_view_destroy(&seen);
+	own(&alpha, &view);
+	assert_int_equal(view.newest_epoch, 3);
+	log_view_destroy(&view);
+	weak_take_out(&weak, pool);
+}
+
+static void a_lone_host_claims_where_hosts_cannot_be_told_apart(void **state)
+{
+	struct weak_store weak;
+	struct log_view view = { 0 }, old;
+
+	(void)state;
+	weak_put_in(&weak, pool, 0);
+	weak.unconditional = true;
+	own(&alpha, &view);
+	old = load();
+	own(&alpha, &view);
+	assert_int_equal(view.newest_epoch, 2);
+	assert_int_equal(epoch_claim(pool, IMAGE, &alpha, &old, &err), -EBUSY);
+	log_view_destroy(&old);
+	log_view_destroy(&view);
+	weak_take_out(&weak, pool);
 }
 
 /* ---- terms ---- */
@@ -621,6 +712,9 @@ int main(void)
 		T(a_term_written_between_the_look_and_the_claim_is_not_missed),
 		T(a_claim_whose_answer_is_lost_does_not_block_the_next),
 		T(a_hand_over_is_marked_by_the_owner_only),
+		T(an_owner_stays_it_though_another_host_is_named),
+		T(a_claim_that_cannot_be_told_owns_nothing_and_the_next_one_goes_past_it),
+		T(a_lone_host_claims_where_hosts_cannot_be_told_apart),
 		T(a_term_begins_after_what_is_there),
 		T(terms_that_hold_nothing_leave_no_trace),
 		T(a_list_of_terms_may_grow_past_one_object),

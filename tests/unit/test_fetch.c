@@ -50,7 +50,7 @@ static void parts_of_slots_and_of_chunks_are_read_in_their_places(void **state)
 		reading_begin(c, &r, 1, TEST_SLOTS - 1, 0, TEST_GRAIN);
 		assert_int_equal(reading_end(&r), 0);
 	}
-	assert_int_equal(fixture_gets(c), 1 + 5);
+	assert_int_equal(fixture_gets(c), 1 + 4);
 }
 
 static void read_at_once_needs_every_chunk_of_it(void **state)
@@ -69,19 +69,6 @@ static void read_at_once_needs_every_chunk_of_it(void **state)
 	/* Nor does it look behind the segment's end. */
 	assert_int_equal(read_chunk(c, 1, TEST_CHUNKS - 1), 0);
 	assert_int_equal(fetch_read_now(&c->source, 1, TEST_SLOTS - 1, 1, buf, TEST_GRAIN), -EAGAIN);
-}
-
-static void requests_are_counted_with_their_bytes(void **state)
-{
-	struct cache_fixture *c = *state;
-	size_t len;
-
-	put_segment(c, 1, TEST_SLOTS);
-	free(get_object(c, 1, &len));
-	for (uint32_t i = 0; i < TEST_CHUNKS; i++)
-		assert_int_equal(read_chunk(c, 1, i), 0);
-	assert_int_equal(atomic_load(&c->counted), 1 + TEST_CHUNKS);
-	assert_in_range(atomic_load(&c->counted_bytes), len, len + SEGMENT_OBJECT_META_GUESS);
 }
 
 static void chunk_without_a_needed_slot_is_zeros_and_not_asked_for(void **state)
@@ -162,14 +149,14 @@ static void chunks_of_one_segment_get_its_header_once(void **state)
 	spy_wait_held_gets(&c->spy, 1);
 	assert_int_equal(fixture_gets(c), 1);
 	assert_true(spy_let_get_go(&c->spy));
-	spy_wait_held_gets(&c->spy, TEST_CHUNKS);
-	assert_int_equal(fixture_gets(c), 1 + TEST_CHUNKS);
+	spy_wait_held_gets(&c->spy, 1); /* of all chunks, which lie next to each other */
+	assert_int_equal(fixture_gets(c), 2);
 	assert_int_equal(atomic_load(&c->spy.gets_at_0), 1);
 	while (spy_let_get_go(&c->spy))
 		;
 	for (uint32_t i = 0; i < TEST_CHUNKS; i++)
 		assert_int_equal(reading_end(&r[i]), 0);
-	assert_int_equal(fixture_gets(c), 1 + TEST_CHUNKS);
+	assert_int_equal(fixture_gets(c), 2);
 }
 
 static void one_read_of_many_chunks_is_answered_once_all_are_here(void **state)
@@ -185,12 +172,11 @@ static void one_read_of_many_chunks_is_answered_once_all_are_here(void **state)
 	fetch_read(&c->source, &r.op, 1, 0, 0, buf, sizeof buf);
 	assert_false(fetch_op_end(&r.op));
 	assert_true(spy_let_get_go(&c->spy));
-	spy_wait_held_gets(&c->spy, TEST_CHUNKS);
+	spy_wait_held_gets(&c->spy, 1);
+	assert_int_not_equal(sem_trywait(&r.done), 0);
 	spy_hold_gets(&c->spy, false);
-	for (uint32_t i = 0; i < TEST_CHUNKS; i++) {
-		assert_int_not_equal(sem_trywait(&r.done), 0);
-		assert_true(spy_let_get_go(&c->spy));
-	}
+	while (spy_let_get_go(&c->spy))
+		;
 	sem_wait(&r.done);
 	assert_int_equal(atomic_load(&r.op.result), 0);
 	assert_true(fixture_right(1, 0, 0, buf, sizeof buf));
@@ -548,7 +534,6 @@ static void error_of_the_store_is_passed_on_and_the_next_read_asks_again(void **
 		/* The second time round it is the chunk that fails: the table is here. */
 		assert_int_equal(read_chunk(c, 1, i), 0);
 	}
-	assert_int_equal(atomic_load(&c->counted), 3);
 }
 
 static void everyone_who_waits_for_a_chunk_gets_its_error(void **state)
@@ -651,6 +636,148 @@ static void chunk_that_the_cache_disk_cannot_read_is_fetched_again(void **state)
 	segment_unpin(s);
 }
 
+/* ---- runs, and fetching ahead ---- */
+
+static void neighbours_come_in_one_request_and_others_do_not(void **state)
+{
+	struct cache_fixture *c = *state;
+	static struct reading r[5];
+	static const uint32_t chunks[] = { 7, 2, 3, 9, 1 };
+
+	put_segment(c, 1, TEST_SLOTS);
+	assert_int_equal(read_chunk(c, 1, 15), 0); /* the table is here */
+	unsigned gets = fixture_gets(c);
+	put_segment(c, 2, TEST_SLOTS);
+	spy_hold_gets(&c->spy, true);
+	for (unsigned i = 0; i < 5; i++)
+		reading_begin(c, &r[i], 2, chunks[i] * CHUNK_SLOTS, 0, CHUNK_BYTES);
+	assert_true(spy_let_get_go(&c->spy)); /* the header */
+	spy_wait_held_gets(&c->spy, 3);       /* 1 to 3, 7, 9 */
+	assert_int_equal(fixture_gets(c), gets + 4);
+	spy_hold_gets(&c->spy, false);
+	while (spy_let_get_go(&c->spy))
+		;
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(reading_end(&r[i]), 0);
+}
+
+static void ahead_begin(struct cache_fixture *c, struct reading *r, segment_no_t number, uint32_t chunk, uint32_t count)
+{
+	sem_init(&r->done, 0, 0);
+	fetch_op_begin(&r->op, reading_done);
+	fetch_ahead(&c->source, &r->op, number, chunk, count);
+	if (fetch_op_end(&r->op))
+		sem_post(&r->done);
+}
+
+static int ahead_end(struct reading *r)
+{
+	sem_wait(&r->done);
+	sem_destroy(&r->done);
+	return atomic_load(&r->op.result);
+}
+
+static void what_is_fetched_ahead_is_here_when_it_is_read(void **state)
+{
+	struct cache_fixture *c = *state;
+	static struct reading r;
+	static uint8_t buf[TEST_SEGMENT];
+
+	put_segment(c, 1, TEST_SLOTS);
+	ahead_begin(c, &r, 1, 0, TEST_CHUNKS);
+	assert_int_equal(ahead_end(&r), 0);
+	assert_int_equal(fixture_gets(c), 2);
+	assert_int_equal(fetch_read_now(&c->source, 1, 0, 0, buf, sizeof buf), 0);
+	assert_true(fixture_right(1, 0, 0, buf, sizeof buf));
+	/* Once more costs nothing. */
+	ahead_begin(c, &r, 1, 0, TEST_CHUNKS);
+	assert_int_equal(ahead_end(&r), 0);
+	assert_int_equal(fixture_gets(c), 2);
+}
+
+static void who_reads_does_not_wait_for_what_is_fetched_ahead_beside_it(void **state)
+{
+	struct cache_fixture *c = *state;
+	static struct reading r, ahead;
+
+	put_segment(c, 1, TEST_SLOTS);
+	spy_hold_gets(&c->spy, true);
+	reading_begin(c, &r, 1, 4 * CHUNK_SLOTS, 0, CHUNK_BYTES);
+	ahead_begin(c, &ahead, 1, 0, TEST_CHUNKS);
+	assert_true(spy_let_get_go(&c->spy));
+	spy_wait_held_gets(&c->spy, 3); /* 0 to 3, 4, 5 and on */
+	unsigned waited = 0, prefetch = 0;
+	for (unsigned i = 0; i < 3; i++) {
+		bool one = c->spy.held_get[i].len < 2 * CHUNK_BYTES;
+		assert_int_equal(!one, !!(c->spy.held_get[i].flags & STORE_PREFETCH));
+		waited += one;
+		prefetch += !one;
+	}
+	assert_int_equal(waited, 1);
+	assert_int_equal(prefetch, 2);
+	spy_hold_gets(&c->spy, false);
+	while (spy_let_get_go(&c->spy))
+		;
+	assert_int_equal(reading_end(&r), 0);
+	assert_int_equal(ahead_end(&ahead), 0);
+}
+
+static void who_reads_what_is_on_its_way_asks_no_second_time(void **state)
+{
+	struct cache_fixture *c = *state;
+	static struct reading r, ahead;
+
+	put_segment(c, 1, TEST_SLOTS);
+	spy_hold_gets(&c->spy, true);
+	ahead_begin(c, &ahead, 1, 2, 3);
+	assert_true(spy_let_get_go(&c->spy));
+	spy_wait_held_gets(&c->spy, 1);
+	reading_begin(c, &r, 1, 3 * CHUNK_SLOTS, 0, CHUNK_BYTES);
+	assert_int_equal(fixture_gets(c), 2);
+	spy_hold_gets(&c->spy, false);
+	assert_true(spy_let_get_go(&c->spy));
+	assert_int_equal(reading_end(&r), 0);
+	assert_int_equal(ahead_end(&ahead), 0);
+	assert_int_equal(fixture_gets(c), 2);
+}
+
+static void a_damaged_chunk_hurts_none_of_its_run(void **state)
+{
+	struct cache_fixture *c = *state;
+	static struct reading r[3];
+	size_t len;
+
+	put_segment(c, 1, TEST_SLOTS);
+	uint8_t *object = get_object(c, 1, &len);
+	object[len - 1] ^= 1;
+	put_object(c, 1, object, len);
+	free(object);
+	spy_hold_gets(&c->spy, true);
+	for (uint32_t i = 0; i < 3; i++)
+		reading_begin(c, &r[i], 1, (TEST_CHUNKS - 3 + i) * CHUNK_SLOTS, 0, CHUNK_BYTES);
+	spy_hold_gets(&c->spy, false);
+	assert_true(spy_let_get_go(&c->spy));
+	assert_int_equal(reading_end(&r[0]), 0);
+	assert_int_equal(reading_end(&r[1]), 0);
+	assert_int_equal(reading_end(&r[2]), -EIO);
+	assert_int_equal(fixture_gets(c), 2);
+	assert_int_equal(state_of_chunk(c, 1, TEST_CHUNKS - 2), CHUNK_PRESENT);
+	assert_int_equal(state_of_chunk(c, 1, TEST_CHUNKS - 1), CHUNK_ABSENT);
+}
+
+static void what_cannot_be_fetched_ahead_is_an_error_that_reading_does_not_keep(void **state)
+{
+	struct cache_fixture *c = *state;
+	static struct reading r;
+
+	put_segment(c, 1, TEST_SLOTS);
+	atomic_store(&c->spy.get_error, -ETIMEDOUT);
+	ahead_begin(c, &r, 1, 0, 4);
+	assert_int_equal(ahead_end(&r), -ETIMEDOUT);
+	atomic_store(&c->spy.get_error, 0);
+	assert_int_equal(read_chunk(c, 1, 2), 0);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, cache_fixture_setup, cache_fixture_teardown)
@@ -658,7 +785,6 @@ int main(void)
 		T(chunk_is_fetched_once_and_then_read_from_the_file),
 		T(parts_of_slots_and_of_chunks_are_read_in_their_places),
 		T(read_at_once_needs_every_chunk_of_it),
-		T(requests_are_counted_with_their_bytes),
 		T(chunk_without_a_needed_slot_is_zeros_and_not_asked_for),
 		T(read_past_what_a_chunk_holds_fails_alone),
 		T(readers_of_one_chunk_share_one_get),
@@ -681,6 +807,12 @@ int main(void)
 		T(damaged_table_of_the_file_is_asked_for_again),
 		T(file_with_a_damaged_header_is_made_anew),
 		T(chunk_that_the_cache_disk_cannot_read_is_fetched_again),
+		T(neighbours_come_in_one_request_and_others_do_not),
+		T(what_is_fetched_ahead_is_here_when_it_is_read),
+		T(who_reads_does_not_wait_for_what_is_fetched_ahead_beside_it),
+		T(who_reads_what_is_on_its_way_asks_no_second_time),
+		T(a_damaged_chunk_hurts_none_of_its_run),
+		T(what_cannot_be_fetched_ahead_is_an_error_that_reading_does_not_keep),
 	};
 
 	alarm(300);

@@ -106,8 +106,7 @@ static void header_is_read_from_the_store(void **state)
 	assert_true(meta.image == TEST_IMAGE && meta.number == 7 && meta.epoch == TEST_EPOCH);
 	assert_int_equal(meta.record_count, 20);
 	assert_int_equal(meta.chunk_count, 2);
-	assert_int_equal(atomic_load(&c->counted), 1);
-	assert_int_equal(atomic_load(&c->counted_bytes), SEGMENT_OBJECT_HEADER);
+	assert_int_equal(atomic_load(&c->spy.gets), 1);
 }
 
 static void header_that_is_not_there_is_told_from_a_store_that_is_not(void **state)

@@ -3,6 +3,7 @@
 #include "fuse/options.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -67,6 +68,9 @@ static void defaults_are_left_to_the_engine(void **state)
 	assert_int_equal(options.engine.sync, SYNC_LOCAL);
 	assert_int_equal(options.engine.on_full, FULL_BLOCK);
 	assert_null(options.engine.cache_dir);
+	assert_null(options.engine.passwd_file);
+	assert_int_equal(options.engine.store_timeout_ms, 0);
+	assert_int_equal(options.engine.upload_rate, 0);
 	assert_true(options.engine.may_init);
 	assert_false(options.engine.read_only);
 	assert_int_equal(options.threads, THREADS_DEFAULT);
@@ -119,6 +123,37 @@ static void every_option_reaches_its_field(void **state)
 	assert_string_equal(options.engine.passphrase_file, "/p");
 }
 
+static void every_option_for_remote_stores_reaches_its_field(void **state)
+{
+	(void)state;
+	assert_int_equal(parse("garnerfs s3://b/p m -o passwd_file=/etc/p,ca_file=/etc/ca.pem,client_cert=/etc/c.pem,"
+	                       "client_key=/etc/k.pem,plain=yes,upload_rate=20M,download_rate=100M,store_timeout=45s"),
+	                 0);
+	assert_string_equal(options.engine.store_url, "s3://b/p");
+	assert_string_equal(options.engine.passwd_file, "/etc/p");
+	assert_string_equal(options.engine.ca_file, "/etc/ca.pem");
+	assert_string_equal(options.engine.client_cert, "/etc/c.pem");
+	assert_string_equal(options.engine.client_key, "/etc/k.pem");
+	assert_true(options.engine.allow_plain);
+	assert_int_equal(options.engine.upload_rate, 20 << 20);
+	assert_int_equal(options.engine.download_rate, 100 << 20);
+	assert_int_equal(options.engine.store_timeout_ms, 45000);
+	assert_null(options.engine.key_file);
+}
+
+static void plain_http_is_allowed_only_by_the_word_yes(void **state)
+{
+	(void)state;
+	assert_int_equal(parse("garnerfs s m"), 0);
+	assert_false(options.engine.allow_plain);
+	assert_int_equal(parse("garnerfs s m -o plain=yes,plain=no"), 0);
+	assert_false(options.engine.allow_plain);
+	assert_int_equal(parse("garnerfs s m -o plain=yesterday"), -EINVAL);
+	assert_non_null(strstr(error.text, "plain=yesterday: yes or no"));
+	assert_int_equal(parse("garnerfs s m -o plain"), -EINVAL);
+	assert_false(options.engine.allow_plain);
+}
+
 static void a_later_option_wins(void **state)
 {
 	(void)state;
@@ -137,6 +172,17 @@ static void an_unknown_option_is_named_with_where_to_look(void **state)
 	assert_non_null(strstr(error.text, "--frobnicate"));
 	assert_int_equal(parse("garnerfs s m -o"), -EINVAL);
 	assert_non_null(strstr(error.text, "-o"));
+}
+
+static void that_no_other_host_uses_the_pool_is_said_and_not_guessed(void **state)
+{
+	(void)state;
+	assert_int_equal(parse("garnerfs s m"), 0);
+	assert_false(options.engine.exclusive);
+	assert_int_equal(parse("garnerfs s m -o exclusive=yes"), 0);
+	assert_true(options.engine.exclusive);
+	assert_int_equal(parse("garnerfs s m -o exclusive=yes,exclusive=no"), 0);
+	assert_false(options.engine.exclusive);
 }
 
 static void values_out_of_range_are_refused_by_name(void **state)
@@ -171,7 +217,23 @@ static void values_out_of_range_are_refused_by_name(void **state)
 		                           "key_file=",
 		                           "key_file",
 		                           "dirty_limit=1",
-		                           "map_memory=1K" };
+		                           "map_memory=1K",
+		                           "exclusive",
+		                           "exclusive=",
+		                           "exclusive=1",
+		                           "passwd_file=",
+		                           "passwd_file",
+		                           "client_key=",
+		                           "upload_rate=0",
+		                           "upload_rate=63K",
+		                           "upload_rate=fast",
+		                           "download_rate=2048T",
+		                           "download_rate=1023K",
+		                           "store_timeout=0",
+		                           "store_timeout=999ms",
+		                           "store_timeout=61m",
+		                           "plain=",
+		                           "plain=1" };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -265,13 +327,35 @@ static void relative_file_names_become_absolute(void **state)
 	free(cwd);
 }
 
+static void file_names_for_remote_stores_become_absolute(void **state)
+{
+	static const char *const names[] = { "pw", "certs/ca", "cert", "../key" };
+	char *cwd = getcwd(NULL, 0), expected[PATH_MAX + 16];
+
+	(void)state;
+	assert_non_null(cwd);
+	assert_int_equal(
+		parse("garnerfs s3://b/p /m -o passwd_file=pw,ca_file=certs/ca,client_cert=cert,client_key=../key"), 0);
+	assert_int_equal(options_make_absolute(&options, &error), 0);
+	const char *const made[] = { options.engine.passwd_file, options.engine.ca_file, options.engine.client_cert,
+		                     options.engine.client_key };
+	for (size_t i = 0; i < sizeof made / sizeof made[0]; i++) {
+		snprintf(expected, sizeof expected, "%s/%s", cwd, names[i]);
+		assert_string_equal(made[i], expected);
+	}
+	assert_string_equal(options.engine.store_url, "s3://b/p");
+	free(cwd);
+}
+
 static void help_names_every_option(void **state)
 {
-	static const char *const names[] = { "cache_dir=",   "cache_size=", "dirty_limit=",     "sync=",
-		                             "on_full=",     "key_file=",   "passphrase_file=", "segment_size=",
-		                             "seal_after=",  "grain=",      "map_memory=",      "uploads=",
-		                             "compression=", "lease=",      "stop_deadline=",   "threads=",
-		                             "ro,",          "debug",       "allow_other",      "default_permissions" };
+	static const char *const names[] = { "cache_dir=",   "cache_size=",  "dirty_limit=",     "sync=",
+		                             "on_full=",     "key_file=",    "passphrase_file=", "segment_size=",
+		                             "seal_after=",  "grain=",       "map_memory=",      "uploads=",
+		                             "compression=", "lease=",       "stop_deadline=",   "threads=",
+		                             "ro,",          "debug",        "allow_other",      "default_permissions",
+		                             "passwd_file=", "ca_file=",     "client_cert=",     "client_key=",
+		                             "plain=",       "upload_rate=", "download_rate=",   "store_timeout=" };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
@@ -286,8 +370,11 @@ int main(void)
 		cmocka_unit_test_teardown(defaults_are_left_to_the_engine, teardown),
 		cmocka_unit_test_teardown(root_mounts_for_others_unless_told_not_to, teardown),
 		cmocka_unit_test_teardown(every_option_reaches_its_field, teardown),
+		cmocka_unit_test_teardown(every_option_for_remote_stores_reaches_its_field, teardown),
+		cmocka_unit_test_teardown(plain_http_is_allowed_only_by_the_word_yes, teardown),
 		cmocka_unit_test_teardown(a_later_option_wins, teardown),
 		cmocka_unit_test_teardown(an_unknown_option_is_named_with_where_to_look, teardown),
+		cmocka_unit_test_teardown(that_no_other_host_uses_the_pool_is_said_and_not_guessed, teardown),
 		cmocka_unit_test_teardown(values_out_of_range_are_refused_by_name, teardown),
 		cmocka_unit_test_teardown(options_that_exclude_each_other_are_refused, teardown),
 		cmocka_unit_test_teardown(stop_deadline_zero_is_not_the_default, teardown),
@@ -297,6 +384,7 @@ int main(void)
 		cmocka_unit_test_teardown(help_and_version_need_no_operands, teardown),
 		cmocka_unit_test_teardown(missing_and_surplus_words_are_usage_errors, teardown),
 		cmocka_unit_test_teardown(relative_file_names_become_absolute, teardown),
+		cmocka_unit_test_teardown(file_names_for_remote_stores_become_absolute, teardown),
 		cmocka_unit_test(help_names_every_option),
 	};
 

@@ -2,6 +2,7 @@
 /* test_pool.c: making a pool, opening it with the right and the wrong key, and what is refused. */
 #include "image/pool.h"
 #include "lib/pool_fixture.h"
+#include "lib/weak_store.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -69,7 +70,8 @@ static void a_plain_pool_is_made_and_opened_and_only_its_format_object_is_left(v
 	assert_int_equal(p->grain_bytes, 16384);
 	assert_true(p->master.plain && p->catalog.plain);
 	assert_true(p->created_ns > 0);
-	assert_int_equal(p->store->capabilities & STORE_CREATE_ONLY, STORE_CREATE_ONLY);
+	assert_int_equal(p->store->capabilities, STORE_CREATE_ONLY | STORE_READ_LATEST | STORE_LIST_CONSISTENT);
+	assert_int_equal(pool_may_write(p, false, &err), 0);
 	assert_int_equal(store_list_each(p->store, "", NULL, keep_key, &count, &err), 0);
 	assert_int_equal(count, 1);
 	pool_close(p);
@@ -208,6 +210,161 @@ static void a_newer_pool_is_refused_and_a_damaged_one_too(void **state)
 	assert_int_equal(pool_open(dir, NULL, NULL, &p, &err), -EBADMSG);
 }
 
+/* ---- what a store keeps of its promises ---- */
+
+/* Opens a store in the directory, with a weak one in front. */
+static void open_weak(struct weak_store *w)
+{
+	struct store_options options = { .threads = 2 };
+	struct store *below;
+
+	assert_int_equal(store_open(dir, &options, &below, NULL), 0);
+	weak_init(w, below, ~0u);
+}
+
+static void close_weak(struct weak_store *w)
+{
+	weak_destroy(w);
+	store_close(w->below);
+}
+
+/* Makes a pool in it and opens it: what was found. */
+static unsigned capabilities_found(struct weak_store *w)
+{
+	struct error err = { 0 };
+	struct pool *p;
+	int count = 0;
+
+	if (pool_make(&w->store, &weak_clock, NULL, 0, &err))
+		fail_msg("%s", error_text(&err));
+	assert_int_equal(pool_open(dir, NULL, NULL, &p, &err), 0);
+	unsigned found = p->store->capabilities;
+	assert_int_equal(store_list_each(p->store, "", NULL, keep_key, &count, &err), 0);
+	assert_int_equal(count, 1);
+	pool_close(p);
+	close_weak(w);
+	return found;
+}
+
+static void a_race_that_two_win_is_found_out(void **state)
+{
+	struct weak_store w;
+
+	(void)state;
+	open_weak(&w);
+	w.race = 2;
+	assert_int_equal(capabilities_found(&w), STORE_READ_LATEST | STORE_LIST_CONSISTENT);
+}
+
+static void a_listing_that_lags_is_found_out(void **state)
+{
+	struct weak_store w;
+
+	(void)state;
+	open_weak(&w);
+	weak_lag(&w);
+	assert_int_equal(capabilities_found(&w), STORE_CREATE_ONLY | STORE_READ_LATEST);
+}
+
+static void old_content_is_found_out(void **state)
+{
+	struct weak_store w;
+
+	(void)state;
+	open_weak(&w);
+	w.stale = true;
+	assert_int_equal(capabilities_found(&w), STORE_CREATE_ONLY | STORE_LIST_CONSISTENT);
+}
+
+static void what_a_store_does_not_claim_is_not_believed_however_well_it_does(void **state)
+{
+	struct weak_store w;
+
+	(void)state;
+	open_weak(&w);
+	w.store.capabilities = STORE_READ_LATEST;
+	assert_int_equal(capabilities_found(&w), STORE_READ_LATEST);
+}
+
+static void where_no_condition_is_known_a_pool_is_written_by_a_lone_host_only(void **state)
+{
+	struct error err = { 0 };
+	struct weak_store w;
+	struct pool *p;
+
+	(void)state;
+	open_weak(&w);
+	w.unconditional = true;
+	assert_int_equal(capabilities_found(&w), 0);
+	assert_int_equal(pool_open(dir, NULL, NULL, &p, &err), 0);
+	assert_int_equal(pool_may_write(p, false, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(err.text, "exclusive=yes"));
+	assert_int_equal(pool_may_write(p, true, &err), 0);
+	pool_close(p);
+	open_weak(&w);
+	w.unconditional = true;
+	assert_int_equal(pool_make(&w.store, NULL, NULL, 0, &err), -EEXIST);
+	close_weak(&w);
+}
+
+static void a_store_that_fails_is_not_probed_to_an_end_and_keeps_nothing(void **state)
+{
+	struct error err = { 0 };
+	struct faulty_store f;
+	struct store *below;
+	struct pool p;
+
+	(void)state;
+	for (unsigned steps = 0; steps < 20; steps++) {
+		assert_int_equal(store_open(dir, NULL, &below, NULL), 0);
+		p.store = below;
+		faulty_put_in(&f, &p, steps, false);
+		assert_int_equal(pool_make(&f.store, &weak_clock, NULL, 0, &err), -EIO);
+		assert_int_equal(store_head_wait(below, POOL_KEY, &(uint64_t){ 0 }, NULL), -ENOENT);
+		store_close(below);
+		/* What it could not clean up is no content. */
+		assert_int_equal(pool_may_begin(dir, NULL, &err), 1);
+	}
+}
+
+/* Another host's pool takes the place of ours while we wait. */
+static void another_pool_comes(void *arg, uint64_t ns)
+{
+	(void)ns;
+	assert_int_equal(store_put_wait(arg, POOL_KEY, "another's", 9, 0, NULL), 0);
+}
+
+static void who_finds_another_s_pool_after_waiting_has_made_none(void **state)
+{
+	struct pool_clock clock = weak_clock;
+	struct error err = { 0 };
+	struct weak_store w;
+
+	(void)state;
+	open_weak(&w);
+	w.store.capabilities = STORE_READ_LATEST;
+	clock.sleep_ns = another_pool_comes;
+	clock.arg = w.below;
+	assert_int_equal(pool_make(&w.store, &clock, NULL, 0, &err), -EEXIST);
+	assert_non_null(strstr(err.text, "another host"));
+	close_weak(&w);
+}
+
+static void whoever_was_too_slow_is_told_that_there_may_be_a_pool(void **state)
+{
+	struct pool_clock clock = weak_clock;
+	struct error err = { 0 };
+	struct weak_store w;
+
+	(void)state;
+	open_weak(&w);
+	w.store.capabilities = STORE_READ_LATEST;
+	clock.now_ns = weak_slow_ns;
+	assert_int_equal(pool_make(&w.store, &clock, NULL, 0, &err), -ETIMEDOUT);
+	assert_non_null(strstr(err.text, "garner info"));
+	close_weak(&w);
+}
+
 static void a_uuid_is_written_as_everywhere(void **state)
 {
 	static const uint8_t uuid[16] = { 0x12, 0x3e, 0x45, 0x67, 0xe8, 0x9b, 0x42, 0xd3,
@@ -242,6 +399,14 @@ int main(void)
 		T(where_no_pool_is_the_text_says_how_to_make_one),
 		T(impossible_grains_are_refused),
 		T(a_newer_pool_is_refused_and_a_damaged_one_too),
+		T(a_race_that_two_win_is_found_out),
+		T(a_listing_that_lags_is_found_out),
+		T(old_content_is_found_out),
+		T(what_a_store_does_not_claim_is_not_believed_however_well_it_does),
+		T(where_no_condition_is_known_a_pool_is_written_by_a_lone_host_only),
+		T(a_store_that_fails_is_not_probed_to_an_end_and_keeps_nothing),
+		T(who_finds_another_s_pool_after_waiting_has_made_none),
+		T(whoever_was_too_slow_is_told_that_there_may_be_a_pool),
 		T(a_uuid_is_written_as_everywhere),
 		T(two_secrets_are_one_too_many),
 	};

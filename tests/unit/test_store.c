@@ -68,7 +68,7 @@ static void a_wrong_url_is_refused_in_one_line_that_shows_a_right_one(void **sta
 	refused("srv/pool", "file:///srv/garner");
 	refused("", "file:///srv/garner");
 	refused("./pool", "absolute path");
-	refused("s3://bucket/prefix", "no store type 's3'; stores there are: file");
+	refused("ftp://bucket/prefix", "no store type 'ftp'; stores there are: file");
 	refused("File:///srv/pool", "no store type 'File'");
 	refused("file:/srv/pool", "file:///srv/garner");
 	refused("file:srv/pool", "file:///srv/garner");
@@ -90,7 +90,7 @@ static void what_may_be_secret_in_a_url_is_not_shown(void **state)
 	struct error err = { 0 };
 
 	(void)state;
-	assert_int_equal(store_open("s3://id:hunter2@host/bucket", NULL, &s, &err), -EINVAL);
+	assert_int_equal(store_open("ftp://id:hunter2@host/bucket", NULL, &s, &err), -EINVAL);
 	assert_null(strstr(err.text, "hunter2"));
 }
 

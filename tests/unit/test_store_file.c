@@ -533,7 +533,8 @@ static void a_missing_directory_is_made_or_refused_with_advice(void **state)
 	store_close(s);
 	options.create = false;
 	assert_int_equal(store_open(deep, &options, &s, &err), 0);
-	assert_int_equal(s->capabilities, STORE_CREATE_ONLY | STORE_LIST_CONSISTENT | STORE_DIRECTORY);
+	assert_int_equal(s->capabilities,
+	                 STORE_CREATE_ONLY | STORE_LIST_CONSISTENT | STORE_DIRECTORY | STORE_READ_LATEST);
 	store_close(s);
 }
 

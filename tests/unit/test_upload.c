@@ -27,7 +27,7 @@ struct upload_fixture {
 	struct upload *upload;
 	/* Guarded by log.mutex. */
 	segment_no_t stored[64];
-	unsigned stored_count, counted, bad_states, good_states, failures;
+	unsigned stored_count, bad_states, good_states, failures;
 	int error;
 	char text[300];
 	unsigned answers, refusals; /* waiters answered with 0; with -EIO */
@@ -72,17 +72,6 @@ static void hook_upload_failed(void *arg, int error, const char *text)
 	pthread_mutex_unlock(&u->log.mutex);
 }
 
-static void hook_counted(void *arg, uint64_t bytes)
-{
-	struct upload_fixture *u = arg;
-
-	must(bytes > SEGMENT_OBJECT_HEADER, "an object of that size");
-	pthread_mutex_lock(&u->log.mutex);
-	u->counted++;
-	pthread_cond_broadcast(&u->log.changed);
-	pthread_mutex_unlock(&u->log.mutex);
-}
-
 static void waiter_answered(void *arg, int result)
 {
 	struct upload_fixture *u = arg;
@@ -117,8 +106,7 @@ static void start_upload(struct upload_fixture *u)
 		.window = WINDOW,
 		.hooks = { .stored = hook_stored,
 		           .store_state = hook_state,
-		           .failed = hook_upload_failed,
-		           .counted = hook_counted },
+		           .failed = hook_upload_failed },
 		.arg = u,
 	};
 
@@ -262,7 +250,6 @@ static void segment_is_put_whole_under_its_number_and_epoch(void **state)
 	assert_int_equal(meta.record_count, 2);
 	assert_int_equal(records[1].kind, RECORD_DATA);
 	free(records);
-	assert_int_equal(u->counted, 2);
 	assert_int_equal(u->good_states, 2);
 	assert_int_equal(u->bad_states, 0);
 }
@@ -314,7 +301,7 @@ static void what_counts_is_the_gap_free_prefix(void **state)
 	spy_wait_held(&u->spy, 3); /* 1, 2, 4: so 3 is over and done with */
 	let_go(u, 2);
 	spy_wait_held(&u->spy, 3);
-	assert_int_equal(count_of(u, &u->counted), 2);
+	assert_int_equal(count_of(u, &u->good_states), 2);
 	assert_int_equal(upload_stored(u->upload), 0);
 	assert_int_equal(count_of(u, &u->stored_count), 0);
 	assert_int_equal(count_of(u, &u->answers), 0);
@@ -405,7 +392,6 @@ static void put_that_failed_is_tried_again_and_each_try_told_once(void **state)
 	assert_stored_in_order(u, 1);
 	assert_int_equal(u->bad_states, atomic_load(&u->spy.puts) - 1);
 	assert_int_equal(u->good_states, 1);
-	assert_int_equal(u->counted, 1);
 	assert_int_equal(u->failures, 0);
 }
 

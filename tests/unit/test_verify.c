@@ -3,6 +3,7 @@
 #include "image/catalog.h"
 #include "image/verify.h"
 #include "lib/pool_fixture.h"
+#include "lib/weak_store.h"
 #include "map/checkpoint.h"
 #include "map/grain_map.h"
 
@@ -432,6 +433,35 @@ static void a_store_that_fails_is_not_taken_for_a_whole_pool(void **state)
 	faulty_take_out(&f, pool);
 }
 
+/* They were put after the listing was made that is shown. */
+static void segments_that_a_lagging_listing_does_not_show_are_read(void **state)
+{
+	static const segment_no_t late[] = { 4, LAST };
+	static uint8_t bytes[2][1 << 20];
+	char key[2][STORE_KEY_MAX + 1];
+	struct weak_store w;
+	size_t len[2];
+
+	(void)state;
+	make_image();
+	for (int i = 0; i < 2; i++) {
+		segment_key_format(image, late[i], epoch_of(late[i]), key[i]);
+		assert_int_equal(store_get_wait(pool->store, key[i], 0, bytes[i], sizeof bytes[i], &len[i], &err), 0);
+		assert_int_equal(store_remove_wait(pool->store, key[i], &err), 0);
+	}
+	weak_put_in(&w, pool, STORE_READ_LATEST);
+	weak_lag(&w);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(store_put_wait(pool->store, key[i], bytes[i], len[i], 0, &err), 0);
+	verify(NULL);
+	assert_int_equal(report.errors, 0);
+	assert_int_equal(report.segments, LAST);
+	/* One that is not there is missing all the same. */
+	assert_int_equal(store_remove_wait(pool->store, key[0], &err), 0);
+	finds("segment 4 is missing");
+	weak_take_out(&w, pool);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -455,6 +485,7 @@ int main(void)
 		T(a_damaged_entry_of_the_catalog_is_found),
 		T(only_the_first_errors_are_told_and_all_are_counted),
 		T(it_can_be_stopped_at_any_time),
+		T(segments_that_a_lagging_listing_does_not_show_are_read),
 		T(a_store_that_fails_is_not_taken_for_a_whole_pool),
 	};
 

@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* readahead.c: streams of reads, and fetching ahead of them in disk order through the map. */
+#include "image/readahead.h"
+
+#include "base/clock.h"
+#include "image/private.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WINDOW_MIN (2ull << 20)
+#define WINDOW_MAX (32ull << 20)
+#define CACHE_PART \
+	32 /* of the cache a window may be: what is fetched ahead must not drive out itself before it is read */
+#define WINDOW_LEAST (256ull << 10)
+#define RUN_MIN 3                /* so many reads in a row make a stream */
+#define SLACK (256ull << 10)     /* reads of one stream may come in another order by so much */
+#define BATCH (1ull << 20)       /* asked for at a time */
+#define IDLE_AFTER (64ull << 20) /* bytes that were all here */
+#define GRAINS_AT_ONCE 512u
+#define FULL_FACTOR 4 /* a request takes so many times the quickest: the link is full */
+
+void readahead_init(struct readahead *r)
+{
+	memset(r, 0, sizeof *r);
+	pthread_mutex_init(&r->mutex, NULL);
+}
+
+void readahead_destroy(struct readahead *r)
+{
+	pthread_mutex_destroy(&r->mutex);
+}
+
+/* ---- what is to come ---- */
+
+struct ahead {
+	struct fetch_op fetch; /* first */
+	uint64_t asked;
+	readahead_done_fn *done;
+	void *arg;
+};
+
+static void ahead_complete(struct fetch_op *fetch)
+{
+	struct ahead *a = (struct ahead *)fetch;
+
+	a->done(a->arg, a->asked, atomic_load(&fetch->result));
+	free(a);
+}
+
+/* Chunks that lie next to each other in one segment. */
+struct chunk_run {
+	segment_no_t number;
+	uint32_t first, count;
+};
+
+/* Asks for the chunks of the run that are not here, and returns their bytes. */
+static uint64_t ask_for_run(struct image *i, struct fetch_op *fetch, const struct chunk_run *run)
+{
+	struct segment *s = run->count ? segment_pin_known(i->set, run->number) : NULL;
+	uint64_t absent = 0;
+
+	for (uint32_t c = 0; c < run->count; c++)
+		absent += !s || segment_chunk_state(s, run->first + c) == CHUNK_ABSENT;
+	if (s)
+		segment_unpin(s);
+	if (absent)
+		fetch_ahead(&i->source, fetch, run->number, run->first, run->count);
+	return absent * CHUNK_BYTES;
+}
+
+/* Adds a grain's chunk to the run; one that it does not go on with, or that does not fit into `room`, is asked for first.
+ * False when there is no room then. */
+static bool add_grain(struct image *i, struct fetch_op *fetch, struct chunk_run *run, map_entry_t entry, uint64_t room,
+                      uint64_t *asked)
+{
+	segment_no_t number = map_entry_segment(entry);
+	uint32_t chunk = (uint32_t)((uint64_t)map_entry_slot(entry) * i->grain_bytes / CHUNK_BYTES);
+	bool near = run->count && run->number == number && chunk >= run->first;
+
+	if (near && chunk < run->first + run->count)
+		return true;
+	if (near && chunk == run->first + run->count && *asked + (uint64_t)run->count * CHUNK_BYTES < room) {
+		run->count++;
+		return true;
+	}
+	*asked += ask_for_run(i, fetch, run);
+	run->count = 0;
+	if (*asked >= room)
+		return false;
+	*run = (struct chunk_run){ number, chunk, 1 };
+	return true;
+}
+
+/* The next entries of the map from `at`; how many grains they are. */
+static int look_up(struct image *i, uint64_t at, uint64_t end, map_entry_t *entries, size_t *count)
+{
+	grain_no_t first = grain_of(i, at);
+	struct map_need need;
+	int rc = 0;
+
+	*count = (size_t)(grain_of(i, end - 1) - first + 1);
+	if (*count > GRAINS_AT_ONCE)
+		*count = GRAINS_AT_ONCE;
+	while (!rc && grain_map_lookup(i->map, first, *count, entries, &need) == -EAGAIN)
+		rc = image_load_node_wait(i, &need, NULL);
+	return rc;
+}
+
+int readahead_fetch(struct image *i, uint64_t *at, uint64_t end, uint64_t room, uint64_t *asked,
+                    readahead_done_fn *done, void *arg)
+{
+	map_entry_t entries[GRAINS_AT_ONCE];
+	struct chunk_run run = { 0 };
+	struct ahead *a = malloc(sizeof *a);
+	uint64_t size = atomic_load(&i->size);
+	size_t count;
+	int rc = a ? 0 : -ENOMEM;
+
+	*asked = 0;
+	if (!a)
+		return rc;
+	a->done = done;
+	a->arg = arg;
+	fetch_op_begin(&a->fetch, ahead_complete);
+	if (end > size)
+		end = size;
+	while (!rc && *at < end && *asked < room) {
+		rc = look_up(i, *at, end, entries, &count);
+		for (size_t g = 0; !rc && g < count; g++) {
+			if (entries[g] && !add_grain(i, &a->fetch, &run, entries[g], room, asked))
+				break;
+			*at = (grain_of(i, *at) + 1) << i->grain_shift;
+		}
+	}
+	*asked += ask_for_run(i, &a->fetch, &run);
+	a->asked = *asked;
+	if (fetch_op_end(&a->fetch))
+		ahead_complete(&a->fetch);
+	return 0;
+}
+
+/* ---- streams ---- */
+
+/* One request for a stream. */
+struct stream_fetch {
+	struct image *image; /* readahead_begin() */
+	uint64_t began_ns;
+};
+
+static void pump_job(void *arg);
+
+/* Starts the job that looks for more; the mutex is held. */
+static void start_pump(struct image *i)
+{
+	struct readahead *r = &i->readahead;
+
+	if (r->pumping || !readahead_begin(i))
+		return;
+	if (executor_run(i->engine->prefetch, pump_job, i))
+		readahead_end(i);
+	else
+		r->pumping = true;
+}
+
+/* How long a request took tells whether the link is full. The mutex is held. */
+static void note_time(struct readahead *r, uint64_t took)
+{
+	if (!r->quickest_ns || took < r->quickest_ns)
+		r->quickest_ns = took;
+	else
+		r->quickest_ns += r->quickest_ns / 64; /* links change */
+	if (took < FULL_FACTOR * r->quickest_ns)
+		return;
+	for (int k = 0; k < READAHEAD_STREAMS; k++)
+		if (r->stream[k].window > WINDOW_MIN)
+			r->stream[k].window -= r->stream[k].window / 8;
+}
+
+static void stream_fetched(void *arg, uint64_t asked, int result)
+{
+	struct stream_fetch *f = arg;
+	struct image *i = f->image;
+	struct readahead *r = &i->readahead;
+
+	(void)result; /* who reads it finds out */
+	pthread_mutex_lock(&r->mutex);
+	r->under_way -= BATCH;
+	if (asked) {
+		note_time(r, clock_monotonic_ns() - f->began_ns);
+		start_pump(i);
+	}
+	pthread_mutex_unlock(&r->mutex);
+	free(f);
+	readahead_end(i);
+}
+
+/* The stream that needs more, or NULL. */
+static struct readahead_stream *hungry(struct readahead *r)
+{
+	struct readahead_stream *best = NULL;
+
+	for (int k = 0; k < READAHEAD_STREAMS; k++) {
+		struct readahead_stream *s = &r->stream[k];
+		if (s->fetched < s->next)
+			s->fetched = s->next;
+		if (!s->window || s->idle || s->fetched >= s->next + s->window)
+			continue;
+		if (!best || s->fetched - s->next < best->fetched - best->next)
+			best = s;
+	}
+	return best;
+}
+
+/* What came of asking, from `began` to `at`. */
+static void note_asked(struct readahead *r, struct readahead_stream *s, uint64_t began, uint64_t at, uint64_t asked)
+{
+	/* Its place may have been given to another one meanwhile, or its reader have jumped. */
+	if (s->fetched != began)
+		return;
+	s->fetched = at;
+	if (asked) {
+		s->present = 0;
+		return;
+	}
+	s->present += at - began;
+	if (s->present < IDLE_AFTER && at > began)
+		return;
+	s->idle = true;
+	atomic_fetch_sub(&r->active, 1);
+}
+
+/* Asks for the next batch of a stream. The mutex is not held. */
+static int fetch_batch(struct image *i, uint64_t *at, uint64_t end, uint64_t *asked)
+{
+	struct stream_fetch *f = malloc(sizeof *f);
+	int rc;
+
+	if (!f)
+		return -ENOMEM;
+	if (!readahead_begin(i)) {
+		free(f);
+		return -ESHUTDOWN;
+	}
+	*f = (struct stream_fetch){ .image = i, .began_ns = clock_monotonic_ns() };
+	rc = readahead_fetch(i, at, end, BATCH, asked, stream_fetched, f);
+	if (rc) {
+		readahead_end(i);
+		free(f);
+	}
+	return rc;
+}
+
+static void pump_job(void *arg)
+{
+	struct image *i = arg;
+	struct readahead *r = &i->readahead;
+	struct readahead_stream *s;
+	int rc = 0;
+
+	pthread_mutex_lock(&r->mutex);
+	while (!rc && r->under_way < WINDOW_MAX && (s = hungry(r))) {
+		uint64_t began = s->fetched, at = began, end = s->next + s->window, asked = 0;
+
+		r->under_way += BATCH;
+		pthread_mutex_unlock(&r->mutex);
+		rc = fetch_batch(i, &at, end, &asked);
+		pthread_mutex_lock(&r->mutex);
+		if (rc)
+			r->under_way -= BATCH;
+		else
+			note_asked(r, s, began, at, asked);
+	}
+	r->pumping = false;
+	pthread_mutex_unlock(&r->mutex);
+	readahead_end(i);
+}
+
+/* Whether a read at `offset` goes on where the stream's reader is. */
+static bool goes_on(const struct readahead_stream *s, uint64_t offset, uint64_t len)
+{
+	uint64_t slack = 4 * len > SLACK ? 4 * len : SLACK;
+
+	return s->run && offset + slack >= s->next && offset <= s->next + slack;
+}
+
+/* The stream that the read belongs to. Without one, a read that missed may begin one in the place of that not used for longest. */
+static struct readahead_stream *find_stream(struct readahead *r, uint64_t offset, uint64_t len, bool missed)
+{
+	struct readahead_stream *oldest = &r->stream[0];
+
+	for (int k = 0; k < READAHEAD_STREAMS; k++) {
+		if (goes_on(&r->stream[k], offset, len))
+			return &r->stream[k];
+		if (r->stream[k].used < oldest->used)
+			oldest = &r->stream[k];
+	}
+	if (!missed)
+		return NULL;
+	if (oldest->window && !oldest->idle)
+		atomic_fetch_sub(&r->active, 1);
+	*oldest = (struct readahead_stream){ .next = offset };
+	return oldest;
+}
+
+/* A reader had to wait: its stream begins, or its window was too small. */
+static void widen(struct image *i, struct readahead_stream *s)
+{
+	struct readahead *r = &i->readahead;
+	uint64_t most = cache_limit(i->engine->cache) / CACHE_PART;
+
+	most = most > WINDOW_MAX ? WINDOW_MAX : most < WINDOW_LEAST ? WINDOW_LEAST : most;
+	if (s->run < RUN_MIN)
+		return;
+	if (!s->window || s->idle) {
+		atomic_fetch_add(&r->active, 1);
+		s->idle = false;
+		s->present = 0;
+		s->window = most < WINDOW_MIN ? most : WINDOW_MIN;
+		s->fetched = s->next;
+	} else {
+		s->window = 2 * s->window < most ? 2 * s->window : most;
+	}
+	if (s->fetched < s->next)
+		s->fetched = s->next;
+}
+
+void readahead_note(struct image *i, uint64_t offset, uint64_t len, bool missed)
+{
+	struct readahead *r = &i->readahead;
+	struct readahead_stream *s;
+
+	/* Who finds it taken is heard of with the next read. */
+	if (pthread_mutex_trylock(&r->mutex))
+		return;
+	s = find_stream(r, offset, len, missed);
+	if (s) {
+		s->used = ++r->clock;
+		/* One that goes back, or reads again, does not make it more of a stream. */
+		if (offset + len > s->next) {
+			s->run++;
+			s->next = offset + len;
+		}
+		if (missed)
+			widen(i, s);
+		if (s->window && !s->idle && s->fetched < s->next + s->window - s->window / 4)
+			start_pump(i);
+	}
+	pthread_mutex_unlock(&r->mutex);
+}
+
+/* ---- beginning and end ---- */
+
+bool readahead_begin(struct image *i)
+{
+	struct engine *e = i->engine;
+
+	pthread_mutex_lock(&e->mutex);
+	/* A deleted image goes when nobody has it open. */
+	bool go = !e->ahead_stopped && !i->ahead_holds && !(i->unlinked && i->refs == i->aheads);
+	if (go) {
+		i->refs++;
+		i->aheads++;
+		e->aheads++;
+	}
+	pthread_mutex_unlock(&e->mutex);
+	return go;
+}
+
+void readahead_end(struct image *i)
+{
+	struct engine *e = i->engine;
+
+	/* At once: without the reference it may be gone. Nobody used it, so it is idle since when it was. */
+	pthread_mutex_lock(&e->mutex);
+	i->refs--;
+	bool last = --i->aheads == 0;
+	last |= --e->aheads == 0;
+	if (last)
+		pthread_cond_broadcast(&e->ahead_ended);
+	pthread_mutex_unlock(&e->mutex);
+}
+
+void readahead_hold(struct image *i)
+{
+	struct engine *e = i->engine;
+
+	pthread_mutex_lock(&e->mutex);
+	i->ahead_holds++;
+	while (i->aheads)
+		pthread_cond_wait(&e->ahead_ended, &e->mutex);
+	pthread_mutex_unlock(&e->mutex);
+}
+
+void readahead_resume(struct image *i)
+{
+	pthread_mutex_lock(&i->engine->mutex);
+	i->ahead_holds--;
+	pthread_mutex_unlock(&i->engine->mutex);
+}
+
+void readahead_stop(struct engine *e)
+{
+	pthread_mutex_lock(&e->mutex);
+	e->ahead_stopped = true;
+	while (e->aheads)
+		pthread_cond_wait(&e->ahead_ended, &e->mutex);
+	pthread_mutex_unlock(&e->mutex);
+}

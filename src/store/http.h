@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* http.h: the HTTP engine: many requests at once to one server, on one event loop (libevent and curl multi) in its own thread.
+ *
+ * A request waits in the queue of its class until it may start, is tried as often as its deadline allows (after connection
+ * faults, timeouts, 408, 429 and 5xx, with decorrelated jitter, honouring Retry-After), and ends with one call of done().
+ * Connections are kept and used again; HTTP/2 is used where a TLS server offers it. A read that somebody waits for, and
+ * whose answer takes longer than nearly all do, is asked for a second time (hedged); the first whole answer counts. Knows
+ * nothing of S3, Swift, keys or segments: a request's prepare() writes its head, its judge() reads what the answer means.
+ */
+#ifndef GARNER_STORE_HTTP_H
+#define GARNER_STORE_HTTP_H
+
+#include "base/error.h"
+#include "store/http_tls.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct http_engine;
+struct http_head;
+struct http_job;
+
+enum http_method { HTTP_GET, HTTP_HEAD, HTTP_PUT, HTTP_POST, HTTP_DELETE };
+
+/* Who goes first. Each class has its own limit of requests under way, so that none of the later ones can hold up the first. */
+enum http_class {
+	HTTP_WAITED,     /* somebody waits for it */
+	HTTP_PREFETCH,   /* somebody will probably ask for it soon */
+	HTTP_UPLOAD,     /* a segment of the log */
+	HTTP_BACKGROUND, /* verifying, cleaning */
+	HTTP_CLASSES
+};
+
+/* What the store's kind makes of an answer. */
+enum http_verdict {
+	HTTP_JUDGE_BY_STATUS, /* http_retry.h decides */
+	HTTP_JUDGE_DONE,      /* success */
+	HTTP_JUDGE_AGAIN,     /* try again, within the deadline */
+	HTTP_JUDGE_FAIL,      /* `err` says why; its code is the result */
+};
+
+struct http_request {
+	/* ---- set by the caller, who keeps all of it, and what it points to, until done() ---- */
+	enum http_method method;
+	enum http_class class;
+	bool once;  /* sent once at most, over a connection of its own, so that curl does not repeat it either */
+	bool hedge; /* may be asked for twice: reads of immutable objects */
+	const struct iovec *body;
+	int body_count;
+	/* Where the body of a 2xx answer goes, at most `room` bytes of it; more is an error. When `buf` is NULL and `room` is
+	 * not 0, a buffer is made as it is needed, and the caller frees `buf` afterwards, also after a failure. */
+	uint8_t *buf;
+	size_t room;
+	uint64_t offset; /* a read of a range: asked for with Range, and checked in the answer ... */
+	bool range;      /* ... when this is true */
+	/* From the submission, all tries included; 0: the engine's. What nobody waits for may take longer as long as bytes move, or a
+	 * slow link would never be done with a segment. */
+	uint64_t deadline_ms;
+	/* Writes URL and header lines of one try: http_head_url(), http_head_add(). On the engine's thread: must not block. Returns
+	 * 0, -EAGAIN (a log-in is being renewed: tried again in a moment), or another negative errno, which ends the request. */
+	int (*prepare)(struct http_request *r, struct http_head *head, struct error *err);
+	/* May be NULL. On the engine's thread, after each answer of any status. */
+	enum http_verdict (*judge)(struct http_request *r, struct error *err);
+	/* Called once, on a thread of the engine other than its loop, which may be used for short work that blocks. */
+	void (*done)(struct http_request *r);
+	void *arg;
+
+	/* ---- set by the engine: valid in judge() (but `result`) and in done() ---- */
+	int result; /* 0 or -errno; `err` holds the text */
+	struct error err;
+	long status;          /* of the last answer, or 0 when there was none */
+	size_t length;        /* bytes put into `buf` */
+	uint64_t object_size; /* Content-Length of a HEAD's answer */
+	unsigned attempts;    /* tries that reached the network */
+	bool maybe_done;      /* an earlier try of it was sent and its answer never seen */
+	char etag[72];        /* without quotes; "" when there was none or it is longer */
+	char fault[1024];     /* the beginning of the body of an answer that is no 2xx, terminated */
+	size_t fault_length;
+
+	struct http_job *job; /* the engine's own */
+};
+
+struct http_options {
+	struct http_tls tls;                 /* strings copied */
+	uint64_t deadline_ms;                /* of a request; 0: 30 s */
+	uint64_t upload_rate, download_rate; /* bytes per second; 0: no limit */
+};
+
+/* Starts the engine's threads. NULL with `err` when that cannot be done. Free with http_engine_free(). */
+struct http_engine *http_engine_new(const struct http_options *options, struct error *err);
+
+/* Waits for what is under way (at most until its deadline), then frees. Not from a callback. NULL is ignored. */
+void http_engine_free(struct http_engine *e);
+
+/* Hands over a request. Any thread; never blocks. */
+void http_submit(struct http_engine *e, struct http_request *r);
+
+struct http_counters {
+	uint64_t requests[5]; /* by enum http_method, each try counted */
+	uint64_t bytes_up, bytes_down;
+	uint64_t retries; /* tries after the first of a request, hedges not counted */
+	uint64_t hedges;
+};
+/* Any thread. */
+void http_engine_counters(struct http_engine *e, struct http_counters *counters);
+
+/* For prepare(): the URL, and a header line "Name: value". 0 or -ENOMEM. */
+int http_head_url(struct http_head *head, const char *url);
+int http_head_add(struct http_head *head, const char *line);
+
+#endif

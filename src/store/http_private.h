@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* http_private.h: what the files of the HTTP engine share. All of it belongs to the loop's thread, but where it says otherwise.
+ *
+ *   http.c            requests: queues, tries, deadlines, hedges, the end
+ *   http_transfer.c   one try: its curl handle, what goes out and comes in
+ *   http_loop.c       curl multi on libevent, the thread, the limits in bytes per second
+ */
+#ifndef GARNER_STORE_HTTP_PRIVATE_H
+#define GARNER_STORE_HTTP_PRIVATE_H
+
+#include "base/executor.h"
+#include "store/http.h"
+#include "store/http_latency.h"
+#include "store/http_rate.h"
+
+#include <curl/curl.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+/* ---- one try ---- */
+
+struct http_attempt {
+	struct http_job *job;
+	CURL *easy;
+	struct curl_slist *headers;
+	int body_index; /* where in the body we are */
+	size_t body_offset;
+	bool begun;   /* the answer's status has been looked at */
+	bool success; /* it is a 2xx */
+	bool resent;  /* curl has sent the body again, over another connection */
+	bool enough;  /* all that was asked for is here, and the server sends more */
+	uint8_t *buf; /* the request's, or a hedge's own */
+	size_t length;
+	uint64_t moved; /* bytes of bodies, either way */
+	uint64_t began_ns;
+	struct error bad; /* why the answer was not taken */
+	size_t fault_length;
+	char fault[sizeof((struct http_request *)0)->fault];
+	char curl_error[CURL_ERROR_SIZE];
+	int pause; /* CURLPAUSE_* that the limits impose */
+	TAILQ_ENTRY(http_attempt) paused_link;
+};
+
+struct http_head {
+	CURL *easy;
+	struct curl_slist *headers;
+	bool has_url;
+};
+
+TAILQ_HEAD(http_attempts, http_attempt);
+
+struct http_loop {
+	CURLM *multi;
+	struct event_base *base;
+	struct event curl_timer;
+	struct event pause_timer;
+	struct http_attempts paused;
+	struct http_rate up, down;
+};
+
+/* ---- requests ---- */
+
+struct http_job {
+	struct http_request *request;
+	struct http_engine *engine;
+	struct http_attempt *attempt[2]; /* the first, and its hedge */
+	struct event timer;              /* the deadline, the next try or the hedge, whichever comes first */
+	uint64_t deadline_ns;            /* how long it may take */
+	uint64_t end_ns, next_try_ns, hedge_ns;
+	uint64_t backoff_ms;
+	uint64_t moved;             /* by its first try, when the deadline was last looked at */
+	struct error last;          /* of the newest failed try */
+	TAILQ_ENTRY(http_job) link; /* in `incoming` (with the mutex), then in the queue of its class */
+	bool queued;
+	bool fixed_buf; /* the request came with its buffer */
+};
+
+TAILQ_HEAD(http_jobs, http_job);
+
+struct http_engine {
+	struct http_options options; /* constant */
+	char *tls_strings[3];
+	struct executor *done; /* calls done() */
+	pthread_t thread;
+	bool have_thread;
+	int wake_fd;
+	struct event wake;
+	struct http_loop loop;
+	struct http_jobs queue[HTTP_CLASSES];
+	unsigned active[HTTP_CLASSES]; /* tries under way */
+	struct http_latency latency;
+
+	_Atomic uint64_t requests[5], bytes_up, bytes_down, retries, hedges;
+
+	pthread_mutex_t mutex; /* guards what follows */
+	pthread_cond_t idle;
+	struct http_jobs incoming;
+	uint64_t unfinished; /* submitted, and done() has not returned */
+	bool stopping;
+};
+
+/* http_transfer.c: makes a try of the request, ready to be added to the loop. `hedge`: with a buffer of its own. 0 or -errno; -EAGAIN
+ * as of prepare(). */
+int http_attempt_new(struct http_job *job, bool hedge, struct http_attempt **attempt, struct error *err);
+/* It is out of the loop. NULL is ignored. */
+void http_attempt_free(struct http_attempt *a);
+
+/* Looks at the answer's head, which a transfer without a body has not done yet; then a->success, a->bad and a->begun are known. */
+void http_attempt_look(struct http_attempt *a);
+
+/* http.c: the transfer has ended, in whatever way, and is out of the loop. */
+void http_attempt_ended(struct http_attempt *a, CURLcode code);
+/* New requests came, or the engine stops. */
+void http_take_incoming(struct http_engine *e);
+
+/* http_loop.c */
+int http_loop_init(struct http_engine *e, struct error *err);
+void http_loop_destroy(struct http_engine *e);
+void *http_loop_run(void *engine);
+int http_loop_add(struct http_engine *e, struct http_attempt *a);
+void http_loop_remove(struct http_engine *e, struct http_attempt *a);
+/* Whether bytes may pass; if not, the attempt is noted and goes on (`direction`: CURLPAUSE_RECV or CURLPAUSE_SEND) when they may. */
+bool http_loop_may_pass(struct http_attempt *a, int direction);
+
+#endif

@@ -1,0 +1,565 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* store_http.c: store operations as requests of the HTTP engine.
+ *
+ * Every op is one allocation that lives until its answer was given. Must know nothing of S3 or Swift.
+ */
+#include "store/store_http.h"
+
+#include "base/bytes.h"
+#include "base/report.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LIST_MAX 1000
+#define LIST_BYTES_MAX (8 * 1024 * 1024)
+#define DIGEST_THREADS 2
+#define DIGEST_INLINE (16 * 1024) /* bodies up to here are summed at once */
+
+static void op_done(struct http_request *r);
+
+/* ---- an op's life ---- */
+
+static struct http_op *op_new(struct http_store *s, enum http_op_kind kind, const char *key, unsigned flags, int iovcnt,
+                              void *arg)
+{
+	struct http_op *op = calloc(1, sizeof *op + (size_t)iovcnt * sizeof op->iov[0]);
+
+	if (!op)
+		return NULL;
+	op->store = s;
+	op->kind = kind;
+	op->flags = flags;
+	op->arg = arg;
+	/* One that is too long is cut, and refused before it is asked for. */
+	snprintf(op->key, sizeof op->key, "%s", key);
+	return op;
+}
+
+static void op_free(struct http_op *op)
+{
+	free(op->doubted);
+	free(op);
+}
+
+static int prepare(struct http_request *r, struct http_head *head, struct error *err)
+{
+	struct http_op *op = r->arg;
+
+	return op->store->kind->prepare(op->store, op, head, err);
+}
+
+static enum http_verdict judge(struct http_request *r, struct error *err)
+{
+	struct http_op *op = r->arg;
+
+	/* A range past the object's end: there is nothing to be read there. */
+	if (op->kind == HTTP_OP_GET && r->status == 416)
+		return HTTP_JUDGE_DONE;
+	if (op->kind == HTTP_OP_REMOVE && r->status == 404)
+		return HTTP_JUDGE_DONE;
+	return op->store->kind->judge(op->store, op, err);
+}
+
+static enum http_class class_of(unsigned flags)
+{
+	if (flags & STORE_BACKGROUND)
+		return HTTP_BACKGROUND;
+	if (flags & STORE_UPLOAD)
+		return HTTP_UPLOAD;
+	return flags & STORE_PREFETCH ? HTTP_PREFETCH : HTTP_WAITED;
+}
+
+static void op_submit(struct http_op *op)
+{
+	static const enum http_method methods[] = {
+		[HTTP_OP_PUT] = HTTP_PUT,        [HTTP_OP_GET] = HTTP_GET,  [HTTP_OP_HEAD] = HTTP_HEAD,
+		[HTTP_OP_REMOVE] = HTTP_DELETE,  [HTTP_OP_LIST] = HTTP_GET, [HTTP_OP_PLACE] = HTTP_GET,
+		[HTTP_OP_MAKE_PLACE] = HTTP_PUT,
+	};
+
+	op->request.method = methods[op->kind];
+	op->request.class = class_of(op->flags);
+	op->request.prepare = prepare;
+	op->request.judge = judge;
+	op->request.done = op_done;
+	op->request.arg = op;
+	if (op->kind == HTTP_OP_LIST)
+		atomic_fetch_add(&op->store->lists, 1);
+	http_submit(op->store->engine, &op->request);
+}
+
+void http_store_name(const struct http_store *s, const char *key, char name[HTTP_NAME_MAX])
+{
+	snprintf(name, HTTP_NAME_MAX, "%s%s", s->prefix, key);
+}
+
+/* ---- answers ---- */
+
+/* Adds what was asked for, once, where the store's name is known. */
+static void name_error(struct http_op *op, int rc, struct error *err)
+{
+	static const char *const verbs[] = {
+		[HTTP_OP_PUT] = "writing",     [HTTP_OP_GET] = "reading",  [HTTP_OP_HEAD] = "looking for",
+		[HTTP_OP_REMOVE] = "removing", [HTTP_OP_LIST] = "listing",
+	};
+	const char *key = op->kind == HTTP_OP_LIST ? op->prefix : op->key;
+
+	if (op->kind == HTTP_OP_PLACE || op->kind == HTTP_OP_MAKE_PLACE)
+		return; /* who opens the store says which */
+	if (rc == -ENOENT)
+		error_set(err, rc, "%s: no such object: %s", op->store->store.url, key);
+	else if (rc == -EEXIST)
+		error_set(err, rc, "%s: the object exists: %s", op->store->store.url, key);
+	else
+		error_prefix(err, rc, "%s: %s %s", op->store->store.url, verbs[op->kind], key);
+}
+
+static void answer(struct http_op *op, int rc, uint64_t length, struct error *err)
+{
+	if (rc)
+		name_error(op, rc, err);
+	switch (op->kind) {
+	case HTTP_OP_GET:
+	case HTTP_OP_HEAD:
+		op->answer.length(op->arg, rc, length, rc ? err : NULL);
+		break;
+	case HTTP_OP_LIST:
+		op->answer.list(op->arg, rc, NULL, 0, false, err);
+		break;
+	default:
+		op->answer.done(op->arg, rc, rc ? err : NULL);
+	}
+	op_free(op);
+}
+
+static void fail(struct http_op *op, int rc, const char *text)
+{
+	struct error err = { 0 };
+
+	error_set(&err, rc, "%s", text);
+	answer(op, rc, 0, &err);
+}
+
+/* ---- a put whose answer was lost ---- */
+
+static bool same_bytes(const struct http_op *put, const uint8_t *bytes, size_t length)
+{
+	size_t at = 0;
+
+	for (int i = 0; i < put->request.body_count; i++) {
+		size_t n = put->request.body[i].iov_len;
+		if (n > length - at || memcmp(bytes + at, put->request.body[i].iov_base, n) != 0)
+			return false;
+		at += n;
+	}
+	return at == length;
+}
+
+/* What is there was read: it is ours, or somebody else's. */
+static void doubt_done(struct http_request *r)
+{
+	struct http_op *look = r->arg, *put = look->doubted;
+	struct error err = r->err;
+	int rc = r->result;
+
+	if (!rc && !same_bytes(put, r->buf, r->length))
+		rc = error_set(&err, -EEXIST, "exists");
+	/* What is gone by now was there, and perhaps ours: who asked has to look at the whole again. */
+	if (rc == -ENOENT)
+		rc = error_set(&err, -EIO, "it was made and is gone again");
+	free(r->buf);
+	look->doubted = NULL;
+	op_free(look);
+	answer(put, rc, 0, &err);
+}
+
+/* The key exists, and an earlier try of the same put may have made it. */
+static void look_at_existing(struct http_op *put)
+{
+	struct http_op *look = op_new(put->store, HTTP_OP_GET, put->key, 0, 0, NULL);
+
+	if (!look) {
+		fail(put, -ENOMEM, "out of memory");
+		return;
+	}
+	look->doubted = put;
+	look->request.room = iovec_bytes(put->request.body, put->request.body_count) + 1;
+	op_submit(look);
+}
+
+/* ---- listings ---- */
+
+/* The entries of a page that are keys of ours, without the prefix. The caller frees. */
+static int entries_of(const struct http_op *op, const struct listed_objects *page, struct store_entry **entries,
+                      size_t *count)
+{
+	size_t skip = strlen(op->store->prefix);
+
+	*count = 0;
+	*entries = calloc(page->count ? page->count : 1, sizeof **entries);
+	if (!*entries)
+		return -ENOMEM;
+	for (size_t i = 0; i < page->count; i++) {
+		const struct listed_object *from = &page->list[i];
+		struct store_entry *to = *entries + *count;
+
+		if (strncmp(from->key, op->store->prefix, skip) != 0 || !store_key_valid(from->key + skip)) {
+			report_debug("%s holds an object that is none of garnerfs", op->store->store.url);
+			continue;
+		}
+		snprintf(to->key, sizeof to->key, "%s", from->key + skip);
+		to->size = from->size;
+		to->version = from->version;
+		++*count;
+	}
+	return 0;
+}
+
+/* A page without one object of ours: goes on after it. */
+static void list_again(struct http_op *op, const struct listed_object *last)
+{
+	const char *prefix = op->store->prefix;
+	struct error err = { 0 };
+
+	free(op->request.buf);
+	op->request.buf = NULL;
+	if (strncmp(last->key, prefix, strlen(prefix)) != 0 || strcmp(last->key + strlen(prefix), op->after) <= 0) {
+		answer(op, error_set(&err, -EIO, "the listing does not go forward"), 0, &err);
+		return;
+	}
+	snprintf(op->after, sizeof op->after, "%s", last->key + strlen(prefix));
+	op_submit(op);
+}
+
+static void list_done(struct http_op *op)
+{
+	struct http_request *r = &op->request;
+	struct store_entry *entries = NULL;
+	struct listed_objects page = { 0 };
+	struct error err = r->err;
+	size_t count = 0;
+	bool more = false;
+	int rc = r->result;
+
+	if (!rc)
+		rc = op->store->kind->read_listing(op, &page, &more, &err);
+	if (!rc && entries_of(op, &page, &entries, &count))
+		rc = error_set(&err, -ENOMEM, "out of memory");
+	if (!rc && !count && more && page.count) {
+		list_again(op, &page.list[page.count - 1]);
+		goto out;
+	}
+	free(r->buf);
+	if (rc) {
+		answer(op, rc, 0, &err);
+	} else {
+		op->answer.list(op->arg, 0, entries, count, more, NULL);
+		op_free(op);
+	}
+out:
+	listed_objects_destroy(&page);
+	free(entries);
+}
+
+/* An empty body is not known to have been sent before, so that it is always looked at what is there. */
+static void op_done(struct http_request *r)
+{
+	struct http_op *op = r->arg;
+
+	if (op->doubted)
+		doubt_done(r);
+	else if (op->kind == HTTP_OP_LIST)
+		list_done(op);
+	else if (op->kind == HTTP_OP_PUT && r->result == -EEXIST &&
+	         (r->maybe_done || !iovec_bytes(r->body, r->body_count)))
+		look_at_existing(op);
+	else {
+		if (op->kind == HTTP_OP_PLACE || op->kind == HTTP_OP_MAKE_PLACE)
+			free(r->buf);
+		answer(op, r->result, op->kind == HTTP_OP_HEAD ? r->object_size : r->length, &r->err);
+	}
+}
+
+/* ---- the operations ---- */
+
+/* Hands over what cannot be asked for, on a thread of the store. */
+static void refuse_job(void *arg)
+{
+	struct http_op *op = arg;
+
+	fail(op, -EINVAL, "not a key that a store accepts");
+}
+
+static void op_start(struct http_op *op)
+{
+	if (store_key_valid(op->key) || op->kind == HTTP_OP_LIST)
+		op_submit(op);
+	else if (executor_run(op->store->digests, refuse_job, op))
+		refuse_job(op);
+}
+
+static void digest_job(void *arg)
+{
+	struct http_op *op = arg;
+	struct error err = { 0 };
+	int rc;
+
+	if (op->store->kind->body_md5)
+		rc = body_md5(op->request.body, op->request.body_count, &op->digest.md5, &err);
+	else
+		rc = body_sha256(op->request.body, op->request.body_count, op->digest.sha256, &err);
+	if (rc)
+		answer(op, rc, 0, &err);
+	else
+		op_start(op);
+}
+
+static void http_store_put(struct store *store, const char *key, const struct iovec *iov, int iovcnt, unsigned flags,
+                           store_done_fn *done, void *arg)
+{
+	struct http_store *s = (struct http_store *)store;
+	struct http_op *op = op_new(s, HTTP_OP_PUT, key, flags, iovcnt, arg);
+
+	if (!op) {
+		done(arg, -ENOMEM, NULL);
+		return;
+	}
+	op->answer.done = done;
+	if (iovcnt)
+		memcpy(op->iov, iov, (size_t)iovcnt * sizeof iov[0]);
+	op->request.once = flags & STORE_PUT_ONCE;
+	op->request.body = op->iov;
+	op->request.body_count = iovcnt;
+	if (iovec_bytes(iov, iovcnt) <= DIGEST_INLINE || executor_run(s->digests, digest_job, op))
+		digest_job(op);
+}
+
+static void http_store_get(struct store *store, const char *key, uint64_t offset, void *buf, size_t len, unsigned flags,
+                           store_length_fn *done, void *arg)
+{
+	struct http_op *op = op_new((struct http_store *)store, HTTP_OP_GET, key, flags, 0, arg);
+
+	if (!op) {
+		done(arg, -ENOMEM, 0, NULL);
+		return;
+	}
+	op->answer.length = done;
+	op->request.buf = buf;
+	op->request.room = len;
+	op->request.offset = offset;
+	op->request.range = len > 0;
+	op->request.hedge = flags & STORE_GET_IMMUTABLE;
+	if (!len)
+		op->kind = HTTP_OP_HEAD; /* only whether it exists */
+	op_start(op);
+}
+
+static void http_store_head(struct store *store, const char *key, store_length_fn *done, void *arg)
+{
+	struct http_op *op = op_new((struct http_store *)store, HTTP_OP_HEAD, key, 0, 0, arg);
+
+	if (!op) {
+		done(arg, -ENOMEM, 0, NULL);
+		return;
+	}
+	op->answer.length = done;
+	op_start(op);
+}
+
+static void http_store_remove(struct store *store, const char *key, store_done_fn *done, void *arg)
+{
+	struct http_op *op = op_new((struct http_store *)store, HTTP_OP_REMOVE, key, 0, 0, arg);
+
+	if (!op) {
+		done(arg, -ENOMEM, NULL);
+		return;
+	}
+	op->answer.done = done;
+	op_start(op);
+}
+
+static void http_store_list(struct store *store, const char *prefix, const char *after, size_t max, store_list_fn *done,
+                            void *arg)
+{
+	struct http_op *op = op_new((struct http_store *)store, HTTP_OP_LIST, "", 0, 0, arg);
+
+	if (!op) {
+		done(arg, -ENOMEM, NULL, 0, false, NULL);
+		return;
+	}
+	op->answer.list = done;
+	op->max = max && max < LIST_MAX ? max : LIST_MAX;
+	op->request.room = LIST_BYTES_MAX;
+	snprintf(op->prefix, sizeof op->prefix, "%s", prefix);
+	snprintf(op->after, sizeof op->after, "%s", after ? after : "");
+	op_start(op);
+}
+
+static void http_store_stats(struct store *store, struct store_stats *stats)
+{
+	struct http_store *s = (struct http_store *)store;
+	struct http_counters c;
+
+	http_engine_counters(s->engine, &c);
+	*stats = (struct store_stats){
+		.puts = c.requests[HTTP_PUT],
+		.gets = c.requests[HTTP_GET],
+		.heads = c.requests[HTTP_HEAD],
+		.removes = c.requests[HTTP_DELETE],
+		.lists = atomic_load(&s->lists),
+		.bytes_up = c.bytes_up,
+		.bytes_down = c.bytes_down,
+		.retries = c.retries,
+		.hedges = c.hedges,
+	};
+	stats->gets -= stats->lists < stats->gets ? stats->lists : stats->gets;
+}
+
+static void http_store_close(struct store *store)
+{
+	struct http_store *s = (struct http_store *)store;
+
+	/* What is being summed is submitted first; then the engine waits for all that was submitted. */
+	executor_free(s->digests);
+	http_engine_free(s->engine);
+	s->kind->destroy(s);
+	free(s);
+}
+
+static const struct store_ops http_store_ops = {
+	.put = http_store_put,
+	.get = http_store_get,
+	.head = http_store_head,
+	.remove = http_store_remove,
+	.list = http_store_list,
+	.stats = http_store_stats,
+	.close = http_store_close,
+};
+
+/* ---- the bucket or container ---- */
+
+struct place_wait {
+	pthread_mutex_t mutex;
+	pthread_cond_t answered;
+	bool done;
+	int rc;
+	struct error *err;
+};
+
+static void place_done(void *arg, int status, const struct error *err)
+{
+	struct place_wait *w = arg;
+
+	pthread_mutex_lock(&w->mutex);
+	w->rc = status;
+	if (status && w->err && err)
+		*w->err = *err;
+	w->done = true;
+	pthread_cond_signal(&w->answered);
+	pthread_mutex_unlock(&w->mutex);
+}
+
+static int place_op(struct http_store *s, enum http_op_kind kind, struct error *err)
+{
+	struct place_wait w = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, 0, err };
+	struct iovec none = { 0 };
+	struct http_op *op = op_new(s, kind, "", 0, 0, &w);
+	int rc = 0;
+
+	if (!op)
+		return error_set(err, -ENOMEM, "out of memory");
+	op->answer.done = place_done;
+	/* A listing of one object: other than to a HEAD, an answer has a body that says what is wrong. */
+	op->request.room = LIST_BYTES_MAX;
+	op->max = 1;
+	if (s->kind->body_md5)
+		rc = body_md5(&none, 0, &op->digest.md5, err);
+	else
+		rc = body_sha256(&none, 0, op->digest.sha256, err);
+	if (rc) {
+		op_free(op);
+		return rc;
+	}
+	op_submit(op);
+	pthread_mutex_lock(&w.mutex);
+	while (!w.done)
+		pthread_cond_wait(&w.answered, &w.mutex);
+	pthread_mutex_unlock(&w.mutex);
+	pthread_cond_destroy(&w.answered);
+	pthread_mutex_destroy(&w.mutex);
+	return w.rc;
+}
+
+int http_store_find_place(struct http_store *s, bool create, struct error *err)
+{
+	int rc = place_op(s, HTTP_OP_PLACE, err);
+
+	if (rc == -ENODEV)
+		rc = -ENOENT;
+	if (rc == -ENOENT && create)
+		rc = place_op(s, HTTP_OP_MAKE_PLACE, err);
+	else if (rc == -ENOENT)
+		error_set(err, rc, "no such bucket or container: check the URL, or make the pool with garner init");
+	return rc;
+}
+
+int http_store_access(const struct store_url *url, const struct store_options *options, struct http_tls *tls,
+                      const char **passwd_file, struct error *err)
+{
+	const char *plain = store_url_parameter(url, "plain");
+
+	if (plain && strcmp(plain, "yes") != 0 && strcmp(plain, "no") != 0)
+		return error_set(err, -EINVAL, "%s: plain is yes or no", store_url_show(url));
+	*tls = (struct http_tls){
+		.ca_file = options->ca_file ? options->ca_file : store_url_parameter(url, "ca_file"),
+		.client_cert = options->client_cert ? options->client_cert : store_url_parameter(url, "client_cert"),
+		.client_key = options->client_key,
+		.allow_plain = options->allow_plain || (plain && strcmp(plain, "yes") == 0),
+	};
+	*passwd_file = options->passwd_file ? options->passwd_file : store_url_parameter(url, "passwd_file");
+	return 0;
+}
+
+/* What is wrong with the files is said at once, not after trying again and again. */
+static int check_tls(const struct http_tls *tls, struct error *err)
+{
+	CURL *easy = curl_easy_init();
+	int rc = easy ? http_tls_apply(tls, easy, err) : -ENOMEM;
+
+	curl_easy_cleanup(easy);
+	return rc;
+}
+
+int http_store_start(struct http_store *s, const struct store_url *url, const struct store_options *options,
+                     struct error *err)
+{
+	struct http_options http = {
+		.deadline_ms = options->deadline_ms,
+		.upload_rate = options->upload_rate,
+		.download_rate = options->download_rate,
+	};
+	const char *passwd_file;
+	int rc;
+
+	s->store.ops = &http_store_ops;
+	snprintf(s->store.url, sizeof s->store.url, "%s", store_url_show(url));
+	snprintf(s->prefix, sizeof s->prefix, "%s%s", url->prefix, url->prefix[0] ? "/" : "");
+	rc = http_store_access(url, options, &http.tls, &passwd_file, err);
+	if (rc)
+		return rc;
+	rc = check_tls(&http.tls, err);
+	if (rc)
+		return rc;
+	s->engine = http_engine_new(&http, err);
+	if (!s->engine)
+		return err && err->code ? err->code : -ENOMEM;
+	s->digests = executor_new("store-sum", DIGEST_THREADS, false);
+	if (!s->digests)
+		return error_set(err, errno ? -errno : -ENOMEM, "opening %s: threads cannot be started", s->store.url);
+	return 0;
+}

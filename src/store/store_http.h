@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* store_http.h: what the stores over HTTP share: a store_op becomes a request of the HTTP engine, and an answer becomes the op's.
+ *
+ * A kind (S3, Swift) writes the head of each try, says what its error answers mean, and reads its listings. Create-only puts
+ * whose answer was lost are settled here: when a later try is told that the object exists, it is read and compared. Bodies
+ * are summed on threads of their own, so that the loop never waits for it.
+ */
+#ifndef GARNER_STORE_STORE_HTTP_H
+#define GARNER_STORE_STORE_HTTP_H
+
+#include "base/executor.h"
+#include "store/body_digest.h"
+#include "store/http.h"
+#include "store/listed.h"
+#include "store/store.h"
+#include "store/store_url.h"
+
+#include <stdatomic.h>
+
+enum http_op_kind {
+	HTTP_OP_PUT,
+	HTTP_OP_GET,
+	HTTP_OP_HEAD,
+	HTTP_OP_REMOVE,
+	HTTP_OP_LIST,
+	HTTP_OP_PLACE,      /* is the bucket or container there? */
+	HTTP_OP_MAKE_PLACE, /* make it */
+};
+
+struct http_store;
+
+struct http_op {
+	struct http_request request;
+	struct http_store *store;
+	enum http_op_kind kind;
+	unsigned flags; /* enum store_flags */
+	char key[STORE_KEY_MAX + 1];
+	union {
+		char sha256[BODY_SHA256_HEX_ROOM];
+		struct body_md5 md5;
+	} digest;    /* of a put's body */
+	uint64_t login; /* for the kind: which log-in the newest try was sent with */
+	char prefix[STORE_KEY_MAX + 1]; /* of a listing */
+	char after[LISTED_KEY_MAX + 1]; /* any object's, without the store's prefix; "" for none */
+	size_t max;
+	/* ---- private to store_http.c ---- */
+	union {
+		store_done_fn *done;
+		store_length_fn *length;
+		store_list_fn *list;
+	} answer;
+	void *arg;
+	struct http_op *doubted; /* a get made to look what became of this put */
+	struct iovec iov[];
+};
+
+struct http_store_kind {
+	bool body_md5; /* else SHA-256 */
+	/* As of struct http_request: URL and headers of the op. */
+	int (*prepare)(struct http_store *s, struct http_op *op, struct http_head *head, struct error *err);
+	enum http_verdict (*judge)(struct http_store *s, struct http_op *op, struct error *err);
+	/* The page in the op's request; `*objects` is to be destroyed also after a failure. */
+	int (*read_listing)(const struct http_op *op, struct listed_objects *objects, bool *more, struct error *err);
+	/* Frees what the kind has in `s`, but not `s`. */
+	void (*destroy)(struct http_store *s);
+};
+
+/* What every store over HTTP begins with. */
+struct http_store {
+	struct store store;
+	const struct http_store_kind *kind;
+	struct http_engine *engine;
+	struct executor *digests;
+	char prefix[STORE_URL_MAX + 2]; /* "" or "some/where/": in front of every key */
+	_Atomic uint64_t lists;
+};
+
+/* Gives `s` (zeroed, with `kind` set) its prefix and operations and starts its engine. Returns 0 or -errno; either way
+ * store_close() ends it. */
+int http_store_start(struct http_store *s, const struct store_url *url, const struct store_options *options,
+                     struct error *err);
+
+/* Parameters that every store over HTTP knows in its URL, for the kind's list. */
+#define HTTP_STORE_PARAMETERS "passwd_file", "ca_file", "client_cert", "plain"
+
+/* The rules for TLS and the file with the keys: what `options` say, else the URL's parameters. The strings live as long as both. */
+int http_store_access(const struct store_url *url, const struct store_options *options, struct http_tls *tls,
+                      const char **passwd_file, struct error *err);
+
+/* Asks whether the bucket or container is there, and makes it when that is missing and `create`. Returns 0, -ENOENT, or another
+ * error, with a text. Blocks. */
+int http_store_find_place(struct http_store *s, bool create, struct error *err);
+
+/* The object's full name: prefix and key, at most HTTP_NAME_MAX bytes with the end. */
+#define HTTP_NAME_MAX (STORE_URL_MAX + STORE_KEY_MAX + 2)
+void http_store_name(const struct http_store *s, const char *key, char name[HTTP_NAME_MAX]);
+
+#endif
