@@ -16,7 +16,8 @@
 
 #define CONNECT_TIMEOUT_MS 5000
 #define STALL_SECONDS 10 /* without a byte */
-#define BUFFER_MAX (512 * 1024)
+#define TRIES_MIN 3      /* that a request's deadline has room for, however many of them are never answered */
+#define BUFFER_MAX (128 * 1024)
 #define BUFFER_MIN (16 * 1024)
 #define GROW_FIRST (64 * 1024)
 
@@ -233,15 +234,24 @@ static void set_answer(CURL *easy, struct http_attempt *a, const struct http_req
 	curl_easy_setopt(easy, CURLOPT_PRIVATE, (char *)a);
 }
 
+/* One try that is never answered must not use up the deadline. */
+static void set_patience(CURL *easy, uint64_t deadline_ms)
+{
+	uint64_t connect_ms = deadline_ms / TRIES_MIN, stall_s = deadline_ms / TRIES_MIN / 1000;
+
+	connect_ms = connect_ms < CONNECT_TIMEOUT_MS ? connect_ms : CONNECT_TIMEOUT_MS;
+	stall_s = stall_s < STALL_SECONDS ? stall_s : STALL_SECONDS;
+	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(connect_ms ? connect_ms : 1));
+	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)(stall_s ? stall_s : 1));
+}
+
 static void set_manners(CURL *easy)
 {
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, "garnerfs/" PACKAGE_VERSION);
 	curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
-	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
-	curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)STALL_SECONDS);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, 30L);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 10L);
@@ -278,6 +288,7 @@ int http_attempt_new(struct http_job *job, bool hedge, struct http_attempt **att
 		goto out;
 	}
 	set_manners(a->easy);
+	set_patience(a->easy, r->deadline_ms ? r->deadline_ms : job->engine->options.deadline_ms);
 	set_method(a->easy, a, r);
 	set_answer(a->easy, a, r);
 	if (r->once)
