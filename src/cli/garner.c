@@ -41,6 +41,17 @@ static const struct command commands[] = {
 	  cmd_export },
 	{ "verify", "STORE [IMAGE] " KEY_WORDS, "read everything in a store and check every tag and chain",
 	  "  IMAGE                  only that one, by its name in the pool\n" KEY_DETAIL, cmd_verify },
+	{ "copy",
+	  "STORE STORE [IMAGE] [--key-file F | --passphrase-file F] [--from-passwd-file F] [--to-passwd-file F]",
+	  "copy a pool, or one image of it, to another store",
+	  "  STORE STORE            where the pool is, and an empty place, or a copy to go on with or to bring up to "
+	  "date\n"
+	  "  IMAGE                  only that one, by its name in the pool, with the directories above "
+	  "it\n" SECRET_DETAIL
+	  "  --from-passwd-file F   F holds NAME:SECRET, what logs in to the first store (mode 0600)\n"
+	  "  --to-passwd-file F     the same for the second\n"
+	  "                         Interrupted, it goes on when run again.\n",
+	  cmd_copy },
 	{ "takeover", "IMAGE", "take an image over from the host that owns it", "", cmd_takeover },
 	{ "key", "STORE " KEY_WORDS " [--new-key-file F | --new-passphrase-file F]",
 	  "change the key file or passphrase of a pool",

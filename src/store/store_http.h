@@ -38,8 +38,8 @@ struct http_op {
 	union {
 		char sha256[BODY_SHA256_HEX_ROOM];
 		struct body_md5 md5;
-	} digest;    /* of a put's body */
-	uint64_t login; /* for the kind: which log-in the newest try was sent with */
+	} digest;                       /* of a put's body */
+	uint64_t login;                 /* for the kind: which log-in the newest try was sent with */
 	char prefix[STORE_KEY_MAX + 1]; /* of a listing */
 	char after[LISTED_KEY_MAX + 1]; /* any object's, without the store's prefix; "" for none */
 	size_t max;

@@ -143,8 +143,8 @@ static inline void faulty_remove(struct store *s, const char *key, store_done_fn
 		done(arg, -EIO, NULL);
 }
 
-static inline void faulty_get(struct store *s, const char *key, uint64_t offset, void *buf, size_t len,
-                              unsigned flags, store_length_fn *done, void *arg)
+static inline void faulty_get(struct store *s, const char *key, uint64_t offset, void *buf, size_t len, unsigned flags,
+                              store_length_fn *done, void *arg)
 {
 	struct faulty_store *f = (struct faulty_store *)s;
 

@@ -116,8 +116,8 @@ static inline void spy_pass_get(struct spy_store *s, const struct spy_held_get *
 		store_get(s->below, h->key, h->offset, h->buf, h->len, h->flags, h->done, h->arg);
 }
 
-static inline void spy_get(struct store *store, const char *key, uint64_t offset, void *buf, size_t len,
-                           unsigned flags, store_length_fn *done, void *arg)
+static inline void spy_get(struct store *store, const char *key, uint64_t offset, void *buf, size_t len, unsigned flags,
+                           store_length_fn *done, void *arg)
 {
 	struct spy_store *s = (struct spy_store *)store;
 	struct spy_held_get h = { .offset = offset, .buf = buf, .len = len, .flags = flags, .done = done, .arg = arg };

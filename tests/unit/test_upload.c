@@ -104,9 +104,7 @@ static void start_upload(struct upload_fixture *u)
 		.key = { .plain = true },
 		.epoch = EPOCH,
 		.window = WINDOW,
-		.hooks = { .stored = hook_stored,
-		           .store_state = hook_state,
-		           .failed = hook_upload_failed },
+		.hooks = { .stored = hook_stored, .store_state = hook_state, .failed = hook_upload_failed },
 		.arg = u,
 	};
 
