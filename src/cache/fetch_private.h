@@ -33,7 +33,9 @@ struct fetch {
 	enum fetch_stage stage;       /* guarded by the segment's mutex */
 	struct fetch_reader *readers; /* likewise */
 	bool ahead;                   /* likewise: nobody waits for it yet */
+	bool asked_ahead;             /* likewise when it was asked for */
 	bool got;                     /* the store gave what was asked for */
+	bool again;                   /* it came damaged once, perhaps on the way, and is asked for once more */
 	struct fetch *next;           /* likewise: segment->fetches */
 	struct fetch *next_in_run;
 	struct seal_box box;

@@ -101,6 +101,23 @@ static void fetch_end(struct fetch *f, int rc, const uint8_t *plain, uint32_t pl
 	free(f);
 }
 
+/* What came is damaged: perhaps it was only so on its way. Puts the fetch back among those that wait, once. The segment is pinned
+ * once more then, until the caller has let them go on. */
+static bool wait_again(struct fetch *f)
+{
+	bool again;
+
+	pthread_mutex_lock(&f->segment->mutex);
+	again = !f->again;
+	if (again) {
+		f->again = true;
+		f->stage = FETCH_WAITS;
+		atomic_fetch_add(&f->segment->pins, 1);
+	}
+	pthread_mutex_unlock(&f->segment->mutex);
+	return again;
+}
+
 /* ---- a run of chunks ---- */
 
 /* Keeps the chunk in the local file; failing that, it is only not cached. */
@@ -127,8 +144,8 @@ static void run_free(struct run *run)
 	free(run);
 }
 
-/* Opens one chunk of the `length` bytes that came, and ends its fetch. */
-static void chunk_arrived(const struct run *run, struct fetch *f, uint64_t length)
+/* Opens one chunk of the `length` bytes that came, and ends its fetch. False when it waits again. */
+static bool chunk_arrived(const struct run *run, struct fetch *f, uint64_t length)
 {
 	uint8_t plain[CHUNK_BYTES];
 	uint32_t plain_len = 0;
@@ -136,38 +153,43 @@ static void chunk_arrived(const struct run *run, struct fetch *f, uint64_t lengt
 	uint64_t at = f->offset - run->offset;
 	int rc;
 
-	if (length < at + f->box.stored_length) {
-		rc = -EBADMSG;
-		fetch_tell(run->segment, REPORT_ERROR, "%s is cut short: %llu bytes of a chunk of %u", run->key,
-		           (unsigned long long)(length > at ? length - at : 0), f->box.stored_length);
-	} else {
+	if (length < at + f->box.stored_length)
+		rc = error_set(&bad, -EBADMSG, "cut short: %llu bytes of a chunk of %u",
+		               (unsigned long long)(length > at ? length - at : 0), f->box.stored_length);
+	else
 		rc = segment_chunk_open(&run->meta, f->chunk, &f->box, run->buf + at, &run->source.key, plain,
 		                        &plain_len, &bad);
-		if (rc)
-			fetch_tell(run->segment, REPORT_ERROR, "%s, chunk %u: %s", run->key, f->chunk,
-			           error_text(&bad));
-	}
+	if (rc == -EBADMSG && wait_again(f))
+		return false;
+	if (rc)
+		fetch_tell(run->segment, REPORT_ERROR, "%s, chunk %u: %s", run->key, f->chunk, error_text(&bad));
 	f->got = !rc;
 	if (!rc)
 		keep(run, f->chunk, plain, plain_len);
 	fetch_end(f, read_error(rc), plain, plain_len);
+	return true;
 }
 
 static void run_done(void *arg, int status, uint64_t length, const struct error *err)
 {
 	struct run *run = arg;
+	struct segment *s = run->segment;
 	struct fetch *f, *next;
+	unsigned again = 0;
 
 	if (status)
 		fetch_tell(run->segment, REPORT_WARNING, "cannot read %s: %s", run->key, error_text(err));
 	for (f = run->fetches; f; f = next) {
 		next = f->next_in_run;
-		/* The last one's end unpins the segment, which the run needs no more. */
 		if (status)
 			fetch_end(f, read_error(status), NULL, 0);
 		else
-			chunk_arrived(run, f, length);
+			again += !chunk_arrived(run, f, length);
 	}
+	if (again)
+		fetch_go_on(&run->source, s);
+	while (again--)
+		segment_unpin(s);
 	run_free(run);
 }
 
@@ -204,7 +226,7 @@ static void start_run(const struct turn *turn, struct fetch *fetches, const stru
 /* Whether `f` may be the next of a run that ends with `last`. */
 static bool goes_on(const struct fetch *last, const struct fetch *f, unsigned count)
 {
-	return count < RUN_CHUNKS && f->ahead == last->ahead && f->chunk == last->chunk + 1 &&
+	return count < RUN_CHUNKS && f->asked_ahead == last->asked_ahead && f->chunk == last->chunk + 1 &&
 	       f->offset == last->offset + last->box.stored_length;
 }
 
@@ -229,7 +251,7 @@ static void start_runs(const struct turn *turn, const uint8_t *table, struct fet
 			continue;
 		}
 		if (last && !goes_on(last, f, count)) {
-			start_run(turn, first, last, last->ahead);
+			start_run(turn, first, last, last->asked_ahead);
 			last = NULL;
 		}
 		if (last) {
@@ -242,7 +264,7 @@ static void start_runs(const struct turn *turn, const uint8_t *table, struct fet
 		last = f;
 	}
 	if (last)
-		start_run(turn, first, last, last->ahead);
+		start_run(turn, first, last, last->asked_ahead);
 }
 
 /* ---- the turn: header, index and table ---- */
@@ -285,6 +307,7 @@ static struct fetch *take_waiting(struct turn *t)
 		if (f->stage != FETCH_WAITS && f != t->fetch)
 			continue;
 		f->stage = FETCH_CHUNK;
+		f->asked_ahead = f->ahead;
 		f->next_in_run = NULL;
 		if (order) {
 			order[n++] = f;
@@ -315,12 +338,22 @@ static void turn_done(struct turn *t, const uint8_t *table)
 	turn_free(t);
 }
 
-/* The one with the turn ends with `rc`; another one has it next, with a request of its own. Ends the turn. */
-static void turn_failed(struct turn *t, int rc)
+/* The one with the turn ends with `rc`, and `text` is told; another one has it next, with a request of its own. What came damaged
+ * is asked for once more. Ends the turn. */
+static void turn_failed(struct turn *t, int rc, const char *text)
 {
-	leave_turn(t->fetch);
+	bool again = rc == -EBADMSG && wait_again(t->fetch);
+
+	if (!again) {
+		fetch_tell(t->segment, rc == -EBADMSG ? REPORT_ERROR : REPORT_WARNING, "cannot read %s: %s", t->key,
+		           text);
+		leave_turn(t->fetch);
+	}
 	fetch_go_on(&t->source, t->segment);
-	fetch_end(t->fetch, read_error(rc), NULL, 0);
+	if (again)
+		segment_unpin(t->segment);
+	else
+		fetch_end(t->fetch, read_error(rc), NULL, 0);
 	turn_free(t);
 }
 
@@ -417,9 +450,8 @@ static void meta_ready(struct turn *t, const struct segment_meta *meta)
 	int rc = segment_meta_open(meta, t->buf, t->length, &t->source.key, &records, &table, &err);
 
 	if (rc) {
-		fetch_tell(s, REPORT_ERROR, "%s: %s", t->key, error_text(&err));
 		free(records);
-		turn_failed(t, rc);
+		turn_failed(t, rc, error_text(&err));
 		return;
 	}
 	t->meta = *meta;
@@ -431,12 +463,6 @@ static void meta_ready(struct turn *t, const struct segment_meta *meta)
 	free(table);
 }
 
-static void meta_failed(struct turn *t, int rc, const char *text)
-{
-	fetch_tell(t->segment, rc == -EBADMSG ? REPORT_ERROR : REPORT_WARNING, "cannot read %s: %s", t->key, text);
-	turn_failed(t, rc);
-}
-
 static void meta_done(void *arg, int status, uint64_t length, const struct error *err)
 {
 	struct turn *t = arg;
@@ -445,7 +471,7 @@ static void meta_done(void *arg, int status, uint64_t length, const struct error
 	struct error bad = { 0 };
 
 	if (status) {
-		meta_failed(t, status, error_text(err));
+		turn_failed(t, status, error_text(err));
 		return;
 	}
 	status = segment_meta_decode(t->buf, length, &t->source.key, &meta, &bad);
@@ -453,7 +479,7 @@ static void meta_done(void *arg, int status, uint64_t length, const struct error
 	                memcmp(meta.pool, segment_set_pool(set), sizeof meta.pool) != 0))
 		status = error_set(&bad, -EBADMSG, "is a segment of another place");
 	if (status) {
-		meta_failed(t, status, error_text(&bad));
+		turn_failed(t, status, error_text(&bad));
 		return;
 	}
 	uint64_t need = segment_meta_bytes(&meta);
@@ -463,12 +489,12 @@ static void meta_done(void *arg, int status, uint64_t length, const struct error
 		return;
 	}
 	if (length < t->length || need > SEGMENT_OBJECT_META_MAX) {
-		meta_failed(t, -EBADMSG, "cut short");
+		turn_failed(t, -EBADMSG, "cut short");
 		return;
 	}
 	uint8_t *buf = realloc(t->buf, need);
 	if (!buf) {
-		meta_failed(t, -ENOMEM, strerror(ENOMEM));
+		turn_failed(t, -ENOMEM, strerror(ENOMEM));
 		return;
 	}
 	t->buf = buf;
@@ -502,7 +528,7 @@ static void take_turn(const struct fetch_source *source, struct fetch *f)
 	t->length = SEGMENT_OBJECT_META_GUESS;
 	t->buf = malloc(t->length);
 	if (!t->buf)
-		turn_failed(t, -ENOMEM);
+		turn_failed(t, -ENOMEM, strerror(ENOMEM));
 	else
 		store_get(t->source.store, t->key, 0, t->buf, t->length, STORE_GET_IMMUTABLE, meta_done, t);
 }

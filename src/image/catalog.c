@@ -225,6 +225,19 @@ int catalog_lookup(struct catalog *c, uint64_t dir, const char *name, uint64_t m
 	return rc == -ENOENT ? error_set(err, rc, "'%s' does not exist", name) : rc;
 }
 
+int catalog_remembered(struct catalog *c, uint64_t dir, const char *name, struct catalog_entry *entry)
+{
+	struct entry_place place = entry_place(c->pool, dir, name);
+	const struct cached_entry *cached;
+
+	pthread_mutex_lock(&c->mutex);
+	cached = catalog_cache_find(c->cache, &place);
+	if (cached)
+		*entry = cached->entry;
+	pthread_mutex_unlock(&c->mutex);
+	return cached ? 0 : -ENOENT;
+}
+
 int catalog_get(struct catalog *c, uint64_t id, struct catalog_entry *entry)
 {
 	const struct cached_entry *cached;
@@ -290,6 +303,7 @@ static int take_listing(struct catalog *c, uint64_t dir, const struct listed_ent
                         bool complete, struct rivals *rivals, struct error *err)
 {
 	struct entry_place rival;
+	bool unreadable = false;
 	int rc = 0;
 
 	for (size_t i = 0; i < entries->count && !rc; i++) {
@@ -301,9 +315,13 @@ static int take_listing(struct catalog *c, uint64_t dir, const struct listed_ent
 			rc = error_set(err, e->rc, "%s", e->text ? e->text : strerror(-e->rc));
 		if (!rc && e->rc == 0 && rival.dir)
 			rc = note_rivals(rivals, &e->place, &rival);
+		unreadable |= e->rc == -EBADMSG || e->rc == -EPROTONOSUPPORT;
 	}
 	if (!rc && complete)
 		rc = catalog_cache_listed(c->cache, dir, listed_ns);
+	/* Then a name that is not known is not known to be none. */
+	if (!rc && complete && unreadable)
+		catalog_cache_unlist(c->cache, dir);
 	return rc;
 }
 

@@ -40,6 +40,8 @@ void catalog_free(struct catalog *c);
 /* `max_age_ms`: how old an answer from memory may be; 0: ask the store. */
 int catalog_lookup(struct catalog *c, uint64_t dir, const char *name, uint64_t max_age_ms, struct catalog_entry *entry,
                    struct error *err);
+/* The entry as it was when it was last seen here, however long ago; -ENOENT when it was not. Never asks the store. */
+int catalog_remembered(struct catalog *c, uint64_t dir, const char *name, struct catalog_entry *entry);
 /* By id, from memory: what a lookup, listing or creation has seen. -ENOENT otherwise. Never asks the store. */
 int catalog_get(struct catalog *c, uint64_t id, struct catalog_entry *entry);
 

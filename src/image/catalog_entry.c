@@ -160,11 +160,16 @@ int entry_read(struct pool *p, const struct entry_place *place, struct catalog_e
 	uint8_t bytes[ENTRY_BYTES_MAX];
 	char key[STORE_KEY_MAX + 1];
 	size_t len;
-	int rc;
+	int rc = -EBADMSG;
 
 	entry_key(place, key);
-	rc = store_get_wait(p->store, key, 0, bytes, sizeof bytes, &len, err);
-	return rc ? rc : entry_decode(p, place, bytes, len, entry, err);
+	/* What came damaged is asked for once more: perhaps it was only so on its way. */
+	for (int tries = 0; tries < 2 && rc == -EBADMSG; tries++) {
+		rc = store_get_wait(p->store, key, 0, bytes, sizeof bytes, &len, err);
+		if (!rc)
+			rc = entry_decode(p, place, bytes, len, entry, err);
+	}
+	return rc;
 }
 
 int entry_write(struct pool *p, const struct catalog_entry *e, unsigned put_flags, struct error *err)

@@ -151,6 +151,12 @@ static void decode(struct catalog *c, struct entry_get *g)
 	if (e->rc)
 		return;
 	e->rc = entry_decode(c->pool, &e->place, g->bytes, g->len, &e->entry, &err);
+	if (e->rc == -EBADMSG) {
+		/* Perhaps it was only damaged on its way. What is kept below are the bytes that came: not these. */
+		e->rc = entry_read(c->pool, &e->place, &e->entry, &err);
+		if (!e->rc)
+			return;
+	}
 	if (e->rc) {
 		e->text = strdup(error_text(&err));
 		return;

@@ -84,8 +84,17 @@ static int add_data(struct engine *e, struct node_attr *attr, struct error *err)
 int engine_lookup(struct engine *e, uint64_t dir, const char *name, struct node_attr *attr, struct error *err)
 {
 	struct catalog_entry entry;
-	int rc = catalog_lookup(e->catalog, dir, name, NAME_AGE_MS, &entry, err);
+	int rc;
 
+	/* While the store is away a name leads where it led: who has the image open here must find it. */
+	pthread_mutex_lock(&e->mutex);
+	bool away = e->store_error[0];
+	pthread_mutex_unlock(&e->mutex);
+	rc = away ? catalog_remembered(e->catalog, dir, name, &entry) : -ENOENT;
+	if (rc)
+		rc = catalog_lookup(e->catalog, dir, name, NAME_AGE_MS, &entry, err);
+	if (rc && rc != -ENOENT && !catalog_remembered(e->catalog, dir, name, &entry))
+		rc = 0;
 	if (rc)
 		return rc;
 	from_entry(&entry, attr);

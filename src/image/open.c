@@ -349,16 +349,11 @@ static void recover_image(struct engine *e, uint64_t id, const char *dir)
 	struct image *i;
 	int rc = meet_image(e, id, &err);
 
-	if (rc == 1 && !(e->pool->store->capabilities & STORE_LIST_CONSISTENT)) {
-		report_warning("image %016" PRIx64
-		               " has data here that is not in the store, kept in %s, and the store does "
-		               "not list its name (yet): mount again later",
-		               id, dir);
-		return;
-	}
+	/* Not that it was deleted: its entry may be damaged, or not be listed yet. */
 	if (rc == 1) {
-		report_warning("image %016" PRIx64 " was deleted; data of it that was not in the store is still in %s: "
-		               "remove that directory to give it up",
+		report_warning("image %016" PRIx64
+		               " has data here that is not in the store, kept in %s, and no name in the "
+		               "pool: only if it was deleted, remove that directory to give it up",
 		               id, dir);
 		return;
 	}

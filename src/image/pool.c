@@ -65,13 +65,16 @@ int pool_get_object(struct pool *p, const char *store_key, enum object_kind kind
 {
 	uint8_t *bytes = malloc(OBJECT_BYTES_MAX + 1);
 	size_t len;
-	int rc;
+	int rc = -EBADMSG;
 
 	if (!bytes)
 		return -ENOMEM;
-	rc = store_get_wait(p->store, store_key, 0, bytes, OBJECT_BYTES_MAX + 1, &len, err);
-	if (!rc)
-		rc = object_decode(bytes, len, kind, store_key, key, f, err);
+	/* What came damaged is asked for once more: perhaps it was only so on its way. */
+	for (int tries = 0; tries < 2 && rc == -EBADMSG; tries++) {
+		rc = store_get_wait(p->store, store_key, 0, bytes, OBJECT_BYTES_MAX + 1, &len, err);
+		if (!rc)
+			rc = object_decode(bytes, len, kind, store_key, key, f, err);
+	}
 	free(bytes);
 	return rc;
 }

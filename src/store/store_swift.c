@@ -5,6 +5,8 @@
  * with X-Newest, as a replica that was away answers with what it had. Listings lag behind, which the store says by not claiming
  * STORE_LIST_CONSISTENT.
  */
+#include "base/clock.h"
+#include "store/http_retry.h"
 #include "store/http_tls.h"
 #include "store/store_http.h"
 #include "store/store_types.h"
@@ -17,6 +19,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+#define LOGIN_TRIES 8 /* for the first log-in; later ones are renewal.h's */
+#define LOGIN_DEADLINE_MS 30000
 
 struct swift_store {
 	struct http_store http;
@@ -179,6 +185,24 @@ static const struct http_store_kind swift_kind = {
 	.destroy = swift_destroy,
 };
 
+/* Logs in as often as faults that pass make necessary, within the deadline. Blocks. */
+static int log_in_again(struct swift_store *s, const struct swift_login_options *login, uint64_t deadline_ms,
+                        struct error *err)
+{
+	uint64_t end_ns = clock_monotonic_ns() + (deadline_ms ? deadline_ms : LOGIN_DEADLINE_MS) * 1000000, wait_ms = 0;
+	int rc = swift_login_open(login, &s->login, err);
+
+	for (int i = 1; i < LOGIN_TRIES && (rc == -EIO || rc == -ETIMEDOUT || rc == -EHOSTUNREACH); i++) {
+		wait_ms = http_backoff_ms(wait_ms, randombytes_random());
+		if (clock_monotonic_ns() + wait_ms * 1000000 >= end_ns)
+			break;
+		struct timespec pause = { (time_t)(wait_ms / 1000), (long)(wait_ms % 1000 * 1000000) };
+		(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+		rc = swift_login_open(login, &s->login, err);
+	}
+	return rc;
+}
+
 static int log_in(struct swift_store *s, const struct store_url *url, const struct store_options *options,
                   struct error *err)
 {
@@ -197,7 +221,7 @@ static int log_in(struct swift_store *s, const struct store_url *url, const stru
 	login.region = store_url_parameter(url, "region");
 	login.interface = store_url_parameter(url, "interface");
 	swift_login_options_from_env(NULL, &login);
-	return swift_login_open(&login, &s->login, err);
+	return log_in_again(s, &login, options->deadline_ms, err);
 }
 
 static int swift_open(const char *url, const struct store_options *options, struct store **store, struct error *err)

@@ -85,6 +85,11 @@ start() {
 	pids+=($!)
 }
 
+# Whether the process is still the one that was started here: ids are given again. PID
+is_ours() {
+	[[ $(ps -o ppid= -p "$1" 2>/dev/null | tr -d ' ') == "$$" ]]
+}
+
 clean_up() {
 	local code=$? i pid
 	set +e
@@ -93,13 +98,13 @@ clean_up() {
 		grep -qs " ${mounts[i]} " /proc/mounts && fusermount3 -u -z "${mounts[i]}" 2>/dev/null
 	done
 	for pid in "${pids[@]}"; do
-		kill -0 "$pid" 2>/dev/null || continue
+		is_ours "$pid" || continue
 		kill "$pid" 2>/dev/null
 		for ((i = 0; i < 100; i++)); do
-			kill -0 "$pid" 2>/dev/null || break
+			is_ours "$pid" || break
 			sleep 0.1
 		done
-		kill -9 "$pid" 2>/dev/null
+		! is_ours "$pid" || kill -9 "$pid" 2>/dev/null
 	done
 	wait
 	for ((i = ${#at_end[@]} - 1; i >= 0; i--)); do
@@ -435,7 +440,7 @@ proxy_start() {
 
 proxy_stop() {
 	[[ -n $proxy_pid ]] || return 0
-	kill "$proxy_pid"
+	kill "$proxy_pid" 2>/dev/null || true
 	wait "$proxy_pid" || fail "the fault proxy ended with exit code $?"
 	proxy_pid=''
 }
@@ -456,6 +461,15 @@ s.sendall(sys.argv[2].encode() + b"\n")
 print(s.makefile().readline().strip())' "$work/proxy.control" "$*") || fail "the fault proxy does not listen"
 	[[ $answer != error* ]] || fail "the fault proxy does not take \"$*\": $answer"
 	echo "$answer"
+}
+
+# Takes from the clean-up's list what has ended: in a long test its process id may have become that of a stranger.
+forget_ended() {
+	local pid running=()
+	for pid in "${pids[@]}"; do
+		! is_ours "$pid" || running+=("$pid")
+	done
+	pids=("${running[@]}")
 }
 
 # within SECONDS COMMAND...: the command's exit code is returned; one that is not done by then hangs, and fails the test.

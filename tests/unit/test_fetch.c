@@ -760,9 +760,50 @@ static void a_damaged_chunk_hurts_none_of_its_run(void **state)
 	assert_int_equal(reading_end(&r[0]), 0);
 	assert_int_equal(reading_end(&r[1]), 0);
 	assert_int_equal(reading_end(&r[2]), -EIO);
-	assert_int_equal(fixture_gets(c), 2);
+	assert_int_equal(fixture_gets(c), 3); /* the damaged one is asked for once more, alone */
 	assert_int_equal(state_of_chunk(c, 1, TEST_CHUNKS - 2), CHUNK_PRESENT);
 	assert_int_equal(state_of_chunk(c, 1, TEST_CHUNKS - 1), CHUNK_ABSENT);
+}
+
+/* `at` is damaged in the first answer, and not in the second. */
+static void damage_on_the_way(struct cache_fixture *c, segment_no_t number, size_t at)
+{
+	static struct reading r;
+	size_t len;
+	uint8_t *object = get_object(c, number, &len);
+
+	object[at] ^= 1;
+	put_object(c, number, object, len);
+	object[at] ^= 1;
+	spy_hold_gets(&c->spy, true);
+	reading_begin(c, &r, number, 0, 0, CHUNK_BYTES);
+	spy_wait_held_gets(&c->spy, 1);
+	assert_true(spy_let_get_go(&c->spy));
+	spy_wait_held_gets(&c->spy, 1);
+	put_object(c, number, object, len);
+	free(object);
+	spy_hold_gets(&c->spy, false);
+	assert_true(spy_let_get_go(&c->spy));
+	assert_int_equal(reading_end(&r), 0);
+}
+
+static void what_came_damaged_once_is_asked_for_again(void **state)
+{
+	struct cache_fixture *c = *state;
+	struct seal_key plain = { .plain = true };
+	struct segment_meta meta;
+	size_t len;
+
+	put_segment(c, 1, TEST_SLOTS);
+	put_segment(c, 2, TEST_SLOTS);
+	put_segment(c, 3, TEST_SLOTS);
+	uint8_t *object = get_object(c, 1, &len);
+	assert_int_equal(segment_meta_decode(object, len, &plain, &meta, NULL), 0);
+	free(object);
+	damage_on_the_way(c, 1, 40);
+	damage_on_the_way(c, 2, meta.table_offset + 5);
+	assert_int_equal(read_chunk(c, 3, 5), 0); /* the table is here */
+	damage_on_the_way(c, 3, meta.chunks_offset + 100);
 }
 
 static void what_cannot_be_fetched_ahead_is_an_error_that_reading_does_not_keep(void **state)
@@ -812,6 +853,7 @@ int main(void)
 		T(who_reads_does_not_wait_for_what_is_fetched_ahead_beside_it),
 		T(who_reads_what_is_on_its_way_asks_no_second_time),
 		T(a_damaged_chunk_hurts_none_of_its_run),
+		T(what_came_damaged_once_is_asked_for_again),
 		T(what_cannot_be_fetched_ahead_is_an_error_that_reading_does_not_keep),
 	};
 
