@@ -316,7 +316,8 @@ static void end_recording(struct image *i)
 	if (!r)
 		return;
 	bool whole = !trace_listens(&i->trace) || time_is_up(r);
-	r = take_recording(&i->trace);
+	/* Nobody else takes it: open_mutex is held. */
+	(void)take_recording(&i->trace);
 	uint32_t count = atomic_load(&r->count);
 	count = count < TRACE_UNITS ? count : TRACE_UNITS;
 	if (count >= TRACE_UNITS_MIN && atomic_load(&i->log) && !atomic_load(&i->failed))
