@@ -96,8 +96,7 @@ void image_put(struct image *i)
 	struct engine *e = i->engine;
 
 	pthread_mutex_lock(&e->mutex);
-	if (--i->refs == 0)
-		i->idle_since_ns = clock_monotonic_ns();
+	i->refs--; /* whoever looks at it for a moment, as maintenance does all the time, does not use it */
 	pthread_mutex_unlock(&e->mutex);
 }
 
