@@ -24,6 +24,8 @@ mount_fs "$options"
 fio --name=fill --verify_state_save=0 --filename="$mnt/fio.raw" --rw=write --bs=4k --size=64m --ioengine=libaio --iodepth=32 --direct=1 \
 	--verify=crc32c --do_verify=0 --end_fsync=1 --output="$work/fio.out"
 for ((round = 1; round <= rounds; round++)); do
+	touch "$work/begun"
+	sleep 0.1
 	"$flush_checker" write -f "$mnt/checker.raw" -n "$work/notes" -s "$seed" -b 4096 -t 60 >"$work/writer.out" &
 	writer=$!
 	fio --name=load --filename="$mnt/fio.raw" --rw=randwrite --bs=4k --size=64m --ioengine=libaio --iodepth=32 --direct=1 \
@@ -31,6 +33,11 @@ for ((round = 1; round <= rounds; round++)); do
 		--fsync=50 --output=/dev/null 2>/dev/null &
 	load=$!
 	pids+=("$writer" "$load")
+	# Opening for writing may take its time, where a store has to be asked twice who owns the image.
+	for ((i = 0; i < 600; i++)); do
+		[[ ! -s $work/notes || ! $work/notes -nt $work/begun ]] || break
+		sleep 0.1
+	done
 	sleep "$((1 + RANDOM % 3)).$((RANDOM % 10))"
 	kill -9 "$daemon"
 	code=0
