@@ -93,8 +93,7 @@ static void arm(struct http_job *job)
 	if (job->hedge_ns && job->hedge_ns < next)
 		next = job->hedge_ns;
 	wait = next > now ? next - now : 0;
-	struct timeval t = { .tv_sec = (time_t)(wait / 1000000000),
-		             .tv_usec = (suseconds_t)((wait % 1000000000 + 999) / 1000) };
+	struct timeval t = timeval_of_ns(wait);
 	event_add(&job->timer, &t);
 }
 

@@ -17,12 +17,6 @@
 /* Connections kept open for the next request. */
 #define IDLE_CONNECTIONS 256
 
-static struct timeval timeval_of_ns(uint64_t ns)
-{
-	return (struct timeval){ .tv_sec = (time_t)(ns / 1000000000),
-		                 .tv_usec = (suseconds_t)((ns % 1000000000 + 999) / 1000) };
-}
-
 /* Tells of all transfers that have ended. */
 static void collect(struct http_engine *e)
 {

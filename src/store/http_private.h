@@ -116,6 +116,12 @@ void http_attempt_ended(struct http_attempt *a, CURLcode code);
 /* New requests came, or the engine stops. */
 void http_take_incoming(struct http_engine *e);
 
+static inline struct timeval timeval_of_ns(uint64_t ns)
+{
+	return (struct timeval){ .tv_sec = (time_t)(ns / 1000000000),
+		                 .tv_usec = (suseconds_t)((ns % 1000000000 + 999) / 1000) };
+}
+
 /* http_loop.c */
 int http_loop_init(struct http_engine *e, struct error *err);
 void http_loop_destroy(struct http_engine *e);

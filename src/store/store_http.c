@@ -467,9 +467,7 @@ static void place_done(void *arg, int status, const struct error *err)
 static int place_op(struct http_store *s, enum http_op_kind kind, struct error *err)
 {
 	struct place_wait w = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, 0, err };
-	struct iovec none = { 0 };
 	struct http_op *op = op_new(s, kind, "", 0, 0, &w);
-	int rc = 0;
 
 	if (!op)
 		return error_set(err, -ENOMEM, "out of memory");
@@ -477,14 +475,6 @@ static int place_op(struct http_store *s, enum http_op_kind kind, struct error *
 	/* A listing of one object: other than to a HEAD, an answer has a body that says what is wrong. */
 	op->request.room = LIST_BYTES_MAX;
 	op->max = 1;
-	if (s->kind->body_md5)
-		rc = body_md5(&none, 0, &op->digest.md5, err);
-	else
-		rc = body_sha256(&none, 0, op->digest.sha256, err);
-	if (rc) {
-		op_free(op);
-		return rc;
-	}
 	op_submit(op);
 	pthread_mutex_lock(&w.mutex);
 	while (!w.done)
@@ -495,7 +485,8 @@ static int place_op(struct http_store *s, enum http_op_kind kind, struct error *
 	return w.rc;
 }
 
-int http_store_find_place(struct http_store *s, bool create, struct error *err)
+/* Asks whether the bucket or container is there, and makes it when that is missing and `create`. */
+static int find_place(struct http_store *s, bool create, struct error *err)
 {
 	int rc = place_op(s, HTTP_OP_PLACE, err);
 
@@ -508,20 +499,22 @@ int http_store_find_place(struct http_store *s, bool create, struct error *err)
 	return rc;
 }
 
-int http_store_access(const struct store_url *url, const struct store_options *options, struct http_tls *tls,
-                      const char **passwd_file, struct error *err)
+/* ---- opening ---- */
+
+static int read_access(const struct store_url *url, const struct store_options *options, struct http_access *access,
+                       struct error *err)
 {
 	const char *plain = store_url_parameter(url, "plain");
 
 	if (plain && strcmp(plain, "yes") != 0 && strcmp(plain, "no") != 0)
-		return error_set(err, -EINVAL, "%s: plain is yes or no", store_url_show(url));
-	*tls = (struct http_tls){
+		return error_set(err, -EINVAL, "plain is yes or no");
+	access->tls = (struct http_tls){
 		.ca_file = options->ca_file ? options->ca_file : store_url_parameter(url, "ca_file"),
 		.client_cert = options->client_cert ? options->client_cert : store_url_parameter(url, "client_cert"),
 		.client_key = options->client_key,
 		.allow_plain = options->allow_plain || (plain && strcmp(plain, "yes") == 0),
 	};
-	*passwd_file = options->passwd_file ? options->passwd_file : store_url_parameter(url, "passwd_file");
+	access->passwd_file = options->passwd_file ? options->passwd_file : store_url_parameter(url, "passwd_file");
 	return 0;
 }
 
@@ -535,24 +528,17 @@ static int check_tls(const struct http_tls *tls, struct error *err)
 	return rc;
 }
 
-int http_store_start(struct http_store *s, const struct store_url *url, const struct store_options *options,
-                     struct error *err)
+static int start(struct http_store *s, const struct http_tls *tls, const struct store_options *options,
+                 struct error *err)
 {
 	struct http_options http = {
+		.tls = *tls,
 		.deadline_ms = options->deadline_ms,
 		.upload_rate = options->upload_rate,
 		.download_rate = options->download_rate,
 	};
-	const char *passwd_file;
-	int rc;
+	int rc = check_tls(tls, err);
 
-	s->store.ops = &http_store_ops;
-	snprintf(s->store.url, sizeof s->store.url, "%s", store_url_show(url));
-	snprintf(s->prefix, sizeof s->prefix, "%s%s", url->prefix, url->prefix[0] ? "/" : "");
-	rc = http_store_access(url, options, &http.tls, &passwd_file, err);
-	if (rc)
-		return rc;
-	rc = check_tls(&http.tls, err);
 	if (rc)
 		return rc;
 	s->engine = http_engine_new(&http, err);
@@ -560,6 +546,39 @@ int http_store_start(struct http_store *s, const struct store_url *url, const st
 		return err && err->code ? err->code : -ENOMEM;
 	s->digests = executor_new("store-sum", DIGEST_THREADS, false);
 	if (!s->digests)
-		return error_set(err, errno ? -errno : -ENOMEM, "opening %s: threads cannot be started", s->store.url);
+		return error_set(err, errno ? -errno : -ENOMEM, "threads cannot be started");
+	return 0;
+}
+
+int http_store_open(const struct http_store_kind *kind, const char *url, const struct store_options *options,
+                    struct store **store, struct error *err)
+{
+	struct http_access access;
+	struct store_url parsed;
+	struct http_store *s;
+	int rc = store_url_parse(url, kind->parameters, kind->parameter_count, &parsed, err);
+
+	if (rc)
+		return rc;
+	s = calloc(1, kind->size);
+	if (!s)
+		return error_set(err, -ENOMEM, "opening the store: out of memory");
+	s->kind = kind;
+	s->store.ops = &http_store_ops;
+	s->store.capabilities = kind->capabilities;
+	snprintf(s->store.url, sizeof s->store.url, "%s", store_url_show(&parsed));
+	snprintf(s->prefix, sizeof s->prefix, "%s%s", parsed.prefix, parsed.prefix[0] ? "/" : "");
+	rc = read_access(&parsed, options, &access, err);
+	if (!rc)
+		rc = start(s, &access.tls, options, err);
+	if (!rc)
+		rc = kind->log_in(s, &parsed, &access, options, err);
+	if (!rc)
+		rc = find_place(s, options->create, err);
+	if (rc) {
+		store_close(&s->store);
+		return error_prefix(err, rc, "%s", store_url_show(&parsed));
+	}
+	*store = &s->store;
 	return 0;
 }

@@ -54,14 +54,27 @@ struct http_op {
 	struct iovec iov[];
 };
 
+/* How the store may be spoken to: what the options say, else the URL's parameters. */
+struct http_access {
+	struct http_tls tls;
+	const char *passwd_file; /* or NULL */
+};
+
 struct http_store_kind {
-	bool body_md5; /* else SHA-256 */
+	size_t size;                   /* of the kind's struct, which begins with a struct http_store */
+	const char *const *parameters; /* of its URL, HTTP_STORE_PARAMETERS among them */
+	size_t parameter_count;
+	unsigned capabilities; /* enum store_capability */
+	bool body_md5;         /* else SHA-256 */
+	/* Reads what is the kind's own in the URL and gets what logs in. `url` and `access` do not outlive the call. Blocks. */
+	int (*log_in)(struct http_store *s, const struct store_url *url, const struct http_access *access,
+	              const struct store_options *options, struct error *err);
 	/* As of struct http_request: URL and headers of the op. */
 	int (*prepare)(struct http_store *s, struct http_op *op, struct http_head *head, struct error *err);
 	enum http_verdict (*judge)(struct http_store *s, struct http_op *op, struct error *err);
 	/* The page in the op's request; `*objects` is to be destroyed also after a failure. */
 	int (*read_listing)(const struct http_op *op, struct listed_objects *objects, bool *more, struct error *err);
-	/* Frees what the kind has in `s`, but not `s`. */
+	/* Frees what the kind has in `s` (be it zeroed still), but not `s`. */
 	void (*destroy)(struct http_store *s);
 };
 
@@ -75,21 +88,12 @@ struct http_store {
 	_Atomic uint64_t lists;
 };
 
-/* Gives `s` (zeroed, with `kind` set) its prefix and operations and starts its engine. Returns 0 or -errno; either way
- * store_close() ends it. */
-int http_store_start(struct http_store *s, const struct store_url *url, const struct store_options *options,
-                     struct error *err);
-
 /* Parameters that every store over HTTP knows in its URL, for the kind's list. */
 #define HTTP_STORE_PARAMETERS "passwd_file", "ca_file", "client_cert", "plain"
 
-/* The rules for TLS and the file with the keys: what `options` say, else the URL's parameters. The strings live as long as both. */
-int http_store_access(const struct store_url *url, const struct store_options *options, struct http_tls *tls,
-                      const char **passwd_file, struct error *err);
-
-/* Asks whether the bucket or container is there, and makes it when that is missing and `create`. Returns 0, -ENOENT, or another
- * error, with a text. Blocks. */
-int http_store_find_place(struct http_store *s, bool create, struct error *err);
+/* Opens a store of the kind, as of struct store_type. */
+int http_store_open(const struct http_store_kind *kind, const char *url, const struct store_options *options,
+                    struct store **store, struct error *err);
 
 /* The object's full name: prefix and key, at most HTTP_NAME_MAX bytes with the end. */
 #define HTTP_NAME_MAX (STORE_URL_MAX + STORE_KEY_MAX + 2)

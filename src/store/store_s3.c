@@ -249,13 +249,6 @@ static void s3_destroy(struct http_store *store)
 	aws_credentials_close(((struct s3_store *)store)->credentials);
 }
 
-static const struct http_store_kind s3_kind = {
-	.prepare = s3_prepare,
-	.judge = s3_judge,
-	.read_listing = s3_read_listing,
-	.destroy = s3_destroy,
-};
-
 /* Takes scheme, host and port out of the endpoint. */
 static int read_endpoint(struct s3_store *s, const char *endpoint, struct error *err)
 {
@@ -319,41 +312,36 @@ static int read_place(struct s3_store *s, const struct store_url *url, struct er
 	return read_endpoint(s, endpoint, err);
 }
 
+static int s3_log_in(struct http_store *store, const struct store_url *url, const struct http_access *access,
+                     const struct store_options *options, struct error *err)
+{
+	struct s3_store *s = (struct s3_store *)store;
+	struct aws_credentials_options credentials = { .passwd_file = access->passwd_file };
+	int rc = read_place(s, url, err);
+
+	(void)options;
+	if (!rc)
+		rc = http_url_allowed(s->origin, &access->tls, err);
+	return rc ? rc : aws_credentials_open(&credentials, &s->credentials, err);
+}
+
+static const char *const s3_parameters[] = { "endpoint", "region", "style", HTTP_STORE_PARAMETERS };
+
+static const struct http_store_kind s3_kind = {
+	.size = sizeof(struct s3_store),
+	.parameters = s3_parameters,
+	.parameter_count = sizeof s3_parameters / sizeof s3_parameters[0],
+	.capabilities = STORE_CREATE_ONLY | STORE_LIST_CONSISTENT | STORE_READ_LATEST,
+	.log_in = s3_log_in,
+	.prepare = s3_prepare,
+	.judge = s3_judge,
+	.read_listing = s3_read_listing,
+	.destroy = s3_destroy,
+};
+
 static int s3_open(const char *url, const struct store_options *options, struct store **store, struct error *err)
 {
-	static const char *const known[] = { "endpoint", "region", "style", HTTP_STORE_PARAMETERS };
-	struct s3_store *s = calloc(1, sizeof *s);
-	struct aws_credentials_options credentials = { 0 };
-	struct store_url parsed;
-	struct http_tls tls;
-	int rc;
-
-	if (!s)
-		return error_set(err, -ENOMEM, "opening the store: out of memory");
-	s->http.kind = &s3_kind;
-	rc = store_url_parse(url, known, sizeof known / sizeof known[0], &parsed, err);
-	if (rc) {
-		free(s);
-		return rc;
-	}
-	rc = http_store_start(&s->http, &parsed, options, err);
-	s->http.store.capabilities = STORE_CREATE_ONLY | STORE_LIST_CONSISTENT | STORE_READ_LATEST;
-	if (!rc)
-		rc = read_place(s, &parsed, err);
-	if (!rc)
-		rc = http_store_access(&parsed, options, &tls, &credentials.passwd_file, err);
-	if (!rc)
-		rc = http_url_allowed(s->origin, &tls, err);
-	if (!rc)
-		rc = aws_credentials_open(&credentials, &s->credentials, err);
-	if (!rc)
-		rc = http_store_find_place(&s->http, options->create, err);
-	if (rc) {
-		store_close(&s->http.store);
-		return error_prefix(err, rc, "%s", store_url_show(&parsed));
-	}
-	*store = &s->http.store;
-	return 0;
+	return http_store_open(&s3_kind, url, options, store, err);
 }
 
 const struct store_type store_s3_type = {

@@ -177,14 +177,6 @@ static void swift_destroy(struct http_store *store)
 	swift_login_close(((struct swift_store *)store)->login);
 }
 
-static const struct http_store_kind swift_kind = {
-	.body_md5 = true,
-	.prepare = swift_prepare,
-	.judge = swift_judge,
-	.read_listing = swift_read_listing,
-	.destroy = swift_destroy,
-};
-
 /* Logs in as often as faults that pass make necessary, within the deadline. Blocks. */
 static int log_in_again(struct swift_store *s, const struct swift_login_options *login, uint64_t deadline_ms,
                         struct error *err)
@@ -203,56 +195,46 @@ static int log_in_again(struct swift_store *s, const struct swift_login_options 
 	return rc;
 }
 
-static int log_in(struct swift_store *s, const struct store_url *url, const struct store_options *options,
-                  struct error *err)
+static int swift_log_in(struct http_store *store, const struct store_url *url, const struct http_access *access,
+                        const struct store_options *options, struct error *err)
 {
-	struct swift_login_options login = { 0 };
-	struct http_tls tls;
-	int rc = http_store_access(url, options, &tls, &login.passwd_file, err);
+	struct swift_store *s = (struct swift_store *)store;
+	struct swift_login_options login = {
+		.passwd_file = access->passwd_file,
+		.tls = &access->tls,
+		.auth_url = store_url_parameter(url, "auth"),
+		.user = store_url_parameter(url, "user"),
+		.project = store_url_parameter(url, "project"),
+		.user_domain = store_url_parameter(url, "user_domain"),
+		.project_domain = store_url_parameter(url, "project_domain"),
+		.region = store_url_parameter(url, "region"),
+		.interface = store_url_parameter(url, "interface"),
+	};
 
-	if (rc)
-		return rc;
-	login.tls = &tls;
-	login.auth_url = store_url_parameter(url, "auth");
-	login.user = store_url_parameter(url, "user");
-	login.project = store_url_parameter(url, "project");
-	login.user_domain = store_url_parameter(url, "user_domain");
-	login.project_domain = store_url_parameter(url, "project_domain");
-	login.region = store_url_parameter(url, "region");
-	login.interface = store_url_parameter(url, "interface");
+	snprintf(s->container, sizeof s->container, "%s", url->container);
 	swift_login_options_from_env(NULL, &login);
 	return log_in_again(s, &login, options->deadline_ms, err);
 }
 
+static const char *const swift_parameters[] = { "auth",           "user",   "project",   "user_domain",
+	                                        "project_domain", "region", "interface", HTTP_STORE_PARAMETERS };
+
+static const struct http_store_kind swift_kind = {
+	.size = sizeof(struct swift_store),
+	.parameters = swift_parameters,
+	.parameter_count = sizeof swift_parameters / sizeof swift_parameters[0],
+	.capabilities = STORE_READ_LATEST, /* by X-Newest */
+	.body_md5 = true,
+	.log_in = swift_log_in,
+	.prepare = swift_prepare,
+	.judge = swift_judge,
+	.read_listing = swift_read_listing,
+	.destroy = swift_destroy,
+};
+
 static int swift_open(const char *url, const struct store_options *options, struct store **store, struct error *err)
 {
-	static const char *const known[] = { "auth",           "user",   "project",   "user_domain",
-		                             "project_domain", "region", "interface", HTTP_STORE_PARAMETERS };
-	struct swift_store *s = calloc(1, sizeof *s);
-	struct store_url parsed;
-	int rc;
-
-	if (!s)
-		return error_set(err, -ENOMEM, "opening the store: out of memory");
-	s->http.kind = &swift_kind;
-	rc = store_url_parse(url, known, sizeof known / sizeof known[0], &parsed, err);
-	if (rc) {
-		free(s);
-		return rc;
-	}
-	snprintf(s->container, sizeof s->container, "%s", parsed.container);
-	rc = http_store_start(&s->http, &parsed, options, err);
-	s->http.store.capabilities = STORE_READ_LATEST; /* by X-Newest */
-	if (!rc)
-		rc = log_in(s, &parsed, options, err);
-	if (!rc)
-		rc = http_store_find_place(&s->http, options->create, err);
-	if (rc) {
-		store_close(&s->http.store);
-		return error_prefix(err, rc, "%s", store_url_show(&parsed));
-	}
-	*store = &s->http.store;
-	return 0;
+	return http_store_open(&swift_kind, url, options, store, err);
 }
 
 const struct store_type store_swift_type = {
