@@ -95,6 +95,7 @@ static void tend(struct image *i)
 		return;
 	}
 	trace_tend(i);
+	image_follow(i);
 	if (atomic_load(&i->log) && !atomic_load(&i->failed)) {
 		keep_up(i);
 		/* Idle, and all but a checkpoint is in the store: hand it over. */

@@ -196,8 +196,8 @@ bool set_has_unsent(struct segment_set *set)
 	return segment_set_each(set, unsent, NULL) == 1;
 }
 
-/* For reading: as of the newest end in the store, unless it is ours. */
-static int load_to_read(struct image *i, struct error *err)
+/* Unless it is ours and not all of it is in the store. */
+int image_load_to_read(struct image *i, struct error *err)
 {
 	struct log_view view = { 0 };
 	int rc;
@@ -212,6 +212,7 @@ static int load_to_read(struct image *i, struct error *err)
 	i->view = view;
 	pthread_mutex_unlock(&i->view_mutex);
 	log_view_destroy(&old);
+	i->followed_ns = clock_monotonic_ns();
 	return image_load(i, view.owner_host == i->engine->host.id, err);
 }
 
@@ -228,7 +229,7 @@ static int try_open(struct engine *e, uint64_t id, unsigned flags, struct image 
 		image_release(i, 0, true, NULL);
 	bool stopped = atomic_load(&i->failed) && !atomic_load(&i->log), fresh = !i->loaded;
 	if (!stopped && !atomic_load(&i->log))
-		rc = flags & IMAGE_WRITE ? image_acquire(i, false, err) : load_to_read(i, err);
+		rc = flags & IMAGE_WRITE ? image_acquire(i, false, err) : image_load_to_read(i, err);
 	if (!stopped && !rc && fresh)
 		trace_image_loaded(i);
 	if (!stopped && !rc && (flags & IMAGE_WRITE)) {

@@ -108,6 +108,8 @@ struct image {
 	pthread_mutex_t
 		open_mutex; /* one load, acquisition, release, save or checkpoint at a time; guards what follows */
 	bool loaded;
+	bool following;                   /* follow.c is at it, on another thread */
+	uint64_t followed_ns;             /* when the store was last looked at for readers */
 	struct log_position position;     /* while there is no log of ours: the map is the log up to here */
 	segment_no_t stored_end, last;    /* at the last load: end of the stored run; of what is here after it */
 	uint8_t end_digest[DIGEST_BYTES]; /* likewise, if we own it: of `last`, ... */
@@ -263,10 +265,18 @@ void image_put(struct image *i);
 int images_get_all(struct engine *e, struct image ***images, size_t *count);
 /* Saves and frees an image that nobody refers to and that has no log. False when somebody does. */
 bool image_unload(struct image *i, bool even_recent);
+/* Brings the image that is open for reading to the newest end in the store; the open_mutex is held. Blocks on the store. */
+int image_load_to_read(struct image *i, struct error *err);
 /* Whether segments of the set wait for their upload. */
 bool set_has_unsent(struct segment_set *set);
 /* Opens for writing every image that has unsent segments here, so that they are recovered and uploaded. */
 void engine_recover_images(struct engine *e);
+
+/* ---- follow.c ---- */
+
+/* Has the image brought to the newest end in the store, on another thread, when it is open for reading only and that was not done
+ * just now. The open_mutex and a reference are held. */
+void image_follow(struct image *i);
 
 /* ---- remove.c: images whose names are gone ---- */
 

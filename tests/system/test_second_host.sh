@@ -5,6 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 
 other_cache=$work/other-cache other_mnt=$work/other-mnt
+require perl
 random_file "$work/data" 20
 random_file "$work/more" 2
 
@@ -24,7 +25,20 @@ grep -q "$(hostname)" "$work/garnerfs.log" || fail 'nobody says who owns the ima
 "$garner" info "$other_mnt/disk.raw"
 "$garner" info "$other_mnt/disk.raw" | grep "$(hostname)" >/dev/null || fail 'garner info does not name the owner'
 same "$work/data" "$mnt/disk.raw"
-exec 5>&-
+
+echo '== a reader on the second host, who does not close it'
+exec 6<"$other_mnt/disk.raw"
+sees() { # FILE: the first bytes of the image are that
+	cmp <(perl -e 'open(my $h, "<&=", 6); sysseek($h, 0, 0); sysread($h, my $b, shift); print $b' "$(stat -c %s "$1")") "$1"
+}
+head -c 128k "$work/data" >"$work/before"
+head -c 128k "$work/more" >"$work/after"
+sees "$work/before" || fail 'it is not what was stored'
+dd if="$work/after" of="$mnt/disk.raw" bs=128k conv=notrunc,fsync status=none
+"$garner" flush "$mnt"
+eventually 60 sees "$work/after" 2>/dev/null || fail 'the reader does not see what the owner has stored'
+dd if="$work/before" of="$mnt/disk.raw" bs=128k conv=notrunc,fsync status=none
+exec 5>&- 6<&-
 
 echo '== after an orderly unmount'
 unmount "$mnt" "$first"

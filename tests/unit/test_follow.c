@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* test_follow.c: an image that one host writes and another one holds open for reading. */
+#include "lib/image_fixture.h"
+
+#include "base/clock.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define GRAIN 4096u
+#define FAR (300ull * GRAIN)
+#define WITHIN_NS (60 * 1000000000ull)
+
+static struct image_fixture fixture;
+
+static int set_up(void **state)
+{
+	(void)state;
+	image_fixture_init(&fixture, false);
+	image_fixture_open(&fixture, 0);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	image_fixture_destroy(&fixture);
+	return 0;
+}
+
+/* The writer's round: first the near grain, then the far one, which says what was put into the near one before. */
+static void write_round(struct image *i, uint8_t round)
+{
+	uint8_t buf[GRAIN];
+
+	memset(buf, round, sizeof buf);
+	assert_int_equal(write_wait(i, 0, buf, sizeof buf), sizeof buf);
+	assert_int_equal(write_wait(i, FAR, buf, sizeof buf), sizeof buf);
+	assert_int_equal(flush_wait(i, IMAGE_FLUSH_REMOTE), 0);
+}
+
+static uint8_t read_grain(struct image *i, uint64_t offset)
+{
+	uint8_t buf[GRAIN];
+
+	assert_int_equal(read_wait(i, offset, buf, sizeof buf), sizeof buf);
+	for (unsigned k = 1; k < sizeof buf; k++)
+		assert_int_equal(buf[k], buf[0]);
+	return buf[0];
+}
+
+static struct image *open_to_read(struct engine *e)
+{
+	struct node_attr attr;
+	struct error err = { 0 };
+	struct image *i;
+
+	assert_int_equal(engine_lookup(e, NODE_ROOT, "disk", &attr, &err), 0);
+	assert_int_equal(image_open(e, attr.id, IMAGE_READ, &i, &err), 0);
+	return i;
+}
+
+/* Until the reader sees the round. It sees no round before an earlier one, and the far grain never ahead of the near one. */
+static void wait_for_round(struct image *reader, uint8_t round)
+{
+	uint64_t until = clock_monotonic_ns() + WITHIN_NS;
+	uint8_t near = 0, far = 0;
+
+	while (far != round) {
+		uint8_t far_now = read_grain(reader, FAR), near_now = read_grain(reader, 0);
+
+		assert_true(far_now >= far && near_now >= near);
+		assert_true(near_now >= far_now && near_now <= round);
+		far = far_now;
+		near = near_now;
+		if (clock_monotonic_ns() > until)
+			fail_msg("round %u is not seen, but round %u", round, far);
+		usleep(5000);
+	}
+}
+
+static void test_open_reader_sees_what_the_owner_stores(void **state)
+{
+	struct engine *other;
+	struct error err = { 0 };
+	struct image *writer, *reader;
+	struct node_attr attr;
+
+	(void)state;
+	image_fixture_create(fixture.engine, "disk");
+	writer = image_fixture_open_image(fixture.engine, "disk");
+	assert_int_equal(resize_wait(writer, FAR + GRAIN), 0);
+	write_round(writer, 1);
+	other = image_fixture_open_beside(&fixture, 1);
+	reader = open_to_read(other);
+	assert_int_equal(read_grain(reader, FAR), 1);
+
+	write_round(writer, 2);
+	wait_for_round(reader, 2);
+
+	/* Over a checkpoint, and with a new size. */
+	assert_int_equal(save_now(writer, true), 0);
+	assert_int_equal(resize_wait(writer, 2 * FAR), 0);
+	write_round(writer, 3);
+	wait_for_round(reader, 3);
+	assert_int_equal(engine_getattr(other, reader->id, &attr, &err), 0);
+	assert_int_equal(attr.size, 2 * FAR);
+
+	/* It is still for reading only. */
+	image_close(reader, IMAGE_READ);
+	image_fixture_close_image(writer);
+	assert_int_equal(engine_close(other, &err), 0);
+}
+
+/* The owner hands over; the host that has it open for reading becomes the owner without closing it. */
+static void test_reader_becomes_owner(void **state)
+{
+	struct engine *other;
+	struct error err = { 0 };
+	struct image *writer, *reader;
+
+	(void)state;
+	image_fixture_create(fixture.engine, "disk");
+	writer = image_fixture_open_image(fixture.engine, "disk");
+	assert_int_equal(resize_wait(writer, FAR + GRAIN), 0);
+	write_round(writer, 1);
+	other = image_fixture_open_beside(&fixture, 1);
+	reader = open_to_read(other);
+	write_round(writer, 2);
+	image_fixture_close_image(writer);
+	image_fixture_close(&fixture);
+
+	writer = image_fixture_open_image(other, "disk");
+	assert_ptr_equal(writer, reader);
+	assert_int_equal(read_grain(reader, FAR), 2);
+	write_round(writer, 3);
+	assert_int_equal(read_grain(reader, FAR), 3);
+	image_fixture_close_image(writer);
+	image_close(reader, IMAGE_READ);
+	assert_int_equal(engine_close(other, &err), 0);
+}
+
+/* Closing the engine while the other thread is at it. */
+static void test_stops_while_following(void **state)
+{
+	struct error err = { 0 };
+	struct image *writer;
+
+	(void)state;
+	image_fixture_create(fixture.engine, "disk");
+	writer = image_fixture_open_image(fixture.engine, "disk");
+	assert_int_equal(resize_wait(writer, FAR + GRAIN), 0);
+	write_round(writer, 1);
+	for (unsigned k = 0; k < 8; k++) {
+		struct engine *other = image_fixture_open_beside(&fixture, 1);
+		struct image *reader = open_to_read(other);
+
+		pthread_mutex_lock(&reader->open_mutex);
+		reader->followed_ns = 0;
+		pthread_mutex_unlock(&reader->open_mutex);
+		engine_kick(other);
+		usleep(k * 1000);
+		assert_int_equal(read_grain(reader, 0), 1);
+		image_close(reader, IMAGE_READ);
+		assert_int_equal(engine_close(other, &err), 0);
+	}
+	image_fixture_close_image(writer);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_open_reader_sees_what_the_owner_stores, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_reader_becomes_owner, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_stops_while_following, set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
