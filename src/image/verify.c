@@ -239,10 +239,9 @@ static int check_run(struct verify *v, struct error *err)
 static void go_on_to_head(struct verify *v)
 {
 	segment_no_t end;
-	struct head head;
 
-	if (!head_load(v->pool, v->image, &head, NULL) && head.checkpoint.segment > v->end &&
-	    !log_find_end(v->pool, v->image, &v->view, head.checkpoint.segment, &end, NULL))
+	if (v->head.checkpoint.segment > v->end &&
+	    !log_find_end(v->pool, v->image, &v->view, v->head.checkpoint.segment, &end, NULL))
 		v->end = end;
 }
 
@@ -268,17 +267,23 @@ static int find_end(struct verify *v, struct error *err)
 	return rc;
 }
 
-static void check_head(struct verify *v)
+/* Before anything else of the image is read: an owner may go on writing meanwhile, and what its head names is there by then. */
+static void read_head(struct verify *v)
 {
-	struct head head;
 	struct error err = { 0 };
-	int rc = head_load(v->pool, v->image, &head, &err);
+	int rc = head_load(v->pool, v->image, &v->head, &err);
 
+	if (rc)
+		v->head = (struct head){ 0 };
 	if (rc && rc != -ENOENT)
 		verify_note(v, "%s", error_text(&err));
-	else if (!rc && head.checkpoint.segment > v->end)
+}
+
+static void check_head(struct verify *v)
+{
+	if (v->head.checkpoint.segment > v->end)
 		verify_note(v, "head: names a checkpoint in segment %" PRIu64 ", the last one is %" PRIu64,
-		            head.checkpoint.segment, v->end);
+		            v->head.checkpoint.segment, v->end);
 }
 
 /* What is no verdict about the image but ends everything. */
@@ -289,8 +294,10 @@ static bool is_final(int rc)
 
 static int check_log(struct verify *v, struct error *err)
 {
-	int rc = log_view_load(v->pool, v->image, &v->view, err);
+	int rc;
 
+	read_head(v);
+	rc = log_view_load(v->pool, v->image, &v->view, err);
 	if (!rc)
 		rc = find_end(v, err);
 	if (rc)

@@ -27,6 +27,7 @@ struct verify {
 	uint64_t image;
 	uint32_t grain_bytes;
 	struct seal_key key;
+	struct head head; /* as it was before the rest was read; zeros: none that can be used */
 	struct log_view view;
 	segment_no_t end;
 	struct segment_slots *segments; /* [number - 1] */
