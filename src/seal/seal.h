@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* seal.h: compress and seal one piece of bytes ("box"), and open it again.
  *
- * With a key: XChaCha20-Poly1305 with a random nonce per box. Without (a plain pool): BLAKE2b-128 over the same
- * associated data and bytes, so that damage and misplacement are found all the same. The associated data says where the
+ * With a key: XChaCha20-Poly1305 with a random nonce per box. Without (a plain pool): XXH3-128 of the same bytes and
+ * associated data, so that damage and misplacement are found all the same, at the speed of memory; forgery, which no digest
+ * without a key can find, is not. The associated data says where the
  * box belongs (image, segment, chunk), so that a box moved elsewhere does not open. Compression is zstd, kept only where
  * it saves at least an eighth of the length; a box says which it is. Pure functions; any thread.
  */
