@@ -119,6 +119,19 @@ server_down() {
 	rmdir --ignore-fail-on-non-empty "$dir"
 }
 
+# Says which of the server's programs have ended, and their last words. Returns 1 when one has.
+server_check() {
+	local file name code=0
+	for file in "$dir"/run/*.pid; do
+		name=$(basename "$file" .pid)
+		! runs "$name" || continue
+		echo "$name of the store's server has ended:"
+		tail -n 5 "$dir/log/$name"
+		code=1
+	done
+	return "$code"
+}
+
 up_failed() {
 	local code=$? file
 	trap - EXIT
@@ -143,7 +156,7 @@ store_works() {
 }
 
 server_main() {
-	[[ $# -ge 2 && ($1 == down && $# -eq 2 || $1 == up && $# -eq 3) ]] || {
+	[[ $# -ge 2 && ($1 == down && $# -eq 2 || $1 == check && $# -eq 2 || $1 == up && $# -eq 3) ]] || {
 		sed -n '3,/^$/s/^# \{0,1\}//p' "$0" >&2
 		exit 2
 	}
@@ -151,6 +164,10 @@ server_main() {
 	if [[ $1 == down ]]; then
 		[[ ! -d $dir ]] || server_down
 		return 0
+	fi
+	if [[ $1 == check ]]; then
+		server_check
+		return
 	fi
 	port=$3
 	[[ $port =~ ^[0-9]{1,5}$ ]] || die "the port is a number, not \"$port\""

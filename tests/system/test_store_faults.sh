@@ -15,7 +15,7 @@ seed=${FAULT_SEED:-$((RANDOM << 15 | RANDOM))}
 options=segment_size=1M,seal_after=500ms,store_timeout=8s,lease=3s
 other_cache=$work/other-cache
 # shellcheck disable=SC2054
-kinds=(reset-before reset-after stall,1500 stall truncate truncate,0 500 503 503,1 429,1 duplicate duplicate,700 corrupt slow,20000)
+kinds=(reset-before reset-after stall,1500 stall truncate truncate,0 500 503 503,1 429,1 duplicate duplicate,700 corrupt slow,60000)
 mib=6
 
 # Faults of 2 to 5 kinds, of which each request meets one with a probability of 1 to 10 %, and of 25 % all together.
