@@ -22,6 +22,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define CLAIM_TRIES 8
+#define CLAIM_PATIENCE_NS UINT64_C(30000000000)
+
 void epoch_key(uint64_t image, uint64_t epoch, char key[STORE_KEY_MAX + 1])
 {
 	snprintf(key, STORE_KEY_MAX + 1, "images/%016" PRIx64 "/epochs/%016" PRIx64, image, epoch);
@@ -231,6 +234,38 @@ int epoch_claim(struct pool *p, uint64_t image, const struct host *host, struct 
 	memcpy(view->owner_name, mine.name, sizeof view->owner_name);
 	view->released = false;
 	return 0;
+}
+
+/* What became of a claim that was left open: whether to claim again, and then the epoch after the view's. */
+static bool may_claim_again(struct pool *p, uint64_t image, const struct host *host, struct log_view *view)
+{
+	struct log_view now;
+
+	if (log_view_load(p, image, &now, NULL))
+		return false;
+	bool may = now.newest_epoch == view->newest_epoch ||
+	           (now.newest_epoch == view->newest_epoch + 1 && now.owner_host == host->id);
+	if (may) {
+		struct log_view old = *view;
+		*view = now;
+		now = old;
+	}
+	log_view_destroy(&now);
+	return may;
+}
+
+int epoch_claim_patiently(struct pool *p, uint64_t image, const struct host *host, struct log_view *view,
+                          const atomic_bool *stop, struct error *err)
+{
+	uint64_t until = clock_monotonic_ns() + CLAIM_PATIENCE_NS;
+
+	for (unsigned tries = 1;; tries++) {
+		int rc = epoch_claim(p, image, host, view, err);
+		bool open = rc == -EIO || rc == -ETIMEDOUT || rc == -EAGAIN;
+		if (!open || p->store->capabilities & STORE_CREATE_ONLY || tries == CLAIM_TRIES ||
+		    clock_monotonic_ns() > until || atomic_load(stop) || !may_claim_again(p, image, host, view))
+			return rc;
+	}
 }
 
 int epoch_release(struct pool *p, uint64_t image, const struct host *host, const struct log_view *view,

@@ -83,6 +83,11 @@ struct host {
  * load the view anew and try again, the epoch may have been made. Updates the view's epoch, owner. No term yet. */
 int epoch_claim(struct pool *p, uint64_t image, const struct host *host, struct log_view *view, struct error *err);
 
+/* The same; where the store has no create-only puts, a claim of which nothing can be told (by the two above, or -EIO) is made again
+ * some times, past the epoch that it may have made. `*stop`, looked at in between, ends that. */
+int epoch_claim_patiently(struct pool *p, uint64_t image, const struct host *host, struct log_view *view,
+                          const atomic_bool *stop, struct error *err);
+
 /* Records that the claimed term begins at `first`; adds it to the view. From then on segments may be put. */
 int epoch_begin_term(struct pool *p, uint64_t image, struct log_view *view, segment_no_t first, struct error *err);
 

@@ -180,7 +180,7 @@ int image_acquire(struct image *i, bool force, struct error *err)
 	if (!rc)
 		rc = engine_renew_lease(e, err);
 	if (!rc)
-		rc = epoch_claim(e->pool, i->id, &e->host, &view, err);
+		rc = epoch_claim_patiently(e->pool, i->id, &e->host, &view, &e->stop_waiting, err);
 	if (rc) {
 		log_view_destroy(&view);
 		return rc;

@@ -37,6 +37,8 @@ struct weak_store {
 	unsigned race;      /* so many puts of a key at once all succeed; 0 or 1: one does */
 	bool unconditional; /* create-only puts are answered -EOPNOTSUPP */
 	bool stale;         /* what replaces an object is answered, and not carried out */
+	/* So many puts that are to be sent once are answered -EIO; every second of them, from the first, is carried out. */
+	_Atomic unsigned faults;
 	_Atomic unsigned gets, lists;
 	pthread_mutex_t mutex; /* guards what follows */
 	pthread_cond_t changed;
@@ -135,7 +137,11 @@ static inline void weak_put(struct store *s, const char *key, const struct iovec
 	struct weak_store *w = (struct weak_store *)s;
 	uint64_t size;
 
-	if (flags & STORE_PUT_CREATE_ONLY && w->unconditional)
+	if (flags & STORE_PUT_ONCE && atomic_load(&w->faults)) {
+		if (atomic_fetch_sub(&w->faults, 1) % 2 == 0)
+			store_put_wait(w->below, key, iov->iov_base, iov->iov_len, 0, NULL);
+		done(arg, -EIO, NULL);
+	} else if (flags & STORE_PUT_CREATE_ONLY && w->unconditional)
 		done(arg, -EOPNOTSUPP, NULL);
 	else if (!(flags & STORE_PUT_CREATE_ONLY) && w->stale && store_head_wait(w->below, key, &size, NULL) == 0)
 		done(arg, 0, NULL);

@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-only
 # The network to the store is bad: connections are reset, requests are lost or arrive twice, answers are cut, damaged, slow or an
 # error. Short lives of an image under a schedule of such faults: no byte is ever wrong, none hangs, and no command fails, but for
-# two reasons, for which it is done again: an answer was damaged on its way (which TLS would notice, and garnerfs refuses); or
-# the store has no atomic creation, and the one request that claims an image met a fault.
+# one reason, for which it is done again: an answer was damaged on its way (which TLS would notice, and garnerfs refuses).
 # FAULT_ROUNDS: how many schedules (6). FAULT_SEED: of the first; without FAULT_ROUNDS only that one.
 . "$(dirname "$0")/lib.sh"
 only_with_server 'the faults are made between garnerfs and a server'
@@ -33,10 +32,9 @@ make_schedule() {
 	done
 }
 
-# Whether what failed may be done again: answers are damaged, or an image is claimed where the store cannot create atomically. There
-# the claim is sent once, and any fault that it meets ends it.
+# Whether what failed may be done again: answers are damaged.
 excused() { # NUMBER
-	[[ $1 -lt 10 && (" ${schedule[*]} " == *" corrupt="* || $store_kind == swift && -n ${claims:-}) ]] || return 1
+	[[ $1 -lt 10 && " ${schedule[*]} " == *" corrupt="* ]] || return 1
 	refused=$((refused + 1))
 }
 
@@ -63,7 +61,7 @@ mount_on() { # CACHE
 
 # acquire: $image is open for writing as file 5 from now on, so that it is not handed back between commands.
 acquire() {
-	claims=yes must dd if=/dev/null of="$image" bs=1 conv=notrunc status=none
+	must dd if=/dev/null of="$image" bs=1 conv=notrunc status=none
 	exec 5<>"$image"
 }
 
@@ -175,7 +173,7 @@ life() {
 		killed
 		mount_on "$other_cache"
 		if ((RANDOM % 2 == 0)); then
-			claims=yes must "$garner" takeover "$image"
+			must "$garner" takeover "$image"
 		fi
 		acquire # waits for the lease, if it must
 		old_or_new "$image"

@@ -345,6 +345,86 @@ static void a_claim_that_cannot_be_told_owns_nothing_and_the_next_one_goes_past_
 	weak_take_out(&weak, pool);
 }
 
+static int own_patiently(const struct host *host, struct log_view *view)
+{
+	static const atomic_bool never;
+
+	log_view_destroy(view);
+	*view = load();
+	return epoch_claim_patiently(pool, IMAGE, host, view, &never, &err);
+}
+
+static void a_claim_that_meets_faults_is_made_again(void **state)
+{
+	struct weak_store weak;
+	struct log_view view = { 0 }, seen;
+
+	(void)state;
+	pool->clock = &weak_clock;
+	weak_put_in(&weak, pool, STORE_READ_LATEST);
+	own(&beta, &view);
+
+	/* Made, not made, made, not made: of which the first made 2, the third 3. */
+	atomic_store(&weak.faults, 4);
+	assert_int_equal(own_patiently(&alpha, &view), 0);
+	assert_int_equal(atomic_load(&weak.faults), 0);
+	assert_int_equal(view.newest_epoch, 4);
+	assert_int_equal(view.owner_host, alpha.id);
+	assert_int_equal(view.term_count, 1);
+	assert_int_equal(epoch_begin_term(pool, IMAGE, &view, 1, &err), 0);
+	seen = load();
+	assert_int_equal(seen.newest_epoch, 4);
+	assert_int_equal(seen.owner_host, alpha.id);
+	log_view_destroy(&seen);
+
+	/* Not for ever; and the claim is another's to make then. */
+	atomic_store(&weak.faults, 1000);
+	assert_int_equal(own_patiently(&alpha, &view), -EIO);
+	assert_in_range(atomic_load(&weak.faults), 900, 999);
+	atomic_store(&weak.faults, 0);
+	own(&beta, &view);
+	log_view_destroy(&view);
+	weak_take_out(&weak, pool);
+}
+
+/* Its claim is left open, and then another host makes one. */
+static void an_open_claim_gives_way_to_a_made_one(void **state)
+{
+	struct weak_store weak;
+	struct log_view view = { 0 }, mine;
+	static const atomic_bool never;
+
+	(void)state;
+	pool->clock = &weak_clock;
+	weak_put_in(&weak, pool, STORE_READ_LATEST);
+	own(&alpha, &view);
+	mine = load();
+	own(&beta, &view);
+	own(&beta, &view);
+	assert_int_equal(epoch_claim_patiently(pool, IMAGE, &alpha, &mine, &never, &err), -EBUSY);
+	log_view_destroy(&mine);
+	log_view_destroy(&view);
+	weak_take_out(&weak, pool);
+}
+
+static void a_claim_is_not_made_again_while_the_engine_ends(void **state)
+{
+	struct weak_store weak;
+	struct log_view view = { 0 };
+	atomic_bool stop = true;
+
+	(void)state;
+	pool->clock = &weak_clock;
+	own(&alpha, &view);
+	weak_put_in(&weak, pool, STORE_READ_LATEST);
+	atomic_store(&weak.faults, 1);
+	assert_int_equal(epoch_claim_patiently(pool, IMAGE, &beta, &view, &stop, &err), -EIO);
+	weak_take_out(&weak, pool);
+	log_view_destroy(&view);
+	assert_int_equal(own_patiently(&beta, &view), 0);
+	log_view_destroy(&view);
+}
+
 static void a_lone_host_claims_where_hosts_cannot_be_told_apart(void **state)
 {
 	struct weak_store weak;
@@ -714,6 +794,9 @@ int main(void)
 		T(a_hand_over_is_marked_by_the_owner_only),
 		T(an_owner_stays_it_though_another_host_is_named),
 		T(a_claim_that_cannot_be_told_owns_nothing_and_the_next_one_goes_past_it),
+		T(a_claim_that_meets_faults_is_made_again),
+		T(an_open_claim_gives_way_to_a_made_one),
+		T(a_claim_is_not_made_again_while_the_engine_ends),
 		T(a_lone_host_claims_where_hosts_cannot_be_told_apart),
 		T(a_term_begins_after_what_is_there),
 		T(terms_that_hold_nothing_leave_no_trace),
