@@ -134,17 +134,12 @@ static int parse(const struct fields *f, struct catalog_entry *e)
 	return 0;
 }
 
-int entry_decode(const struct pool *p, const struct entry_place *place, const uint8_t *bytes, size_t len,
-                 struct catalog_entry *entry, struct error *err)
+/* Frees `f`. */
+static int from_fields(const struct pool *p, const struct entry_place *place, const char *key, struct fields *f,
+                       struct catalog_entry *entry, struct error *err)
 {
-	char key[STORE_KEY_MAX + 1];
-	struct fields *f;
 	int rc;
 
-	entry_key(place, key);
-	rc = object_decode(bytes, len, OBJECT_ENTRY, key, &p->catalog, &f, err);
-	if (rc)
-		return rc;
 	memset(entry, 0, sizeof *entry);
 	entry->parent = place->dir;
 	rc = parse(f, entry);
@@ -155,21 +150,27 @@ int entry_decode(const struct pool *p, const struct entry_place *place, const ui
 	return 0;
 }
 
-int entry_read(struct pool *p, const struct entry_place *place, struct catalog_entry *entry, struct error *err)
+int entry_decode(const struct pool *p, const struct entry_place *place, const uint8_t *bytes, size_t len,
+                 struct catalog_entry *entry, struct error *err)
 {
-	uint8_t bytes[ENTRY_BYTES_MAX];
 	char key[STORE_KEY_MAX + 1];
-	size_t len;
-	int rc = -EBADMSG;
+	struct fields *f;
+	int rc;
 
 	entry_key(place, key);
-	/* What came damaged is asked for once more: perhaps it was only so on its way. */
-	for (int tries = 0; tries < 2 && rc == -EBADMSG; tries++) {
-		rc = store_get_wait(p->store, key, 0, bytes, sizeof bytes, &len, err);
-		if (!rc)
-			rc = entry_decode(p, place, bytes, len, entry, err);
-	}
-	return rc;
+	rc = object_decode(bytes, len, OBJECT_ENTRY, key, &p->catalog, &f, err);
+	return rc ? rc : from_fields(p, place, key, f, entry, err);
+}
+
+int entry_read(struct pool *p, const struct entry_place *place, struct catalog_entry *entry, struct error *err)
+{
+	char key[STORE_KEY_MAX + 1];
+	struct fields *f;
+	int rc;
+
+	entry_key(place, key);
+	rc = pool_get_object(p, key, OBJECT_ENTRY, &p->catalog, &f, err);
+	return rc ? rc : from_fields(p, place, key, f, entry, err);
 }
 
 int entry_write(struct pool *p, const struct catalog_entry *e, unsigned put_flags, struct error *err)

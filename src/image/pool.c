@@ -69,7 +69,6 @@ int pool_get_object(struct pool *p, const char *store_key, enum object_kind kind
 
 	if (!bytes)
 		return -ENOMEM;
-	/* What came damaged is asked for once more: perhaps it was only so on its way. */
 	for (int tries = 0; tries < 2 && rc == -EBADMSG; tries++) {
 		rc = store_get_wait(p->store, store_key, 0, bytes, OBJECT_BYTES_MAX + 1, &len, err);
 		if (!rc)

@@ -67,8 +67,8 @@ int pool_secret(const char *key_file, const char *passphrase_file, struct secret
 #define UUID_TEXT_BYTES 37
 const char *uuid_format(const uint8_t uuid[16], char out[UUID_TEXT_BYTES]);
 
-/* Small objects with their codec, blocking: get + decode, encode + put. `key` is the sealing key. With STORE_PUT_CREATE_ONLY as
- * pool_put_new(): atomic only where the store is. */
+/* Small objects with their codec, blocking: get + decode, encode + put. `key` is the sealing key. What came damaged is asked
+ * for once more: perhaps it was only so on its way. With STORE_PUT_CREATE_ONLY as pool_put_new(): atomic only where the store is. */
 int pool_get_object(struct pool *p, const char *store_key, enum object_kind kind, const struct seal_key *key,
                     struct fields **f, struct error *err);
 int pool_put_object(struct pool *p, const char *store_key, enum object_kind kind, const struct seal_key *key,

@@ -216,13 +216,14 @@ static int fetch_any(void *arg, void *value, uint64_t *lifetime_ns, struct error
 	return s->fetch(s, value, lifetime_ns, err);
 }
 
-static int start_renewal(struct aws_credentials *c, struct error *err)
+static int start_renewal(struct aws_credentials *c, uint64_t patience_ms, struct error *err)
 {
 	const struct renewal_options options = { .what = c->source.what,
 		                                 .size = sizeof(struct aws_keys),
 		                                 .fetch = fetch_any,
 		                                 .arg = &c->source,
-		                                 .margin_ns = MARGIN_NS };
+		                                 .margin_ns = MARGIN_NS,
+		                                 .patience_ms = patience_ms };
 
 	return renewal_new(&options, &c->renewal, err);
 }
@@ -236,7 +237,10 @@ static int try_instance(const struct aws_credentials_options *options, struct aw
 	if (rc == 0 && !c->source.fetch)
 		rc = error_set(&why, -ENOKEY, "AWS_EC2_METADATA_DISABLED forbids to ask");
 	if (rc == 0)
-		rc = start_renewal(c, &why);
+		rc = start_renewal(c, 0, &why);
+	/* A service that answers is there, and worth waiting for. */
+	if (rc == -EIO)
+		rc = start_renewal(c, options->patience_ms, &why);
 	return rc < 0 ? none_found(&why, err) : 0;
 }
 
@@ -250,7 +254,7 @@ int aws_credentials_open(const struct aws_credentials_options *options, struct a
 		return error_set(err, -ENOMEM, "no memory for keys");
 	rc = choose_source(options, &c->source, err);
 	if (rc == 0)
-		rc = c->source.fetch ? start_renewal(c, err) : try_instance(options, c, err);
+		rc = c->source.fetch ? start_renewal(c, options->patience_ms, err) : try_instance(options, c, err);
 	if (rc < 0) {
 		release_source(&c->source);
 		free(c);
@@ -269,9 +273,9 @@ void aws_credentials_close(struct aws_credentials *c)
 	free(c);
 }
 
-int aws_credentials_get(struct aws_credentials *c, struct aws_keys *keys)
+int aws_credentials_get(struct aws_credentials *c, struct aws_keys *keys, struct error *err)
 {
-	return renewal_get(c->renewal, keys, NULL);
+	return renewal_get(c->renewal, keys, NULL, err);
 }
 
 void aws_credentials_refused(struct aws_credentials *c)
@@ -279,12 +283,7 @@ void aws_credentials_refused(struct aws_credentials *c)
 	struct aws_keys keys;
 	uint64_t generation;
 
-	if (renewal_get(c->renewal, &keys, &generation) == 0)
+	if (renewal_get(c->renewal, &keys, &generation, NULL) == 0)
 		renewal_expired(c->renewal, generation);
 	sodium_memzero(&keys, sizeof keys);
-}
-
-int aws_credentials_trouble(struct aws_credentials *c, struct error *err)
-{
-	return renewal_trouble(c->renewal, err);
 }

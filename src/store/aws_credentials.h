@@ -15,6 +15,8 @@
 #include "base/error.h"
 #include "store/environment.h"
 
+#include <stdint.h>
+
 #define AWS_ACCESS_KEY_MAX 128
 #define AWS_SECRET_KEY_MAX 128
 #define AWS_SESSION_TOKEN_MAX 4096
@@ -34,12 +36,13 @@ struct aws_credentials_options {
 	struct environment environment;
 	const char *home;           /* NULL: HOME */
 	const char *container_host; /* for tests; NULL: http://169.254.170.2 */
+	uint64_t patience_ms; /* with faults that pass, until the first keys: renewal.h; 0: they are asked for once */
 };
 
 /* Finds the keys and begins to renew them. Returns 0 and `*credentials`; -ENOKEY when there are none anywhere (and
  * names all the ways); -EACCES, -EINVAL ... when what was given explicitly cannot be used (and says why, never a
  * secret). Blocks: for a role until it is known, and where nothing is given about a second, for an EC2 metadata service
- * that is not there. */
+ * that is not there, which is not waited for any longer. */
 int aws_credentials_open(const struct aws_credentials_options *options, struct aws_credentials **credentials,
                          struct error *err);
 
@@ -47,15 +50,12 @@ int aws_credentials_open(const struct aws_credentials_options *options, struct a
  * ignored. */
 void aws_credentials_close(struct aws_credentials *c);
 
-/* Copies the keys as of now. 0, or -EAGAIN while they have run out and are being renewed. Any thread; never blocks for
- * long. */
-int aws_credentials_get(struct aws_credentials *c, struct aws_keys *keys);
+/* Copies the keys as of now. 0, or -EAGAIN while they have run out and are being renewed, with the reason if that goes
+ * badly. Any thread; never blocks for long. */
+int aws_credentials_get(struct aws_credentials *c, struct aws_keys *keys, struct error *err);
 
 /* The server said that the keys are unknown or have run out (not that they may not do something): they are fetched
  * again, at most once per second. Any thread; never blocks for long. */
 void aws_credentials_refused(struct aws_credentials *c);
-
-/* Why there are no keys, for one who waited in vain. Returns its code. Any thread. */
-int aws_credentials_trouble(struct aws_credentials *c, struct error *err);
 
 #endif

@@ -3,6 +3,7 @@
  * service that only this host can reach. They run out, and the service has new ones some time before. */
 #include "store/aws_credentials_private.h"
 #include "store/http_call.h"
+#include "store/http_retry.h"
 #include "store/login_json.h"
 #include "store/login_time.h"
 #include "store/passwd_file.h"
@@ -34,6 +35,14 @@
 static const struct http_tls plain = { .allow_plain = true };
 
 /* ---- what both answer ---- */
+
+/* What an answer that is no success means: -EIO for what passes. */
+static int code_of(long status)
+{
+	if (status == 401 || status == 403)
+		return -EACCES;
+	return http_status_passes(status) ? -EIO : -EPROTO;
+}
 
 /* How long keys with this Expiration last. */
 static int read_lifetime(const json_t *json, const char *who, uint64_t *lifetime_ns, struct error *err)
@@ -134,7 +143,7 @@ static int fetch_container(const struct aws_source *s, struct aws_keys *keys, ui
 	http_url_host(s->url, host);
 	if (rc == 0 && reply.status != 200)
 		rc = error_set(
-			err, reply.status == 401 || reply.status == 403 ? -EACCES : -EIO,
+			err, code_of(reply.status),
 			"the container's credentials service at %s answered %ld; check AWS_CONTAINER_CREDENTIALS_* and "
 			"AWS_CONTAINER_AUTHORIZATION_TOKEN",
 			host, reply.status);
@@ -239,8 +248,8 @@ static int instance_token(const struct aws_source *s, char *line, size_t room, s
 	http_url_host(s->url, host);
 	length = snprintf(line, room, "X-aws-ec2-metadata-token: %s", reply.body);
 	if (reply.status != 200)
-		rc = error_set(err, -EIO, "the metadata service at %s gave no token: it answered %ld", host,
-		               reply.status);
+		rc = error_set(err, code_of(reply.status), "the metadata service at %s gave no token: it answered %ld",
+		               host, reply.status);
 	else if (reply.length == 0 || strlen(reply.body) != reply.length || length < 0 || (size_t)length >= room ||
 	         strpbrk(reply.body, "\r\n"))
 		rc = error_set(err, -EPROTO, "the metadata service at %s gave a token that cannot be one", host);
@@ -264,8 +273,8 @@ static int instance_role(const struct aws_source *s, const char *token, char rol
 	if (reply.status == 404 || (reply.status == 200 && reply.length == 0))
 		rc = error_set(err, -ENOKEY, "this EC2 instance has no role: attach one to it");
 	else if (reply.status != 200)
-		rc = error_set(err, -EIO, "the metadata service at %s did not name a role: it answered %ld", host,
-		               reply.status);
+		rc = error_set(err, code_of(reply.status),
+		               "the metadata service at %s did not name a role: it answered %ld", host, reply.status);
 	else if (length == 0 || length > ROLE_MAX || (reply.body[length] && !strchr("\r\n", reply.body[length])))
 		rc = error_set(err, -EPROTO, "the metadata service at %s named a role that cannot be one", host);
 	else
@@ -288,8 +297,9 @@ static int fetch_instance(const struct aws_source *s, struct aws_keys *keys, uin
 	}
 	http_url_host(s->url, host);
 	if (rc == 0 && reply.status != 200)
-		rc = error_set(err, -EIO, "the metadata service at %s has no keys for role %s: it answered %ld", host,
-		               role, reply.status);
+		rc = error_set(err, code_of(reply.status),
+		               "the metadata service at %s has no keys for role %s: it answered %ld", host, role,
+		               reply.status);
 	else if (rc == 0)
 		rc = read_keys(&reply, host, keys, lifetime_ns, err);
 	http_reply_destroy(&reply);

@@ -20,7 +20,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define DEADLINE_MS 30000
 #define LOGIN_WAIT_MS 100
 #define DONE_THREADS 2
 #define MS 1000000ull
@@ -463,7 +462,7 @@ struct http_engine *http_engine_new(const struct http_options *options, struct e
 	e->wake_fd = -1;
 	e->options = *options;
 	if (!e->options.deadline_ms)
-		e->options.deadline_ms = DEADLINE_MS;
+		e->options.deadline_ms = HTTP_DEADLINE_MS;
 	rc = http_loop_init(e, err);
 	if (!rc && copy_tls(e, &options->tls))
 		rc = error_set(err, -ENOMEM, "cannot start the HTTP engine: out of memory");

@@ -22,6 +22,8 @@ struct http_engine;
 struct http_head;
 struct http_job;
 
+#define HTTP_DEADLINE_MS 30000
+
 enum http_method { HTTP_GET, HTTP_HEAD, HTTP_PUT, HTTP_POST, HTTP_DELETE };
 
 /* Who goes first. Each class has its own limit of requests under way, so that none of the later ones can hold up the first. */
@@ -84,7 +86,7 @@ struct http_request {
 
 struct http_options {
 	struct http_tls tls;                 /* strings copied */
-	uint64_t deadline_ms;                /* of a request; 0: 30 s */
+	uint64_t deadline_ms;                /* of a request; 0: HTTP_DEADLINE_MS */
 	uint64_t upload_rate, download_rate; /* bytes per second; 0: no limit */
 };
 

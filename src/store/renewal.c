@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/report.h"
+#include "store/http_retry.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -18,8 +19,10 @@
 #include <time.h>
 
 #define NS_PER_S UINT64_C(1000000000)
+#define NS_PER_MS UINT64_C(1000000)
 #define BETWEEN_FETCHES_NS NS_PER_S
 #define PAUSE_MAX_S 60
+#define FIRST_TRIES 8 /* at most, however long the patience */
 #define SLEEP_MAX_NS (3600 * NS_PER_S)
 
 struct renewal {
@@ -39,7 +42,7 @@ struct renewal {
 	bool refused;
 	bool told_end; /* that it ran out and could not be renewed has been reported */
 	bool stopping;
-	struct error last; /* of the last fetch */
+	struct error last; /* of the last fetch, if that failed */
 };
 
 /* A number below `limit`, which is not 0, to spread requests. */
@@ -241,16 +244,47 @@ static struct renewal *allocate(const struct renewal_options *options)
 	return NULL;
 }
 
+static bool fault_passes(int rc)
+{
+	return rc == -EIO || rc == -ETIMEDOUT || rc == -EHOSTUNREACH;
+}
+
+/* Whether to try again: waits before it, but not past `end_ns`. */
+static bool wait_a_little(uint64_t *wait_ms, uint64_t end_ns)
+{
+	struct timespec pause;
+
+	*wait_ms = http_backoff_ms(*wait_ms, (uint32_t)by_chance(UINT64_C(1) << 32));
+	if (add_ns(clock_monotonic_ns(), *wait_ms * NS_PER_MS) >= end_ns)
+		return false;
+	pause = (struct timespec){ (time_t)(*wait_ms / 1000), (long)(*wait_ms % 1000 * NS_PER_MS) };
+	(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+	return true;
+}
+
+/* Into r->fetched. */
+static int fetch_first(struct renewal *r, uint64_t *lifetime_ns, struct error *err)
+{
+	uint64_t end_ns = add_ns(clock_monotonic_ns(), r->options.patience_ms * NS_PER_MS), wait_ms = 0;
+	int tries = 0, rc;
+
+	do {
+		*lifetime_ns = RENEWAL_FOREVER;
+		r->begun_ns = clock_monotonic_ns();
+		rc = r->options.fetch(r->options.arg, r->fetched, lifetime_ns, err);
+	} while (fault_passes(rc) && ++tries < FIRST_TRIES && wait_a_little(&wait_ms, end_ns));
+	return rc;
+}
+
 int renewal_new(const struct renewal_options *options, struct renewal **renewal, struct error *err)
 {
-	uint64_t lifetime_ns = RENEWAL_FOREVER;
+	uint64_t lifetime_ns;
 	struct renewal *r = allocate(options);
 	int rc;
 
 	if (!r)
 		return error_set(err, -ENOMEM, "no memory for %s", options->what);
-	r->begun_ns = clock_monotonic_ns();
-	rc = options->fetch(options->arg, r->fetched, &lifetime_ns, err);
+	rc = fetch_first(r, &lifetime_ns, err);
 	if (rc < 0)
 		goto fail;
 	(void)settle(r, 0, lifetime_ns, NULL);
@@ -286,7 +320,15 @@ void renewal_free(struct renewal *r)
 	free_memory(r);
 }
 
-int renewal_get(struct renewal *r, void *value, uint64_t *generation)
+/* Why there is no value, with the lock held. */
+static int explain(const struct renewal *r, struct error *err)
+{
+	if (!r->last.code)
+		return error_set(err, -EAGAIN, "%s is being renewed", r->what);
+	return error_set(err, -EAGAIN, "%s could not be renewed: %s", r->what, error_text(&r->last));
+}
+
+int renewal_get(struct renewal *r, void *value, uint64_t *generation, struct error *err)
 {
 	int rc = 0;
 
@@ -294,7 +336,7 @@ int renewal_get(struct renewal *r, void *value, uint64_t *generation)
 	if (r->refused || clock_monotonic_ns() >= r->end_ns) {
 		/* The thread sleeps by a clock that stands still while the host is suspended. */
 		pthread_cond_signal(&r->wake);
-		rc = -EAGAIN;
+		rc = explain(r, err);
 	} else {
 		memcpy(value, r->value, r->options.size);
 		if (generation)
@@ -313,18 +355,4 @@ void renewal_expired(struct renewal *r, uint64_t generation)
 		pthread_cond_signal(&r->wake);
 	}
 	pthread_mutex_unlock(&r->lock);
-}
-
-int renewal_trouble(struct renewal *r, struct error *err)
-{
-	int rc;
-
-	pthread_mutex_lock(&r->lock);
-	rc = r->last.code ? r->last.code : -EAGAIN;
-	if (err && r->last.code)
-		*err = r->last;
-	pthread_mutex_unlock(&r->lock);
-	if (rc == -EAGAIN)
-		error_set(err, rc, "%s is being renewed", r->what);
-	return rc;
 }

@@ -7,6 +7,7 @@
 #include "store/store.h"
 
 #include "store/store_types.h"
+#include "store/waiter.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -141,58 +142,6 @@ void store_get_stats(struct store *s, struct store_stats *stats)
 	*stats = (struct store_stats){ 0 };
 	if (s->ops->stats)
 		s->ops->stats(s, stats);
-}
-
-/* One thread that waits for one answer. */
-struct waiter {
-	pthread_mutex_t mutex;
-	pthread_cond_t answered;
-	/* guarded by mutex */
-	bool done;
-	int status;
-	uint64_t length;
-	struct store_entry *entries;
-	size_t count;
-	bool more;
-	struct error *err; /* the caller's, or NULL */
-};
-
-#define WAITER(e)                                                                                    \
-	{                                                                                            \
-		.mutex = PTHREAD_MUTEX_INITIALIZER, .answered = PTHREAD_COND_INITIALIZER, .err = (e) \
-	}
-
-/* Takes the answer and wakes the waiter, which may be gone as soon as the mutex is free. */
-static void waiter_answer(struct waiter *w, int status, uint64_t length, const struct error *err)
-{
-	pthread_mutex_lock(&w->mutex);
-	w->status = status;
-	w->length = length;
-	if (status < 0 && w->err) {
-		if (err && err->code)
-			*w->err = *err;
-		else
-			error_set(w->err, status, "%s", strerror(-status));
-	}
-	w->done = true;
-	pthread_cond_signal(&w->answered);
-	pthread_mutex_unlock(&w->mutex);
-}
-
-static int waiter_wait(struct waiter *w)
-{
-	pthread_mutex_lock(&w->mutex);
-	while (!w->done)
-		pthread_cond_wait(&w->answered, &w->mutex);
-	pthread_mutex_unlock(&w->mutex);
-	pthread_cond_destroy(&w->answered);
-	pthread_mutex_destroy(&w->mutex);
-	return w->status;
-}
-
-static void waiter_done(void *arg, int status, const struct error *err)
-{
-	waiter_answer(arg, status, 0, err);
 }
 
 static void waiter_length(void *arg, int status, uint64_t length, const struct error *err)

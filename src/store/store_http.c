@@ -7,10 +7,10 @@
 
 #include "base/bytes.h"
 #include "base/report.h"
+#include "store/waiter.h"
 
 #include <curl/curl.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -443,46 +443,19 @@ static const struct store_ops http_store_ops = {
 
 /* ---- the bucket or container ---- */
 
-struct place_wait {
-	pthread_mutex_t mutex;
-	pthread_cond_t answered;
-	bool done;
-	int rc;
-	struct error *err;
-};
-
-static void place_done(void *arg, int status, const struct error *err)
-{
-	struct place_wait *w = arg;
-
-	pthread_mutex_lock(&w->mutex);
-	w->rc = status;
-	if (status && w->err && err)
-		*w->err = *err;
-	w->done = true;
-	pthread_cond_signal(&w->answered);
-	pthread_mutex_unlock(&w->mutex);
-}
-
 static int place_op(struct http_store *s, enum http_op_kind kind, struct error *err)
 {
-	struct place_wait w = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, 0, err };
+	struct waiter w = WAITER(err);
 	struct http_op *op = op_new(s, kind, "", 0, 0, &w);
 
 	if (!op)
 		return error_set(err, -ENOMEM, "out of memory");
-	op->answer.done = place_done;
+	op->answer.done = waiter_done;
 	/* A listing of one object: other than to a HEAD, an answer has a body that says what is wrong. */
 	op->request.room = LIST_BYTES_MAX;
 	op->max = 1;
 	op_submit(op);
-	pthread_mutex_lock(&w.mutex);
-	while (!w.done)
-		pthread_cond_wait(&w.answered, &w.mutex);
-	pthread_mutex_unlock(&w.mutex);
-	pthread_cond_destroy(&w.answered);
-	pthread_mutex_destroy(&w.mutex);
-	return w.rc;
+	return waiter_wait(&w);
 }
 
 /* Asks whether the bucket or container is there, and makes it when that is missing and `create`. */

@@ -111,10 +111,10 @@ static int s3_prepare(struct http_store *store, struct http_op *op, struct http_
 	struct sigv4_signed signature;
 	struct s3_query query;
 	struct aws_keys keys;
-	int rc = aws_credentials_get(s->credentials, &keys);
+	int rc = aws_credentials_get(s->credentials, &keys, err);
 
 	if (rc)
-		return error_set(err, rc, "the keys are being renewed");
+		return rc;
 	path_of(s, op, path);
 	query_of(s, op, &query);
 	struct sigv4_request request = {
@@ -316,10 +316,12 @@ static int s3_log_in(struct http_store *store, const struct store_url *url, cons
                      const struct store_options *options, struct error *err)
 {
 	struct s3_store *s = (struct s3_store *)store;
-	struct aws_credentials_options credentials = { .passwd_file = access->passwd_file };
+	struct aws_credentials_options credentials = {
+		.passwd_file = access->passwd_file,
+		.patience_ms = options->deadline_ms ? options->deadline_ms : HTTP_DEADLINE_MS,
+	};
 	int rc = read_place(s, url, err);
 
-	(void)options;
 	if (!rc)
 		rc = http_url_allowed(s->origin, &access->tls, err);
 	return rc ? rc : aws_credentials_open(&credentials, &s->credentials, err);

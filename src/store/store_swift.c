@@ -5,8 +5,6 @@
  * with X-Newest, as a replica that was away answers with what it had. Listings lag behind, which the store says by not claiming
  * STORE_LIST_CONSISTENT.
  */
-#include "base/clock.h"
-#include "store/http_retry.h"
 #include "store/http_tls.h"
 #include "store/store_http.h"
 #include "store/store_types.h"
@@ -19,10 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-#define LOGIN_TRIES 8 /* for the first log-in; later ones are renewal.h's */
-#define LOGIN_DEADLINE_MS 30000
 
 struct swift_store {
 	struct http_store http;
@@ -106,10 +100,10 @@ static int swift_prepare(struct http_store *store, struct http_op *op, struct ht
 {
 	struct swift_store *s = (struct swift_store *)store;
 	struct swift_session session;
-	int rc = swift_login_get(s->login, &session);
+	int rc = swift_login_get(s->login, &session, err);
 
 	if (rc)
-		return error_set(err, rc, "the log-in is being renewed");
+		return rc;
 	rc = add_url(s, op, session.storage_url, head);
 	if (!rc)
 		rc = add_lines(op, session.token, head);
@@ -177,24 +171,6 @@ static void swift_destroy(struct http_store *store)
 	swift_login_close(((struct swift_store *)store)->login);
 }
 
-/* Logs in as often as faults that pass make necessary, within the deadline. Blocks. */
-static int log_in_again(struct swift_store *s, const struct swift_login_options *login, uint64_t deadline_ms,
-                        struct error *err)
-{
-	uint64_t end_ns = clock_monotonic_ns() + (deadline_ms ? deadline_ms : LOGIN_DEADLINE_MS) * 1000000, wait_ms = 0;
-	int rc = swift_login_open(login, &s->login, err);
-
-	for (int i = 1; i < LOGIN_TRIES && (rc == -EIO || rc == -ETIMEDOUT || rc == -EHOSTUNREACH); i++) {
-		wait_ms = http_backoff_ms(wait_ms, randombytes_random());
-		if (clock_monotonic_ns() + wait_ms * 1000000 >= end_ns)
-			break;
-		struct timespec pause = { (time_t)(wait_ms / 1000), (long)(wait_ms % 1000 * 1000000) };
-		(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
-		rc = swift_login_open(login, &s->login, err);
-	}
-	return rc;
-}
-
 static int swift_log_in(struct http_store *store, const struct store_url *url, const struct http_access *access,
                         const struct store_options *options, struct error *err)
 {
@@ -209,11 +185,12 @@ static int swift_log_in(struct http_store *store, const struct store_url *url, c
 		.project_domain = store_url_parameter(url, "project_domain"),
 		.region = store_url_parameter(url, "region"),
 		.interface = store_url_parameter(url, "interface"),
+		.patience_ms = options->deadline_ms ? options->deadline_ms : HTTP_DEADLINE_MS,
 	};
 
 	snprintf(s->container, sizeof s->container, "%s", url->container);
 	swift_login_options_from_env(NULL, &login);
-	return log_in_again(s, &login, options->deadline_ms, err);
+	return swift_login_open(&login, &s->login, err);
 }
 
 static const char *const swift_parameters[] = { "auth",           "user",   "project",   "user_domain",

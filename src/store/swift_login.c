@@ -281,7 +281,8 @@ static int start(struct swift_login *l, struct error *err)
 		                                 .size = sizeof(struct swift_session),
 		                                 .fetch = fetch_session,
 		                                 .arg = l,
-		                                 .margin_ns = MARGIN_NS };
+		                                 .margin_ns = MARGIN_NS,
+		                                 .patience_ms = l->options.patience_ms };
 
 	(void)snprintf(what, sizeof what, "the log-in at %s", http_url_host(l->options.auth_url, host));
 	return renewal_new(&options, &l->renewal, err);
@@ -329,10 +330,10 @@ void swift_login_close(struct swift_login *l)
 	free(l);
 }
 
-int swift_login_get(struct swift_login *l, struct swift_session *session)
+int swift_login_get(struct swift_login *l, struct swift_session *session, struct error *err)
 {
 	uint64_t generation;
-	int rc = renewal_get(l->renewal, session, &generation);
+	int rc = renewal_get(l->renewal, session, &generation, err);
 
 	if (rc == 0)
 		session->generation = generation;
@@ -342,9 +343,4 @@ int swift_login_get(struct swift_login *l, struct swift_session *session)
 void swift_login_refused(struct swift_login *l, uint64_t generation)
 {
 	renewal_expired(l->renewal, generation);
-}
-
-int swift_login_trouble(struct swift_login *l, struct error *err)
-{
-	return renewal_trouble(l->renewal, err);
 }

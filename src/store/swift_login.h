@@ -27,7 +27,8 @@ struct swift_login_options {
 	const char *key;         /* a secret */
 	const char *passwd_file; /* USER:KEY, or the key alone (see passwd_file.h), when `key` is not given */
 	const struct http_tls *tls;
-	uint64_t timeout_ms; /* of one log-in; 0: 10 s */
+	uint64_t timeout_ms;  /* of one log-in; 0: 10 s */
+	uint64_t patience_ms; /* with faults that pass, until the first log-in: renewal.h; 0: it is tried once */
 
 	/* Keystone's alone. */
 	const char *project;
@@ -62,15 +63,12 @@ int swift_login_open(const struct swift_login_options *options, struct swift_log
  * ignored. */
 void swift_login_close(struct swift_login *l);
 
-/* Copies the session as of now. 0, or -EAGAIN while it has run out and is being renewed. Any thread; never blocks for
- * long. */
-int swift_login_get(struct swift_login *l, struct swift_session *session);
+/* Copies the session as of now. 0, or -EAGAIN while it has run out and is being renewed, with the reason if that goes
+ * badly. Any thread; never blocks for long. */
+int swift_login_get(struct swift_login *l, struct swift_session *session, struct error *err);
 
 /* A request with the token of that generation was answered 401: it is renewed at once (at most once per second), unless
  * there is another one by now. Any thread; never blocks for long. */
 void swift_login_refused(struct swift_login *l, uint64_t generation);
-
-/* Why there is no session, for one who waited in vain. Returns its code. Any thread. */
-int swift_login_trouble(struct swift_login *l, struct error *err);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* spy_store.h: a store that passes everything on to a directory, counts puts and gets, holds them back or loses answers of puts
- * as a test says, and fails puts and gets. Any threads. For tests only.
+ * as a test says, fails puts and gets, and damages what gets bring. Any threads. For tests only.
  */
 #ifndef GARNER_TESTS_SPY_STORE_H
 #define GARNER_TESTS_SPY_STORE_H
@@ -41,6 +41,7 @@ struct spy_store {
 	_Atomic unsigned puts, gets, gets_at_0; /* those that begin with the object's first byte */
 	_Atomic int put_error, get_error;       /* -errno; while not 0, such requests fail */
 	_Atomic unsigned lose_answers;          /* so many puts work, and are answered with -ETIMEDOUT */
+	_Atomic unsigned damage_gets;           /* so many gets bring a wrong first byte */
 	pthread_mutex_t mutex;                  /* guards what follows */
 	pthread_cond_t changed;
 	bool hold_puts;
@@ -106,14 +107,30 @@ static inline void spy_put(struct store *store, const char *key, const struct io
 		spy_pass(s, &h);
 }
 
+static inline void spy_damage(void *arg, int status, uint64_t length, const struct error *err)
+{
+	struct spy_held_get *h = arg;
+
+	if (length)
+		*(uint8_t *)h->buf ^= 1;
+	h->done(h->arg, status, length, err);
+	free(h);
+}
+
 static inline void spy_pass_get(struct spy_store *s, const struct spy_held_get *h)
 {
 	int rc = atomic_load(&s->get_error);
+	struct spy_held_get *damaged;
 
-	if (rc)
+	if (rc) {
 		h->done(h->arg, rc, 0, &spy_fault);
-	else
+	} else if (atomic_load(&s->damage_gets) && (damaged = malloc(sizeof *damaged))) {
+		atomic_fetch_sub(&s->damage_gets, 1);
+		*damaged = *h;
+		store_get(s->below, h->key, h->offset, h->buf, h->len, h->flags, spy_damage, damaged);
+	} else {
 		store_get(s->below, h->key, h->offset, h->buf, h->len, h->flags, h->done, h->arg);
+	}
 }
 
 static inline void spy_get(struct store *store, const char *key, uint64_t offset, void *buf, size_t len, unsigned flags,

@@ -22,6 +22,7 @@ static const char *environment[ENVIRONMENT_MAX + 1];
 static struct aws_credentials *credentials;
 static struct aws_keys keys;
 static struct error err;
+static uint64_t patience_ms;
 
 /* A metadata service, of a container or an instance. */
 struct service {
@@ -33,6 +34,7 @@ struct service {
 	const void *body; /* instead of keys */
 	size_t body_length;
 	char role[200];          /* an instance's answer to what its role is */
+	unsigned faults;         /* 503 instead of keys, so often first */
 	unsigned number;         /* of the keys given out */
 	char target[1100];       /* of the last question */
 	char authorization[600]; /* and its header of that name, or an instance's token */
@@ -56,6 +58,8 @@ static void give_keys(struct loopback_answer *a)
 	               "\"Token\": \"session%u\"%s}",
 	               service.number + 1, service.number + 1, service.number + 1, expiration);
 	service.number++;
+	if (service.faults && service.faults--)
+		a->status = 503;
 	if (service.text[0])
 		memcpy(a->text, service.text, sizeof service.text);
 	a->body = service.body;
@@ -128,6 +132,7 @@ static int open_with(const char *passwd_file)
 		.environment = { .get = loopback_environment, .arg = environment },
 		.home = dir,
 		.container_host = server->url,
+		.patience_ms = patience_ms,
 	};
 
 	memset(&err, 0, sizeof err);
@@ -138,7 +143,7 @@ static int open_with(const char *passwd_file)
 
 static void assert_keys(const char *access, const char *secret, const char *token)
 {
-	assert_int_equal(aws_credentials_get(credentials, &keys), 0);
+	assert_int_equal(aws_credentials_get(credentials, &keys, NULL), 0);
 	assert_string_equal(keys.access_key, access);
 	assert_string_equal(keys.secret_key, secret);
 	assert_string_equal(keys.session_token, token);
@@ -159,6 +164,7 @@ static int setup(void **state)
 	(void)state;
 	memset(environment, 0, sizeof environment);
 	service = (struct service){ .lock = PTHREAD_MUTEX_INITIALIZER };
+	patience_ms = 0;
 	server = loopback_http_start(serve, NULL);
 	return 0;
 }
@@ -225,7 +231,7 @@ static void keys_that_cannot_be_are_refused(void **state)
 
 static bool secret_is(void *arg)
 {
-	return aws_credentials_get(credentials, &keys) == 0 && strcmp(keys.secret_key, arg) == 0;
+	return aws_credentials_get(credentials, &keys, NULL) == 0 && strcmp(keys.secret_key, arg) == 0;
 }
 
 static void refused_keys_are_read_from_the_file_again(void **state)
@@ -446,7 +452,7 @@ static void answers_without_sense_are_refused_and_not_shown(void **state)
 
 static bool keys_are_newer(void *arg)
 {
-	return aws_credentials_get(credentials, &keys) == 0 && atoi(keys.access_key + 4) > *(int *)arg;
+	return aws_credentials_get(credentials, &keys, NULL) == 0 && atoi(keys.access_key + 4) > *(int *)arg;
 }
 
 static void a_roles_keys_are_renewed_before_they_run_out(void **state)
@@ -476,10 +482,12 @@ static void refused_keys_of_a_role_are_renewed_at_once(void **state)
 
 static bool in_trouble(void *arg)
 {
-	return aws_credentials_trouble(credentials, arg) == -EIO;
+	struct error *why = arg;
+
+	return aws_credentials_get(credentials, &keys, why) == -EAGAIN && strstr(why->text, "could not be renewed");
 }
 
-static void what_goes_wrong_later_can_be_asked(void **state)
+static void what_goes_wrong_later_is_said(void **state)
 {
 	struct error trouble = { 0 };
 
@@ -491,9 +499,21 @@ static void what_goes_wrong_later_can_be_asked(void **state)
 	pthread_mutex_unlock(&service.lock);
 	aws_credentials_refused(credentials);
 	assert_true(loopback_becomes(in_trouble, &trouble));
-	assert_int_equal(aws_credentials_get(credentials, &keys), -EAGAIN);
 	assert_non_null(strstr(trouble.text, "503"));
 	assert_null(strstr(trouble.text, "hidden"));
+}
+
+static void a_containers_first_keys_are_asked_for_again_after_a_fault(void **state)
+{
+	(void)state;
+	patience_ms = 3600 * 1000;
+	service.faults = 2;
+	set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=/");
+	assert_int_equal(open_with(NULL), 0);
+	assert_keys("AKIA3", "hidden3", "session3");
+	service.status = 403;
+	assert_refused(NULL, -EACCES, "403");
+	assert_int_equal(server->requests, 4);
 }
 
 /* ---- instances ---- */
@@ -528,6 +548,30 @@ static void an_instance_that_has_no_role_or_no_service_is_said(void **state)
 	environment[0] = NULL;
 	set("AWS_EC2_METADATA_SERVICE_ENDPOINT=http://metadata.example.com");
 	assert_refused(NULL, -ENOKEY, "link-local");
+}
+
+static void an_instances_first_keys_are_asked_for_again_after_a_fault(void **state)
+{
+	(void)state;
+	patience_ms = 3600 * 1000;
+	service.faults = 2;
+	assert_int_equal(open_with(NULL), 0);
+	assert_keys("AKIA3", "hidden3", "session3");
+}
+
+/* Every host without keys asks, EC2 or not. */
+static void an_instance_that_is_none_is_not_waited_for(void **state)
+{
+	char nobody[64];
+
+	(void)state;
+	patience_ms = 3600 * 1000;
+	service.token_status = 404;
+	assert_refused(NULL, -ENOKEY, "404");
+	assert_int_equal(server->requests, 1);
+	environment[0] = NULL;
+	set("AWS_EC2_METADATA_SERVICE_ENDPOINT=%s", loopback_nobody(nobody));
+	assert_refused(NULL, -ENOKEY, "no connection");
 }
 
 static int make_dir(void **state)
@@ -578,9 +622,12 @@ int main(void)
 		CONTAINER(answers_without_sense_are_refused_and_not_shown),
 		CONTAINER(a_roles_keys_are_renewed_before_they_run_out),
 		CONTAINER(refused_keys_of_a_role_are_renewed_at_once),
-		CONTAINER(what_goes_wrong_later_can_be_asked),
+		CONTAINER(what_goes_wrong_later_is_said),
+		CONTAINER(a_containers_first_keys_are_asked_for_again_after_a_fault),
 		INSTANCE(an_instances_role_is_asked_with_a_token),
 		INSTANCE(an_instance_that_has_no_role_or_no_service_is_said),
+		INSTANCE(an_instances_first_keys_are_asked_for_again_after_a_fault),
+		INSTANCE(an_instance_that_is_none_is_not_waited_for),
 	};
 
 	return cmocka_run_group_tests_name("aws_credentials", tests, make_dir, remove_dir);

@@ -72,6 +72,7 @@ static void defaults_are_left_to_the_engine(void **state)
 	assert_int_equal(options.engine.store_timeout_ms, 0);
 	assert_int_equal(options.engine.upload_rate, 0);
 	assert_true(options.engine.may_init);
+	assert_true(options.engine.boot_trace);
 	assert_false(options.engine.read_only);
 	assert_int_equal(options.threads, THREADS_DEFAULT);
 	assert_false(options.foreground);
@@ -98,7 +99,7 @@ static void every_option_reaches_its_field(void **state)
 		parse("garnerfs s m -o "
 	              "cache_dir=/c,cache_size=20G,dirty_limit=4G,sync=remote,on_full=error,key_file=/k,"
 	              "segment_size=16M,grain=64K,seal_after=500ms,map_memory=32M,uploads=8,compression=3,lease=30s,"
-	              "stop_deadline=2m,threads=4,ro,debug"),
+	              "stop_deadline=2m,threads=4,ro,debug,boot_trace=no"),
 		0);
 	assert_string_equal(options.engine.cache_dir, "/c");
 	assert_int_equal(options.engine.cache_size, 20ull << 30);
@@ -118,6 +119,9 @@ static void every_option_reaches_its_field(void **state)
 	assert_int_equal(options.threads, 4);
 	assert_true(options.engine.read_only);
 	assert_true(options.debug);
+	assert_false(options.engine.boot_trace);
+	assert_int_equal(parse("garnerfs s m -o boot_trace=no,boot_trace=yes"), 0);
+	assert_true(options.engine.boot_trace);
 	assert_int_equal(parse("garnerfs s m -o sync=none,passphrase_file=/p"), 0);
 	assert_int_equal(options.engine.sync, SYNC_NONE);
 	assert_string_equal(options.engine.passphrase_file, "/p");
@@ -232,6 +236,9 @@ static void values_out_of_range_are_refused_by_name(void **state)
 		                           "store_timeout=0",
 		                           "store_timeout=999ms",
 		                           "store_timeout=61m",
+		                           "boot_trace",
+		                           "boot_trace=",
+		                           "boot_trace=maybe",
 		                           "plain=",
 		                           "plain=1" };
 
@@ -355,7 +362,8 @@ static void help_names_every_option(void **state)
 		                             "compression=", "lease=",       "stop_deadline=",   "threads=",
 		                             "ro,",          "debug",        "allow_other",      "default_permissions",
 		                             "passwd_file=", "ca_file=",     "client_cert=",     "client_key=",
-		                             "plain=",       "upload_rate=", "download_rate=",   "store_timeout=" };
+		                             "plain=",       "upload_rate=", "download_rate=",   "store_timeout=",
+		                             "boot_trace=" };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)

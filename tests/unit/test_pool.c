@@ -2,6 +2,7 @@
 /* test_pool.c: making a pool, opening it with the right and the wrong key, and what is refused. */
 #include "image/pool.h"
 #include "lib/pool_fixture.h"
+#include "lib/spy_store.h"
 #include "lib/weak_store.h"
 
 #include <fcntl.h>
@@ -210,6 +211,32 @@ static void a_newer_pool_is_refused_and_a_damaged_one_too(void **state)
 	assert_int_equal(pool_open(dir, NULL, NULL, &p, &err), -EBADMSG);
 }
 
+static void what_comes_damaged_is_asked_for_once_more(void **state)
+{
+	static const struct seal_key plain = { .plain = true };
+	struct error err = { 0 };
+	struct spy_store spy;
+	struct fields *f;
+
+	(void)state;
+	put_format("1", "4096");
+	spy_store_init(&spy, dir);
+	struct pool p = { .store = &spy.store };
+	spy.damage_gets = 1;
+	assert_int_equal(pool_get_object(&p, POOL_KEY, OBJECT_POOL, &plain, &f, &err), 0);
+	assert_string_equal(fields_text(f, "grain", 0), "4096");
+	fields_free(f);
+	assert_int_equal(spy.gets, 2);
+	spy.damage_gets = 2;
+	assert_int_equal(pool_get_object(&p, POOL_KEY, OBJECT_POOL, &plain, &f, &err), -EBADMSG);
+	assert_int_equal(spy.gets, 4);
+	assert_int_equal(spy.damage_gets, 0);
+	spy.get_error = -EIO;
+	assert_int_equal(pool_get_object(&p, POOL_KEY, OBJECT_POOL, &plain, &f, &err), -EIO);
+	assert_int_equal(spy.gets, 5);
+	spy_store_destroy(&spy);
+}
+
 /* ---- what a store keeps of its promises ---- */
 
 /* Opens a store in the directory, with a weak one in front. */
@@ -399,6 +426,7 @@ int main(void)
 		T(where_no_pool_is_the_text_says_how_to_make_one),
 		T(impossible_grains_are_refused),
 		T(a_newer_pool_is_refused_and_a_damaged_one_too),
+		T(what_comes_damaged_is_asked_for_once_more),
 		T(a_race_that_two_win_is_found_out),
 		T(a_listing_that_lags_is_found_out),
 		T(old_content_is_found_out),

@@ -16,13 +16,14 @@
 struct fixture {
 	struct object_server server;
 	struct store *store;
+	uint64_t deadline_ms;
 };
 
 static struct fixture fixture;
 
 static int open_it(struct fixture *f, bool create, struct error *err)
 {
-	struct store_options options = { .deadline_ms = 10000, .create = create };
+	struct store_options options = { .deadline_ms = f->deadline_ms, .create = create };
 
 	return store_open(f->server.url, &options, &f->store, err);
 }
@@ -32,6 +33,7 @@ static int setup(struct fixture *f, void **state, bool swift)
 	struct error err = { 0 };
 
 	memset(f, 0, sizeof *f);
+	f->deadline_ms = 10000;
 	object_server_start(&f->server, swift);
 	if (open_it(f, false, &err)) {
 		print_error("%s\n", error_text(&err));
@@ -408,6 +410,28 @@ static void a_token_that_has_run_out_is_renewed_unseen(void **state)
 	assert_int_equal(f->server.logins, 2);
 }
 
+/* A request may be given up before the log-in has been refused. */
+static void who_waits_in_vain_for_a_log_in_is_told_why(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = { 0 };
+	int rc = 0;
+
+	store_close(f->store);
+	f->store = NULL;
+	f->deadline_ms = 1500;
+	assert_int_equal(open_it(f, false, NULL), 0);
+	pthread_mutex_lock(&f->server.mutex);
+	snprintf(f->server.token, sizeof f->server.token, "another");
+	f->server.login_status = 401;
+	pthread_mutex_unlock(&f->server.mutex);
+	for (int i = 0; i < 20 && !strstr(err.text, "could not be renewed"); i++)
+		rc = store_put_wait(f->store, "key", "x", 1, 0, &err);
+	assert_int_equal(rc, -ETIMEDOUT);
+	assert_non_null(strstr(err.text, "refused user 'test:tester'"));
+	assert_null(strstr(err.text, "secret-of-the-test"));
+}
+
 static void what_can_change_is_asked_of_all_replicas(void **state)
 {
 	struct fixture *f = *state;
@@ -453,6 +477,7 @@ int main(void)
 		S3(a_conditional_put_that_is_not_known_says_so),
 		S3(wrong_keys_are_tried_once_more_and_then_told),
 		SWIFT(a_token_that_has_run_out_is_renewed_unseen),
+		SWIFT(who_waits_in_vain_for_a_log_in_is_told_why),
 		SWIFT(what_can_change_is_asked_of_all_replicas),
 	};
 

@@ -31,6 +31,7 @@ struct service {
 	const char *times;   /* Keystone's, as in JSON */
 	const char *text;    /* instead of all JSON */
 	bool silent;
+	unsigned faults; /* 503 for so many log-ins first */
 	unsigned logins;
 	struct loopback_request seen;
 };
@@ -66,6 +67,8 @@ static void serve(void *arg, const struct loopback_request *r, struct loopback_a
 	service.seen = *r;
 	a->status = service.status ? service.status : keystone ? 201 : 200;
 	service.logins++;
+	if (service.faults && service.faults--)
+		a->status = 503;
 	if (service.head[0])
 		strcpy(a->head, service.head);
 	else if (keystone)
@@ -116,7 +119,7 @@ static void assert_refused(const struct swift_login_options *options, int code, 
 
 static void assert_session(const char *storage_url, const char *token)
 {
-	assert_int_equal(swift_login_get(login, &session), 0);
+	assert_int_equal(swift_login_get(login, &session, NULL), 0);
 	assert_string_equal(session.storage_url, storage_url);
 	assert_string_equal(session.token, token);
 }
@@ -149,7 +152,8 @@ static void write_file(const char *text, mode_t mode)
 
 static bool token_is_newer(void *arg)
 {
-	return swift_login_get(login, &session) == 0 && atoi(session.token + strlen("hidden-token-")) > *(int *)arg;
+	return swift_login_get(login, &session, NULL) == 0 &&
+	       atoi(session.token + strlen("hidden-token-")) > *(int *)arg;
 }
 
 static int setup(void **state)
@@ -214,7 +218,7 @@ static void the_key_comes_from_a_passwd_file_each_time(void **state)
 	assert_string_equal(seen_header("X-Auth-User"), "test:other");
 	assert_string_equal(seen_header("X-Auth-Key"), "hidden2");
 	write_file("hidden3\n", 0600);
-	assert_int_equal(swift_login_get(login, &session), 0);
+	assert_int_equal(swift_login_get(login, &session, NULL), 0);
 	first = atoi(session.token + strlen("hidden-token-"));
 	swift_login_refused(login, session.generation);
 	assert_true(loopback_becomes(token_is_newer, &first));
@@ -336,7 +340,7 @@ static void a_refused_token_is_replaced_once(void **state)
 	pthread_mutex_lock(&service.lock);
 	for (int i = 0; i < 10; i++)
 		swift_login_refused(login, generation);
-	assert_int_equal(swift_login_get(login, &session), -EAGAIN);
+	assert_int_equal(swift_login_get(login, &session, NULL), -EAGAIN);
 	pthread_mutex_unlock(&service.lock);
 	assert_true(loopback_becomes(token_is_newer, &first));
 	assert_true(session.generation != generation);
@@ -346,18 +350,19 @@ static void a_refused_token_is_replaced_once(void **state)
 
 static bool in_trouble(void *arg)
 {
-	return swift_login_trouble(login, arg) == -EACCES;
+	struct error *why = arg;
+
+	return swift_login_get(login, &session, why) == -EAGAIN && strstr(why->text, "could not be renewed");
 }
 
-static void a_log_in_that_fails_later_can_be_asked_about(void **state)
+static void a_log_in_that_fails_later_says_why(void **state)
 {
 	struct swift_login_options o = version_1();
 	struct error trouble = { 0 };
 
 	(void)state;
 	assert_int_equal(open_login(&o), 0);
-	assert_int_equal(swift_login_get(login, &session), 0);
-	assert_int_equal(swift_login_trouble(login, NULL), -EAGAIN);
+	assert_int_equal(swift_login_get(login, &session, NULL), 0);
 	pthread_mutex_lock(&service.lock);
 	service.status = 401;
 	pthread_mutex_unlock(&service.lock);
@@ -365,6 +370,20 @@ static void a_log_in_that_fails_later_can_be_asked_about(void **state)
 	assert_true(loopback_becomes(in_trouble, &trouble));
 	assert_non_null(strstr(trouble.text, "test:tester"));
 	assert_null(strstr(trouble.text, "hidden"));
+}
+
+static void the_first_log_in_is_tried_again_after_a_fault(void **state)
+{
+	struct swift_login_options o = version_1();
+
+	(void)state;
+	o.patience_ms = 3600 * 1000;
+	service.faults = 2;
+	assert_int_equal(open_login(&o), 0);
+	assert_session("http://127.0.0.1:9/v1/AUTH_test", "hidden-token-3");
+	service.status = 401;
+	assert_refused(&o, -EACCES, "test:tester");
+	assert_int_equal(service.logins, 4);
 }
 
 /* ---- Keystone ---- */
@@ -649,7 +668,8 @@ int main(void)
 		CASE(a_token_is_renewed_before_it_runs_out),
 		CASE(an_odd_lifetime_does_not_end_a_token),
 		CASE(a_refused_token_is_replaced_once),
-		CASE(a_log_in_that_fails_later_can_be_asked_about),
+		CASE(a_log_in_that_fails_later_says_why),
+		CASE(the_first_log_in_is_tried_again_after_a_fault),
 		CASE(keystone_gives_a_token_and_a_catalog),
 		CASE(domains_are_sent_by_name),
 		CASE(an_application_credential_needs_no_user_and_no_project),
