@@ -19,6 +19,9 @@
 #define BATCH (1ull << 20)       /* asked for at a time */
 #define IDLE_AFTER (64ull << 20) /* bytes that were all here */
 #define GRAINS_AT_ONCE 512u
+#define PATCH (2ull << 20)
+#define PATCH_APART_NS 4000000u /* misses closer to each other were asked for at once */
+#define PATCH_LIFE_NS seconds_ns(60)
 #define FULL_FACTOR 4 /* a request takes so many times the quickest: the link is full */
 
 void readahead_init(struct readahead *r)
@@ -231,6 +234,15 @@ static void note_asked(struct readahead *r, struct readahead_stream *s, uint64_t
 	atomic_fetch_sub(&r->active, 1);
 }
 
+/* A patch that was asked for makes room; the mutex is held. */
+static void end_patch(struct readahead *r, struct readahead_stream *s)
+{
+	if (s->run || !s->window || s->idle || s->fetched < s->next + s->window)
+		return;
+	*s = (struct readahead_stream){ 0 };
+	atomic_fetch_sub(&r->active, 1);
+}
+
 /* Asks for the next batch of a stream. The mutex is not held. */
 static int fetch_batch(struct image *i, uint64_t *at, uint64_t end, uint64_t *asked)
 {
@@ -271,6 +283,7 @@ static void pump_job(void *arg)
 			r->under_way -= BATCH;
 		else
 			note_asked(r, s, began, at, asked);
+		end_patch(r, s);
 	}
 	r->pumping = false;
 	pthread_mutex_unlock(&r->mutex);
@@ -285,23 +298,65 @@ static bool goes_on(const struct readahead_stream *s, uint64_t offset, uint64_t 
 	return s->run && offset + slack >= s->next && offset <= s->next + slack;
 }
 
-/* The stream that the read belongs to. Without one, a read that missed may begin one in the place of that not used for longest. */
-static struct readahead_stream *find_stream(struct readahead *r, uint64_t offset, uint64_t len, bool missed)
+/* A place for another stream: that of the one not used for longest. */
+static struct readahead_stream *make_place(struct readahead *r)
 {
 	struct readahead_stream *oldest = &r->stream[0];
 
-	for (int k = 0; k < READAHEAD_STREAMS; k++) {
-		if (goes_on(&r->stream[k], offset, len))
-			return &r->stream[k];
+	for (int k = 1; k < READAHEAD_STREAMS; k++)
 		if (r->stream[k].used < oldest->used)
 			oldest = &r->stream[k];
-	}
-	if (!missed)
-		return NULL;
 	if (oldest->window && !oldest->idle)
 		atomic_fetch_sub(&r->active, 1);
-	*oldest = (struct readahead_stream){ .next = offset };
 	return oldest;
+}
+
+/* The stream that the read belongs to. Without one, a read that missed may begin one. */
+static struct readahead_stream *find_stream(struct readahead *r, uint64_t offset, uint64_t len, bool missed)
+{
+	struct readahead_stream *s;
+
+	for (int k = 0; k < READAHEAD_STREAMS; k++)
+		if (goes_on(&r->stream[k], offset, len))
+			return &r->stream[k];
+	if (!missed)
+		return NULL;
+	s = make_place(r);
+	*s = (struct readahead_stream){ .next = offset };
+	return s;
+}
+
+/* Whether a read missed in this patch before; else it is noted. */
+static bool missed_before(struct readahead *r, uint64_t number)
+{
+	struct readahead_patch *p = &r->patch[number % READAHEAD_PATCHES];
+	uint64_t now = clock_monotonic_ns();
+
+	if (!p->missed_ns || p->number != number || now - p->missed_ns > PATCH_LIFE_NS) {
+		*p = (struct readahead_patch){ number, now };
+		return false;
+	}
+	return now - p->missed_ns > PATCH_APART_NS;
+}
+
+/* A read that goes on nowhere had to wait. */
+static void note_jump(struct image *i, uint64_t offset)
+{
+	struct readahead *r = &i->readahead;
+	uint64_t number = offset / PATCH;
+
+	if (!missed_before(r, number))
+		return;
+	r->patch[number % READAHEAD_PATCHES].missed_ns = 0;
+	struct readahead_stream *s = make_place(r);
+	*s = (struct readahead_stream){
+		.next = number * PATCH,
+		.fetched = number * PATCH,
+		.window = PATCH,
+		.used = ++r->clock,
+	};
+	atomic_fetch_add(&r->active, 1);
+	start_pump(i);
 }
 
 /* A reader had to wait: its stream begins, or its window was too small. */
@@ -344,6 +399,8 @@ void readahead_note(struct image *i, uint64_t offset, uint64_t len, bool missed)
 		}
 		if (missed)
 			widen(i, s);
+		if (missed && s->run <= 1)
+			note_jump(i, offset);
 		if (s->window && !s->idle && s->fetched < s->next + s->window - s->window / 4)
 			start_pump(i);
 	}

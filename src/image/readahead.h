@@ -4,7 +4,11 @@
  * Reads that miss the cache and go on where another one ended make a stream. A stream has a window, in disk order from where its
  * reader is: what lies in it and is not here is fetched ahead. The window doubles when the reader has to wait for what is on its
  * way, up to WINDOW_MAX, and halves when requests take so long that the link is full: then more of them would only delay
- * what somebody waits for. Random reads make no streams. A boot trace (trace.h) is fetched in the same way.
+ * what somebody waits for.
+ *
+ * A reader that jumps about in one place, as a guest does that loads its programs, makes no stream: where it missed before and then
+ * misses again, the whole patch of disk around is fetched. Reads all over a disk, or all at once, meet no patch twice and fetch
+ * nothing. A boot trace (trace.h) is fetched in the same way.
  */
 #ifndef GARNER_IMAGE_READAHEAD_H
 #define GARNER_IMAGE_READAHEAD_H
@@ -15,23 +19,31 @@
 #include <stdint.h>
 
 #define READAHEAD_STREAMS 8
+#define READAHEAD_PATCHES 64
 
 struct engine;
 struct image;
 
 struct readahead_stream {
-	uint64_t next;    /* where its reader is expected to go on */
+	uint64_t next;    /* where its reader is expected to go on; of a patch, where it begins */
 	uint64_t fetched; /* up to here it was asked for */
 	uint64_t window;  /* bytes; 0: not sequential enough yet */
-	unsigned run;     /* reads that went on */
+	unsigned run;     /* reads that went on; 0: a patch, or nothing */
 	uint64_t used;    /* for choosing which one makes room */
 	bool idle;        /* all of a long stretch was here: nothing is to be done until a read misses */
 	uint64_t present; /* bytes found here since one was not */
 };
 
+/* Where a read missed. */
+struct readahead_patch {
+	uint64_t number;
+	uint64_t missed_ns; /* 0: not, or it was fetched */
+};
+
 struct readahead {
 	pthread_mutex_t mutex; /* guards what follows; taken by readers only if it is free */
 	struct readahead_stream stream[READAHEAD_STREAMS];
+	struct readahead_patch patch[READAHEAD_PATCHES]; /* by number, the newest of those that share a place */
 	uint64_t clock;
 	bool pumping;            /* a job looks for what is to be fetched */
 	uint64_t under_way;      /* bytes */

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -147,6 +148,16 @@ static void the_same_read_again_is_no_stream(void **state)
 	cold_image_close(&cold);
 }
 
+/* As after a while. */
+static void forget_patches(void)
+{
+	struct readahead *r = &cold.image->readahead;
+
+	pthread_mutex_lock(&r->mutex);
+	memset(r->patch, 0, sizeof r->patch);
+	pthread_mutex_unlock(&r->mutex);
+}
+
 static void random_reads_get_their_chunks_and_no_others(void **state)
 {
 	uint64_t before, reads = 0;
@@ -159,16 +170,43 @@ static void random_reads_get_their_chunks_and_no_others(void **state)
 		read_and_settle((at + 11 * MIB) % (24 * MIB) + 900 * KIB, 4 * KIB);
 	}
 	before = cold_image_chunks_here(&cold);
-	for (uint64_t part = 0; part < 2; part++)
-		for (uint64_t k = 0; k < 24; k++) {
-			uint64_t at = k * 7 % 24 * MIB + part * 400 * KIB;
+	for (uint64_t part = 0; part < 4; part++) {
+		forget_patches();
+		for (uint64_t k = 0; k < 12; k++) {
+			uint64_t at = k * 7 % 12 * 2 * MIB + part % 2 * MIB + part / 2 * 400 * KIB;
 			if (at < HOLE || at >= HOLE_ENDS)
 				reads++;
 			read_and_settle(at - at % (4 * KIB), 4 * KIB);
 		}
+	}
 	assert_int_equal(streams(), 0);
 	assert_in_range(cold_image_chunks_here(&cold), before + 1, before + reads);
 	cold_image_close(&cold);
+}
+
+/* A guest that loads a program: here and there, but near. */
+static void who_jumps_about_in_one_place_has_all_of_it_come(void **state)
+{
+	static const uint64_t jumps[] = { 700 * KIB, 60 * KIB, 1900 * KIB, 1200 * KIB, 330 * KIB };
+	struct engine_status began;
+
+	(void)state;
+	for (uint64_t place = 0; place < HOLE - MIB; place += 4 * MIB) {
+		cold_image_open_new(&cold, 0, BOTH);
+		for (unsigned k = 0; k < 2; k++) {
+			usleep(10000); /* not at once */
+			read_and_settle(place + jumps[k], 4 * KIB);
+		}
+		began = cold_image_status(&cold);
+		for (unsigned k = 2; k < 5; k++)
+			read_and_settle(place + jumps[k], 4 * KIB);
+		assert_int_equal(cold_image_status(&cold).cache_misses, began.cache_misses);
+		assert_int_equal(streams(), 0);
+		/* And no more than that. */
+		read_and_settle(place + 3 * MIB, 4 * KIB);
+		assert_int_equal(cold_image_status(&cold).cache_misses, began.cache_misses + 1);
+		cold_image_close(&cold);
+	}
 }
 
 static void holes_are_passed_and_what_is_behind_them_has_come(void **state)
@@ -477,6 +515,7 @@ int main(void)
 		cmocka_unit_test_teardown(a_reader_that_goes_back_is_no_stream, close_cold),
 		cmocka_unit_test_teardown(the_same_read_again_is_no_stream, close_cold),
 		cmocka_unit_test_teardown(random_reads_get_their_chunks_and_no_others, close_cold),
+		cmocka_unit_test_teardown(who_jumps_about_in_one_place_has_all_of_it_come, close_cold),
 		cmocka_unit_test_teardown(holes_are_passed_and_what_is_behind_them_has_come, close_cold),
 		cmocka_unit_test_teardown(a_stream_ends_with_the_image, close_cold),
 		cmocka_unit_test_teardown(a_stream_over_what_is_here_ceases_to_listen, close_cold),
