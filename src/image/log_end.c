@@ -14,7 +14,7 @@
 #include <string.h>
 
 #define PROBE_BATCH_MAX 32u
-#define REMOVE_MAX 16u /* removals at once */
+#define REMOVE_BATCHES_MAX 2u /* under way at once */
 
 /* ---- probing ----------------------------------------------------------------------------------------------------- */
 
@@ -181,11 +181,24 @@ struct removal {
 	struct store *store;
 	struct flight flight;
 	const char *keep; /* keys that begin so stay; NULL: none */
+	const char *keys[STORE_REMOVE_MANY_MAX];
+	char text[STORE_REMOVE_MANY_MAX][STORE_KEY_MAX + 1]; /* of `keys` */
+	size_t count;
 };
 
 static void removed(void *arg, int status, const struct error *err)
 {
 	flight_end(arg, status, err);
+}
+
+/* Gives those that were gathered to the store. */
+static void remove_gathered(struct removal *r)
+{
+	if (r->count == 0)
+		return;
+	flight_begin(&r->flight, REMOVE_BATCHES_MAX);
+	store_remove_many(r->store, r->keys, r->count, removed, &r->flight);
+	r->count = 0;
 }
 
 static int remove_one(void *arg, const struct store_entry *entry)
@@ -194,22 +207,35 @@ static int remove_one(void *arg, const struct store_entry *entry)
 
 	if (r->keep && strncmp(entry->key, r->keep, strlen(r->keep)) == 0)
 		return 0;
-	flight_begin(&r->flight, REMOVE_MAX);
-	store_remove(r->store, entry->key, removed, &r->flight);
+	memcpy(r->text[r->count], entry->key, sizeof entry->key);
+	r->keys[r->count] = r->text[r->count];
+	if (++r->count == STORE_REMOVE_MANY_MAX)
+		remove_gathered(r);
 	return 0;
 }
 
 static int remove_below(struct store *s, const char *prefix, const char *keep, struct error *err)
 {
-	struct removal r = { .store = s, .keep = keep };
-	int rc = flight_init(&r.flight), listed;
+	struct removal *r = malloc(sizeof *r);
+	int rc, listed;
 
+	if (!r)
+		return error_set(err, -ENOMEM, "out of memory while removing what is below %s", prefix);
+	r->store = s;
+	r->keep = keep;
+	r->count = 0;
+	rc = flight_init(&r->flight);
 	if (rc)
-		return rc;
-	listed = store_list_each(s, prefix, NULL, remove_one, &r, err);
-	rc = flight_wait(&r.flight, listed ? NULL : err);
-	flight_destroy(&r.flight);
-	return listed ? listed : rc;
+		goto out;
+	listed = store_list_each(s, prefix, NULL, remove_one, r, err);
+	remove_gathered(r);
+	rc = flight_wait(&r->flight, listed ? NULL : err);
+	flight_destroy(&r->flight);
+	if (listed)
+		rc = listed;
+out:
+	free(r);
+	return rc;
 }
 
 int image_objects_remove(struct pool *p, uint64_t image, struct error *err)

@@ -206,6 +206,15 @@ static void settle(struct http_job *job, struct http_attempt *a, bool won)
 	http_attempt_free(a);
 }
 
+/* Whether something of it went out. */
+static bool was_sent(const struct http_attempt *a)
+{
+	long sent = 0;
+
+	curl_easy_getinfo(a->easy, CURLINFO_REQUEST_SIZE, &sent);
+	return sent > 0;
+}
+
 void http_attempt_ended(struct http_attempt *a, CURLcode code)
 {
 	struct http_job *job = a->job;
@@ -214,9 +223,8 @@ void http_attempt_ended(struct http_attempt *a, CURLcode code)
 	enum http_verdict verdict;
 	struct error err = { 0 };
 	uint64_t after_ms = 0;
-	long sent = 0;
+	bool sent = was_sent(a);
 
-	curl_easy_getinfo(a->easy, CURLINFO_REQUEST_SIZE, &sent);
 	if (code == CURLE_WRITE_ERROR && a->enough)
 		code = CURLE_OK;
 	if (code == CURLE_OK)
@@ -340,6 +348,8 @@ static void timer_fired(evutil_socket_t fd, short what, void *arg)
 		arm(job);
 	} else if (now >= job->end_ns) {
 		struct error err = job->last;
+		if (job->attempt[0] && was_sent(job->attempt[0]))
+			job->request->maybe_done = true;
 		if (!err.code)
 			error_set(&err, -ETIMEDOUT, "the server did not answer in time");
 		end(job, err.code == -EAGAIN ? -ETIMEDOUT : err.code, &err);

@@ -76,7 +76,7 @@ struct http_request {
 	size_t length;        /* bytes put into `buf` */
 	uint64_t object_size; /* Content-Length of a HEAD's answer */
 	unsigned attempts;    /* tries that reached the network */
-	bool maybe_done;      /* an earlier try of it was sent and its answer never seen */
+	bool maybe_done;      /* a try of it before the last answer, if any, was sent and its own never seen */
 	char etag[72];        /* without quotes; "" when there was none or it is longer */
 	char fault[1024];     /* the beginning of the body of an answer that is no 2xx, terminated */
 	size_t fault_length;

@@ -11,6 +11,8 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -132,6 +134,112 @@ void store_remove(struct store *s, const char *key, store_done_fn *done, void *a
 	s->ops->remove(s, key, done, arg);
 }
 
+/* ---- removing many ---- */
+
+/* ---- many removals, one by one ---- */
+
+#define REMOVALS_AT_ONCE 16u /* or whoever reads would wait behind them all */
+
+/* Removals that have one answer. */
+struct removals {
+	struct store *store;
+	store_done_fn *done;
+	void *arg;
+	size_t count;
+	_Atomic size_t next;    /* of the keys: which is removed next */
+	_Atomic size_t pending; /* that are not answered yet */
+	pthread_mutex_t mutex;  /* guards what follows */
+	int status;             /* of the first that failed */
+	struct error err;
+	char keys[][STORE_KEY_MAX + 1];
+};
+
+static void remove_next(struct removals *r);
+
+static void removals_put(struct removals *r)
+{
+	if (atomic_fetch_sub(&r->pending, 1) != 1)
+		return;
+	r->done(r->arg, r->status, r->status ? &r->err : NULL);
+	pthread_mutex_destroy(&r->mutex);
+	free(r);
+}
+
+static void one_removed(void *arg, int status, const struct error *err)
+{
+	struct removals *r = arg;
+
+	if (status) {
+		pthread_mutex_lock(&r->mutex);
+		if (!r->status) {
+			r->status = status;
+			if (err && err->code)
+				r->err = *err;
+			else
+				error_set(&r->err, status, "%s", strerror(-status));
+		}
+		pthread_mutex_unlock(&r->mutex);
+	}
+	remove_next(r);
+	removals_put(r);
+}
+
+/* Whoever calls it holds one that is pending. */
+static void remove_next(struct removals *r)
+{
+	size_t i = atomic_fetch_add(&r->next, 1);
+
+	if (i < r->count)
+		store_remove(r->store, r->keys[i], one_removed, r);
+}
+
+void store_remove_each(struct store *s, const char *const *keys, size_t count, store_done_fn *done, void *arg)
+{
+	struct removals *r = calloc(1, sizeof *r + count * sizeof r->keys[0]);
+
+	if (!r || pthread_mutex_init(&r->mutex, NULL)) {
+		free(r);
+		done(arg, -ENOMEM, NULL);
+		return;
+	}
+	r->store = s;
+	r->done = done;
+	r->arg = arg;
+	r->count = count;
+	for (size_t i = 0; i < count; i++)
+		snprintf(r->keys[i], sizeof r->keys[i], "%s", keys[i]);
+	/* All that are there, and this call: one that is answered at once does not end it. */
+	atomic_store(&r->pending, count + 1);
+	for (unsigned n = 0; n < REMOVALS_AT_ONCE; n++)
+		remove_next(r);
+	removals_put(r);
+}
+
+void store_remove_many(struct store *s, const char *const *keys, size_t count, store_done_fn *done, void *arg)
+{
+	struct error err = { 0 };
+
+	if (count > STORE_REMOVE_MANY_MAX) {
+		error_set(&err, -EINVAL, "at most %d objects can be removed at once", STORE_REMOVE_MANY_MAX);
+		done(arg, -EINVAL, &err);
+		return;
+	}
+	if (count == 0) {
+		done(arg, 0, NULL);
+		return;
+	}
+	/* The store refuses it, and says so. */
+	for (size_t i = 0; i < count; i++)
+		if (!store_key_valid(keys[i])) {
+			store_remove(s, keys[i], done, arg);
+			return;
+		}
+	if (s->ops->remove_many)
+		s->ops->remove_many(s, keys, count, done, arg);
+	else
+		store_remove_each(s, keys, count, done, arg);
+}
+
 void store_list(struct store *s, const char *prefix, const char *after, size_t max, store_list_fn *done, void *arg)
 {
 	s->ops->list(s, prefix, after, max, done, arg);
@@ -188,6 +296,14 @@ int store_remove_wait(struct store *s, const char *key, struct error *err)
 	struct waiter w = WAITER(err);
 
 	store_remove(s, key, waiter_done, &w);
+	return waiter_wait(&w);
+}
+
+int store_remove_many_wait(struct store *s, const char *const *keys, size_t count, struct error *err)
+{
+	struct waiter w = WAITER(err);
+
+	store_remove_many(s, keys, count, waiter_done, &w);
 	return waiter_wait(&w);
 }
 

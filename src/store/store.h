@@ -21,6 +21,7 @@
 #include <sys/uio.h>
 
 #define STORE_KEY_MAX 200
+#define STORE_REMOVE_MANY_MAX 1000 /* keys */
 
 /* What a store promises; the engine relies on nothing that is not said here. */
 enum store_capability {
@@ -78,6 +79,8 @@ struct store_ops {
 	            store_length_fn *done, void *arg);
 	void (*head)(struct store *s, const char *key, store_length_fn *done, void *arg);
 	void (*remove)(struct store *s, const char *key, store_done_fn *done, void *arg);
+	/* NULL: store_remove_each(). Keys are valid, and there is one at least. */
+	void (*remove_many)(struct store *s, const char *const *keys, size_t count, store_done_fn *done, void *arg);
 	void (*list)(struct store *s, const char *prefix, const char *after, size_t max, store_list_fn *done,
 	             void *arg);
 	void (*stats)(struct store *s, struct store_stats *stats); /* NULL: nothing is counted */
@@ -131,6 +134,12 @@ void store_head(struct store *s, const char *key, store_length_fn *done, void *a
 /* Removing what is not there is success. */
 void store_remove(struct store *s, const char *key, store_done_fn *done, void *arg);
 
+/* The same for up to STORE_REMOVE_MANY_MAX keys (copied, as is `keys` itself), with few requests where the store can. 0 when all
+ * are gone; otherwise the error of one of them, and each of the others may be gone or not. -EINVAL, and nothing is removed, when
+ * a key is none that a store accepts, or there are too many. `done` runs within the call only when there are too many or
+ * none, or memory is short. */
+void store_remove_many(struct store *s, const char *const *keys, size_t count, store_done_fn *done, void *arg);
+
 /* Lists up to `max` (0: the store's choice, at most 1000) objects whose key begins with `prefix`, in byte order of their
  * keys, beginning after key `after` (NULL: from the start). Recursive: '/' means nothing. */
 void store_list(struct store *s, const char *prefix, const char *after, size_t max, store_list_fn *done, void *arg);
@@ -142,6 +151,7 @@ int store_get_wait(struct store *s, const char *key, uint64_t offset, void *buf,
                    struct error *err);
 int store_head_wait(struct store *s, const char *key, uint64_t *size, struct error *err);
 int store_remove_wait(struct store *s, const char *key, struct error *err);
+int store_remove_many_wait(struct store *s, const char *const *keys, size_t count, struct error *err);
 
 /* Calls each(arg, entry) for every object under `prefix` after `after`, page by page, until it returns non-zero, which is
  * then returned. The callback runs on the calling thread and may use the store. */
@@ -153,5 +163,8 @@ void store_get_stats(struct store *s, struct store_stats *stats);
 
 /* Whether `key` is one that a store accepts. */
 bool store_key_valid(const char *key);
+
+/* For stores: store_remove_many() by one store_remove() for each of the keys, some at a time. */
+void store_remove_each(struct store *s, const char *const *keys, size_t count, store_done_fn *done, void *arg);
 
 #endif

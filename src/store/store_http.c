@@ -77,9 +77,9 @@ static enum http_class class_of(unsigned flags)
 static void op_submit(struct http_op *op)
 {
 	static const enum http_method methods[] = {
-		[HTTP_OP_PUT] = HTTP_PUT,        [HTTP_OP_GET] = HTTP_GET,  [HTTP_OP_HEAD] = HTTP_HEAD,
-		[HTTP_OP_REMOVE] = HTTP_DELETE,  [HTTP_OP_LIST] = HTTP_GET, [HTTP_OP_PLACE] = HTTP_GET,
-		[HTTP_OP_MAKE_PLACE] = HTTP_PUT,
+		[HTTP_OP_PUT] = HTTP_PUT,        [HTTP_OP_GET] = HTTP_GET,   [HTTP_OP_HEAD] = HTTP_HEAD,
+		[HTTP_OP_REMOVE] = HTTP_DELETE,  [HTTP_OP_LIST] = HTTP_GET,  [HTTP_OP_PLACE] = HTTP_GET,
+		[HTTP_OP_MAKE_PLACE] = HTTP_PUT, [HTTP_OP_POST] = HTTP_POST,
 	};
 
 	op->request.method = methods[op->kind];
@@ -266,6 +266,13 @@ out:
 	free(entries);
 }
 
+static void post_done(struct http_op *op)
+{
+	op->answer.posted(op->arg, &op->request);
+	free(op->request.buf);
+	op_free(op);
+}
+
 /* An empty body is not known to have been sent before, so that it is always looked at what is there. */
 static void op_done(struct http_request *r)
 {
@@ -275,6 +282,8 @@ static void op_done(struct http_request *r)
 		doubt_done(r);
 	else if (op->kind == HTTP_OP_LIST)
 		list_done(op);
+	else if (op->kind == HTTP_OP_POST)
+		post_done(op);
 	else if (op->kind == HTTP_OP_PUT && r->result == -EEXIST &&
 	         (r->maybe_done || !iovec_bytes(r->body, r->body_count)))
 		look_at_existing(op);
@@ -383,6 +392,41 @@ static void http_store_remove(struct store *store, const char *key, store_done_f
 	op_start(op);
 }
 
+static void http_store_remove_many(struct store *store, const char *const *keys, size_t count, store_done_fn *done,
+                                   void *arg)
+{
+	struct http_store *s = (struct http_store *)store;
+
+	if (s->kind->remove_many)
+		s->kind->remove_many(s, keys, count, done, arg);
+	else
+		store_remove_each(store, keys, count, done, arg);
+}
+
+int http_store_post(struct http_store *s, const struct iovec *body, size_t room, http_posted_fn *posted, void *arg,
+                    struct error *err)
+{
+	struct http_op *op = op_new(s, HTTP_OP_POST, "", 0, 1, arg);
+	int rc;
+
+	if (!op)
+		return error_set(err, -ENOMEM, "out of memory");
+	rc = body_sha256(body, 1, op->digest.sha256, err);
+	if (!rc)
+		rc = body_md5(body, 1, &op->digest.md5, err);
+	if (rc) {
+		op_free(op);
+		return rc;
+	}
+	op->iov[0] = *body;
+	op->request.body = op->iov;
+	op->request.body_count = 1;
+	op->request.room = room;
+	op->answer.posted = posted;
+	op_submit(op);
+	return 0;
+}
+
 static void http_store_list(struct store *store, const char *prefix, const char *after, size_t max, store_list_fn *done,
                             void *arg)
 {
@@ -410,7 +454,7 @@ static void http_store_stats(struct store *store, struct store_stats *stats)
 		.puts = c.requests[HTTP_PUT],
 		.gets = c.requests[HTTP_GET],
 		.heads = c.requests[HTTP_HEAD],
-		.removes = c.requests[HTTP_DELETE],
+		.removes = c.requests[HTTP_DELETE] + c.requests[HTTP_POST],
 		.lists = atomic_load(&s->lists),
 		.bytes_up = c.bytes_up,
 		.bytes_down = c.bytes_down,
@@ -436,6 +480,7 @@ static const struct store_ops http_store_ops = {
 	.get = http_store_get,
 	.head = http_store_head,
 	.remove = http_store_remove,
+	.remove_many = http_store_remove_many,
 	.list = http_store_list,
 	.stats = http_store_stats,
 	.close = http_store_close,

@@ -25,9 +25,13 @@ enum http_op_kind {
 	HTTP_OP_LIST,
 	HTTP_OP_PLACE,      /* is the bucket or container there? */
 	HTTP_OP_MAKE_PLACE, /* make it */
+	HTTP_OP_POST,       /* http_store_post() */
 };
 
 struct http_store;
+
+/* The end of a POST; `answer` and its body live only during the call. */
+typedef void http_posted_fn(void *arg, const struct http_request *answer);
 
 struct http_op {
 	struct http_request request;
@@ -35,10 +39,10 @@ struct http_op {
 	enum http_op_kind kind;
 	unsigned flags; /* enum store_flags */
 	char key[STORE_KEY_MAX + 1];
-	union {
+	struct {
 		char sha256[BODY_SHA256_HEX_ROOM];
 		struct body_md5 md5;
-	} digest;                       /* of a put's body */
+	} digest;                       /* of a put's body the one that the kind wants, of a post's both */
 	uint64_t login;                 /* for the kind: which log-in the newest try was sent with */
 	char prefix[STORE_KEY_MAX + 1]; /* of a listing */
 	char after[LISTED_KEY_MAX + 1]; /* any object's, without the store's prefix; "" for none */
@@ -48,6 +52,7 @@ struct http_op {
 		store_done_fn *done;
 		store_length_fn *length;
 		store_list_fn *list;
+		http_posted_fn *posted;
 	} answer;
 	void *arg;
 	struct http_op *doubted; /* a get made to look what became of this put */
@@ -74,6 +79,9 @@ struct http_store_kind {
 	enum http_verdict (*judge)(struct http_store *s, struct http_op *op, struct error *err);
 	/* The page in the op's request; `*objects` is to be destroyed also after a failure. */
 	int (*read_listing)(const struct http_op *op, struct listed_objects *objects, bool *more, struct error *err);
+	/* As of struct store_ops; NULL where each object has to be asked for. */
+	void (*remove_many)(struct http_store *s, const char *const *keys, size_t count, store_done_fn *done,
+	                    void *arg);
 	/* Frees what the kind has in `s` (be it zeroed still), but not `s`. */
 	void (*destroy)(struct http_store *s);
 };
@@ -98,5 +106,11 @@ int http_store_open(const struct http_store_kind *kind, const char *url, const s
 /* The object's full name: prefix and key, at most HTTP_NAME_MAX bytes with the end. */
 #define HTTP_NAME_MAX (STORE_URL_MAX + STORE_KEY_MAX + 2)
 void http_store_name(const struct http_store *s, const char *key, char name[HTTP_NAME_MAX]);
+
+/* For the kind: a POST of `body`, which the caller keeps, to the bucket or container; the kind's prepare() says what it asks for. It
+ * may be sent more than once. `posted` is called once, on a thread of the engine, with at most `room` bytes of body; it may use the
+ * store, but not block for long. Returns 0; or, and nothing was asked, -ENOMEM, or -EIO when a digest cannot be computed. */
+int http_store_post(struct http_store *s, const struct iovec *body, size_t room, http_posted_fn *posted, void *arg,
+                    struct error *err);
 
 #endif

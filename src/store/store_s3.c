@@ -8,6 +8,8 @@
 #include "store/environment.h"
 #include "store/http_retry.h"
 #include "store/http_tls.h"
+#include "store/s3_delete.h"
+#include "store/s3_meaning.h"
 #include "store/s3_xml.h"
 #include "store/sigv4.h"
 #include "store/store_http.h"
@@ -34,6 +36,7 @@ struct s3_store {
 	char origin[HOST_MAX + 16]; /* "https://host:port" */
 	char host[HOST_MAX];        /* as in the Host header */
 	bool path_style;            /* else the bucket is the first part of the host */
+	struct s3_delete bulk;
 };
 
 /* ---- asking ---- */
@@ -53,7 +56,8 @@ static const char *method_of(const struct http_op *op)
 static void path_of(const struct s3_store *s, const struct http_op *op, char path[HTTP_NAME_MAX + 300])
 {
 	char name[HTTP_NAME_MAX] = "";
-	bool whole = op->kind == HTTP_OP_LIST || op->kind == HTTP_OP_PLACE || op->kind == HTTP_OP_MAKE_PLACE;
+	bool whole = op->kind == HTTP_OP_LIST || op->kind == HTTP_OP_PLACE || op->kind == HTTP_OP_MAKE_PLACE ||
+	             op->kind == HTTP_OP_POST;
 
 	if (!whole)
 		http_store_name(&s->http, op->key, name);
@@ -74,6 +78,8 @@ struct s3_query {
 static void query_of(const struct s3_store *s, const struct http_op *op, struct s3_query *q)
 {
 	q->count = 0;
+	if (op->kind == HTTP_OP_POST)
+		q->pair[q->count++] = (struct sigv4_pair){ "delete", NULL };
 	if (op->kind != HTTP_OP_LIST && op->kind != HTTP_OP_PLACE)
 		return;
 	http_store_name(&s->http, op->prefix, q->prefix);
@@ -86,6 +92,24 @@ static void query_of(const struct s3_store *s, const struct http_op *op, struct 
 		return;
 	snprintf(q->after, sizeof q->after, "%s%s", s->http.prefix, op->after);
 	q->pair[q->count++] = (struct sigv4_pair){ "start-after", q->after };
+}
+
+/* What is sent with the op beside what every request has; both are signed, too. */
+static size_t headers_of(const struct http_op *op, struct sigv4_pair headers[2])
+{
+	if (op->kind != HTTP_OP_POST)
+		return 0;
+	headers[0] = (struct sigv4_pair){ "content-md5", op->digest.md5.base64 };
+	headers[1] = (struct sigv4_pair){ "content-type", "application/xml" };
+	return 2;
+}
+
+static int send_pair(const struct sigv4_pair *pair, struct http_head *head)
+{
+	char line[100];
+
+	snprintf(line, sizeof line, "%s: %s", pair->name, pair->value);
+	return http_head_add(head, line);
 }
 
 static int send_head(const struct s3_store *s, const struct sigv4_signed *signature, struct http_head *head)
@@ -109,6 +133,8 @@ static int s3_prepare(struct http_store *store, struct http_op *op, struct http_
 	struct s3_store *s = (struct s3_store *)store;
 	char path[HTTP_NAME_MAX + 300];
 	struct sigv4_signed signature;
+	struct sigv4_pair headers[2];
+	size_t header_count = headers_of(op, headers);
 	struct s3_query query;
 	struct aws_keys keys;
 	int rc = aws_credentials_get(s->credentials, &keys, err);
@@ -123,7 +149,10 @@ static int s3_prepare(struct http_store *store, struct http_op *op, struct http_
 		.path = path,
 		.query = query.pair,
 		.query_count = query.count,
-		.payload_sha256_hex = op->kind == HTTP_OP_PUT ? op->digest.sha256 : EMPTY_SHA256,
+		.headers = headers,
+		.header_count = header_count,
+		.payload_sha256_hex =
+			op->kind == HTTP_OP_PUT || op->kind == HTTP_OP_POST ? op->digest.sha256 : EMPTY_SHA256,
 		.now = time(NULL),
 		.region = s->region,
 		.service = "s3",
@@ -136,6 +165,8 @@ static int s3_prepare(struct http_store *store, struct http_op *op, struct http_
 	if (rc)
 		return rc;
 	rc = send_head(s, &signature, head);
+	for (size_t i = 0; !rc && i < header_count; i++)
+		rc = send_pair(&headers[i], head);
 	if (!rc && op->kind == HTTP_OP_PUT && op->flags & STORE_PUT_CREATE_ONLY)
 		rc = http_head_add(head, "If-None-Match: *");
 	sigv4_signed_destroy(&signature);
@@ -143,45 +174,6 @@ static int s3_prepare(struct http_store *store, struct http_op *op, struct http_
 }
 
 /* ---- what answers mean ---- */
-
-struct s3_meaning {
-	const char *code;
-	enum http_verdict verdict;
-	int rc;
-	const char *text; /* NULL: the server's own */
-};
-
-static const struct s3_meaning meanings[] = {
-	{ "RequestTimeout", HTTP_JUDGE_AGAIN, -ETIMEDOUT, NULL },
-	{ "SlowDown", HTTP_JUDGE_AGAIN, -EBUSY, NULL },
-	{ "BadDigest", HTTP_JUDGE_AGAIN, -EIO, NULL },
-	{ "IncompleteBody", HTTP_JUDGE_AGAIN, -EIO, NULL },
-	{ "XAmzContentSHA256Mismatch", HTTP_JUDGE_AGAIN, -EIO, NULL },
-	{ "OperationAborted", HTTP_JUDGE_AGAIN, -EBUSY, NULL },
-	{ "ConditionalRequestConflict", HTTP_JUDGE_AGAIN, -EBUSY, NULL },
-	{ "ConcurrentModification", HTTP_JUDGE_AGAIN, -EBUSY, NULL },
-	{ "NoSuchKey", HTTP_JUDGE_FAIL, -ENOENT, NULL },
-	/* Not -ENOENT, which would say that there is no such object: everything may be there, in a bucket of another name. */
-	{ "NoSuchBucket", HTTP_JUDGE_FAIL, -ENODEV, "there is no such bucket: check the URL, or make the bucket" },
-	{ "RequestTimeTooSkewed", HTTP_JUDGE_FAIL, -EACCES,
-	  "this host's clock differs too much from the server's: set the clock (NTP)" },
-	{ "InvalidAccessKeyId", HTTP_JUDGE_FAIL, -EACCES,
-	  "the server does not know the access key: check AWS_ACCESS_KEY_ID, the profile or passwd_file" },
-	{ "SignatureDoesNotMatch", HTTP_JUDGE_FAIL, -EACCES,
-	  "the server refuses the signature: check the secret key, and the region" },
-	{ "QuotaExceeded", HTTP_JUDGE_FAIL, -ENOSPC, NULL },
-	{ "EntityTooLarge", HTTP_JUDGE_FAIL, -EFBIG, NULL },
-	{ "NotImplemented", HTTP_JUDGE_FAIL, -EOPNOTSUPP, NULL },
-	{ "PreconditionFailed", HTTP_JUDGE_FAIL, -EEXIST, NULL },
-};
-
-static const struct s3_meaning *find_meaning(const char *code)
-{
-	for (size_t i = 0; i < sizeof meanings / sizeof meanings[0]; i++)
-		if (strcmp(meanings[i].code, code) == 0)
-			return &meanings[i];
-	return NULL;
-}
 
 /* Keys that the server does not take may have run out, or have been changed in their file: they are found anew. Keys that are just
  * wrong are wrong the second time, too. */
@@ -198,11 +190,16 @@ static enum http_verdict s3_judge(struct http_store *store, struct http_op *op, 
 	struct s3_store *s = (struct s3_store *)store;
 	const struct http_request *r = &op->request;
 	const struct s3_meaning *m;
-	struct s3_error fault;
+	struct s3_error fault = { 0 };
 
 	if (r->status >= 200 && r->status < 300)
 		return HTTP_JUDGE_BY_STATUS;
-	if (!r->fault_length || s3_error_parse(r->fault, r->fault_length, &fault, NULL)) {
+	bool told = r->fault_length && !s3_error_parse(r->fault, r->fault_length, &fault, NULL);
+	if (op->kind == HTTP_OP_POST && s3_delete_unknown(r->status, fault.code)) {
+		error_set(err, -EOPNOTSUPP, "the server knows no bulk delete (status %ld)", r->status);
+		return HTTP_JUDGE_FAIL;
+	}
+	if (!told) {
 		if (r->status == 301 || r->status == 307)
 			return error_set(err, -EINVAL, "the bucket is in another region: give it as region=..."),
 			       HTTP_JUDGE_FAIL;
@@ -213,9 +210,13 @@ static enum http_verdict s3_judge(struct http_store *store, struct http_op *op, 
 		error_set(err, -EACCES, "the server does not accept the keys (%s)", fault.code);
 		return HTTP_JUDGE_AGAIN;
 	}
-	m = find_meaning(fault.code);
+	m = s3_meaning_find(fault.code);
 	if (m) {
-		error_set(err, m->rc, "%s (%s)", m->text ? m->text : fault.message, fault.code);
+		error_set(err, m->rc, "%s (%s)",
+		          m->text            ? m->text
+		          : fault.message[0] ? fault.message
+		                             : "refused",
+		          fault.code);
 		return m->verdict;
 	}
 	if (fault.region[0] && strcmp(fault.region, s->region) != 0) {
@@ -240,6 +241,12 @@ static int s3_read_listing(const struct http_op *op, struct listed_objects *obje
 	listing.objects = (struct listed_objects){ 0 };
 	s3_listing_destroy(&listing);
 	return 0;
+}
+
+static void s3_remove_many(struct http_store *store, const char *const *keys, size_t count, store_done_fn *done,
+                           void *arg)
+{
+	s3_delete(store, &((struct s3_store *)store)->bulk, keys, count, done, arg);
 }
 
 /* ---- opening ---- */
@@ -338,6 +345,7 @@ static const struct http_store_kind s3_kind = {
 	.prepare = s3_prepare,
 	.judge = s3_judge,
 	.read_listing = s3_read_listing,
+	.remove_many = s3_remove_many,
 	.destroy = s3_destroy,
 };
 

@@ -35,6 +35,15 @@ struct object_server {
 	unsigned fail;         /* so many requests for objects and listings ... */
 	int fail_status;       /* ... are answered with this status */
 	const char *fail_code; /* of S3 */
+	/* Bulk deletes, of S3. */
+	unsigned bulks, singles; /* so many there were, and deletes of one object */
+	int bulk_status;         /* while not 0, they are answered with this status, ... */
+	const char *bulk_code;   /* ... and this code, or without a document */
+	const char *bulk_text;   /* while not NULL, they do nothing and are answered with this */
+	unsigned leave;          /* so many objects are not deleted by them ... */
+	const char *leave_code;  /* ... but this is said */
+	unsigned lose_bulks;     /* so many work, and the connection is closed without an answer */
+	bool hold_bulks;         /* they are not answered */
 	char token[32];
 	unsigned logins;
 	int login_status; /* of a log-in; 0: success */
@@ -151,6 +160,76 @@ static inline void object_server_get(struct object_server *s, const struct http_
 	a->value[1] = range;
 }
 
+static inline void object_server_delete(struct object_server *s, struct stored_object *o)
+{
+	if (!o)
+		return;
+	free(o->bytes);
+	s->count--;
+	memmove(o, o + 1, (size_t)(&s->object[s->count] - o) * sizeof *o);
+}
+
+/* Deletes what is named between <Key> and </Key>, and says what it leaves, from byte `n` of the text on; returns where that ends. */
+static inline size_t object_server_delete_named(struct object_server *s, const struct http_server_request *r, size_t n)
+{
+	char *body = strndup((const char *)r->body, r->body_length);
+
+	for (char *key = body; key && (key = strstr(key, "<Key>"));) {
+		char *end = strstr(key, "</Key>");
+
+		assert(end);
+		*end = '\0';
+		key += strlen("<Key>");
+		if (s->leave && object_server_find(s, key)) {
+			s->leave--;
+			n += (size_t)snprintf(
+				s->text + n, sizeof s->text - n,
+				"<Error><Key>%s</Key><Code>%s</Code><Message>said the test</Message></Error>", key,
+				s->leave_code);
+		} else {
+			object_server_delete(s, object_server_find(s, key));
+		}
+		key = end + 1;
+	}
+	free(body);
+	return n;
+}
+
+static inline void object_server_bulk(struct object_server *s, const struct http_server_request *r,
+                                      struct http_server_answer *a)
+{
+	struct iovec iov = { (void *)(uintptr_t)r->body, r->body_length };
+	struct body_md5 md5;
+	size_t n;
+
+	s->bulks++;
+	if (s->no_place) {
+		object_server_error(s, 404, "NoSuchBucket", a);
+	} else if (s->bulk_status) {
+		a->status = s->bulk_status;
+		if (s->bulk_code)
+			object_server_error(s, s->bulk_status, s->bulk_code, a);
+	} else if (!object_server_body_whole(s, r) || body_md5(&iov, 1, &md5, NULL) ||
+	           strcmp(http_server_header(r, "Content-MD5"), md5.base64) != 0) {
+		object_server_error(s, 400, "BadDigest", a);
+	} else if (s->bulk_text) {
+		a->body = s->bulk_text;
+		a->body_length = strlen(s->bulk_text);
+	} else if (s->hold_bulks) {
+		a->hold = true;
+	} else {
+		n = (size_t)snprintf(s->text, sizeof s->text, "<DeleteResult>");
+		n = object_server_delete_named(s, r, n);
+		n += (size_t)snprintf(s->text + n, sizeof s->text - n, "</DeleteResult>");
+		a->body = s->text;
+		a->body_length = n;
+		if (s->lose_bulks) {
+			s->lose_bulks--;
+			a->drop = true;
+		}
+	}
+}
+
 /* One page. */
 static inline void object_server_list(struct object_server *s, const struct evkeyvalq *query,
                                       struct http_server_answer *a)
@@ -219,12 +298,14 @@ static inline void object_server_asked(void *arg, const struct http_server_reque
 		a->status = 401;
 	} else if (!name || (*name && *name != '/')) {
 		a->status = 400;
-	} else if (s->fail && name[0] && (name[1] || r->method == EVHTTP_REQ_GET)) {
+	} else if (s->fail && (r->method == EVHTTP_REQ_POST || (name[0] && (name[1] || r->method == EVHTTP_REQ_GET)))) {
 		s->fail--;
 		object_server_error(s, s->fail_status, s->fail_code, a);
 	} else if (!*name) {
 		if (r->method == EVHTTP_REQ_PUT)
 			s->no_place = false;
+		else if (r->method == EVHTTP_REQ_POST && evhttp_find_header(&query, "delete"))
+			object_server_bulk(s, r, a);
 		else
 			object_server_list(s, &query, a);
 	} else {
@@ -235,11 +316,8 @@ static inline void object_server_asked(void *arg, const struct http_server_reque
 		else if (r->method == EVHTTP_REQ_DELETE) {
 			struct stored_object *o = object_server_find(s, name + 1);
 			a->status = o || !s->swift ? 204 : 404;
-			if (o) {
-				free(o->bytes);
-				s->count--;
-				memmove(o, o + 1, (size_t)(&s->object[s->count] - o) * sizeof *o);
-			}
+			object_server_delete(s, o);
+			s->singles++;
 		} else {
 			object_server_get(s, r, name + 1, a);
 		}

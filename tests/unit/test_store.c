@@ -131,6 +131,8 @@ struct scripted {
 	int stuck;        /* from this entry on the same key comes again; -1 for never */
 	bool empty_pages;
 	int lists; /* how often it was asked */
+	int removes, bulks;
+	const char *stays; /* what is not removed, with `status` */
 };
 
 static const struct error *scripted_error(struct scripted *s, struct error *err)
@@ -180,7 +182,34 @@ static void scripted_list(struct store *store, const char *prefix, const char *a
 	free(page);
 }
 
-static const struct store_ops scripted_ops = { .put = scripted_put, .head = scripted_head, .list = scripted_list };
+static void scripted_remove(struct store *store, const char *key, store_done_fn *done, void *arg)
+{
+	struct scripted *s = (struct scripted *)store;
+	bool stays = s->stays && strcmp(s->stays, key) == 0;
+	struct error err;
+
+	s->removes++;
+	if (!store_key_valid(key))
+		done(arg, -EINVAL, NULL);
+	else
+		done(arg, stays ? s->status : 0, stays ? scripted_error(s, &err) : NULL);
+}
+
+static void scripted_remove_many(struct store *store, const char *const *keys, size_t count, store_done_fn *done,
+                                 void *arg)
+{
+	struct scripted *s = (struct scripted *)store;
+	struct error err;
+
+	assert_string_equal(keys[count - 1], "c");
+	s->bulks++;
+	done(arg, s->status, scripted_error(s, &err));
+}
+
+static const struct store_ops scripted_ops = {
+	.put = scripted_put, .head = scripted_head, .list = scripted_list, .remove = scripted_remove
+};
+static const struct store_ops scripted_bulk_ops = { .remove = scripted_remove, .remove_many = scripted_remove_many };
 
 static struct scripted scripted(void)
 {
@@ -290,6 +319,88 @@ static void list_each_reports_a_listing_that_fails(void **state)
 	assert_string_equal(err.text, "no answer");
 }
 
+static const char *const three[] = { "a", "b", "c" };
+
+static void count_answers(void *arg, int status, const struct error *err)
+{
+	int *answers = arg;
+
+	assert_int_equal(status, 0);
+	assert_null(err);
+	++*answers;
+}
+
+static void removing_many_is_removing_each_where_the_store_knows_no_other_way(void **state)
+{
+	struct scripted s = scripted();
+	int answers = 0;
+
+	(void)state;
+	store_remove_many(&s.store, three, 3, count_answers, &answers);
+	assert_int_equal(answers, 1);
+	assert_int_equal(s.removes, 3);
+	store_remove_many(&s.store, three, 0, count_answers, &answers);
+	assert_int_equal(answers, 2);
+	assert_int_equal(s.removes, 3);
+}
+
+static void what_cannot_be_removed_is_the_error_of_all_and_the_others_are_still_tried(void **state)
+{
+	struct error err = { 0 };
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		struct scripted s = scripted();
+
+		s.stays = three[i];
+		s.status = -EACCES;
+		assert_int_equal(store_remove_many_wait(&s.store, three, 3, &err), -EACCES);
+		assert_string_equal(err.text, strerror(EACCES));
+		s.text = "it is glued to the floor";
+		assert_int_equal(store_remove_many_wait(&s.store, three, 3, &err), -EACCES);
+		assert_string_equal(err.text, "it is glued to the floor");
+		assert_int_equal(s.removes, 6);
+	}
+}
+
+static void a_store_that_can_remove_many_is_asked_once(void **state)
+{
+	struct scripted s = scripted();
+	struct error err = { 0 };
+
+	(void)state;
+	s.store.ops = &scripted_bulk_ops;
+	assert_int_equal(store_remove_many_wait(&s.store, three, 3, NULL), 0);
+	assert_int_equal(store_remove_many_wait(&s.store, three, 0, NULL), 0);
+	assert_int_equal(s.bulks, 1);
+	s.status = -EIO;
+	s.text = "the disk is on fire";
+	assert_int_equal(store_remove_many_wait(&s.store, three, 3, &err), -EIO);
+	assert_string_equal(err.text, "the disk is on fire");
+	assert_int_equal(s.removes, 0);
+}
+
+static void too_many_and_keys_that_are_none_are_not_removed(void **state)
+{
+	static const char *const bad[] = { "a", "/b", "c" };
+	const char *keys[STORE_REMOVE_MANY_MAX + 1];
+	struct scripted s = scripted();
+	struct error err = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i <= STORE_REMOVE_MANY_MAX; i++)
+		keys[i] = "a";
+	assert_int_equal(store_remove_many_wait(&s.store, keys, STORE_REMOVE_MANY_MAX + 1, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "1000"));
+	assert_int_equal(s.removes, 0);
+	assert_int_equal(store_remove_many_wait(&s.store, keys, STORE_REMOVE_MANY_MAX, &err), 0);
+	assert_int_equal(s.removes, STORE_REMOVE_MANY_MAX);
+	s.store.ops = &scripted_bulk_ops;
+	assert_int_equal(store_remove_many_wait(&s.store, bad, 3, &err), -EINVAL);
+	assert_int_equal(s.bulks, 0);
+	assert_int_equal(s.removes, STORE_REMOVE_MANY_MAX + 1); /* the bad one, which is refused */
+}
+
 static void closing_nothing_is_allowed(void **state)
 {
 	(void)state;
@@ -310,6 +421,10 @@ int main(void)
 		cmocka_unit_test(list_each_begins_after_the_key_that_it_is_given),
 		cmocka_unit_test(a_listing_that_does_not_go_forward_is_an_error_and_not_for_ever),
 		cmocka_unit_test(list_each_reports_a_listing_that_fails),
+		cmocka_unit_test(removing_many_is_removing_each_where_the_store_knows_no_other_way),
+		cmocka_unit_test(what_cannot_be_removed_is_the_error_of_all_and_the_others_are_still_tried),
+		cmocka_unit_test(a_store_that_can_remove_many_is_asked_once),
+		cmocka_unit_test(too_many_and_keys_that_are_none_are_not_removed),
 		cmocka_unit_test(closing_nothing_is_allowed),
 	};
 

@@ -336,6 +336,34 @@ static void removing_the_last_object_removes_its_directories(void **state)
 
 static atomic_bool stop_removing;
 
+static void many_are_removed_at_once_and_a_failure_is_told(void **state)
+{
+	struct store *s = open_store(4);
+	static char text[300][20];
+	const char *keys[300];
+	struct error err = { 0 };
+	struct store_stats stats;
+
+	(void)state;
+	put_text(s, "other", "x");
+	for (int i = 0; i < 300; i++) {
+		snprintf(text[i], sizeof text[i], "d%d/%d", i % 7, i);
+		keys[i] = text[i];
+		if (i % 10 == 0)
+			put_text(s, keys[i], "x");
+	}
+	assert_int_equal(store_remove_many_wait(s, keys, 300, &err), 0);
+	for (int i = 0; i < 300; i++)
+		assert_int_equal(store_head_wait(s, keys[i], NULL, NULL), -ENOENT);
+	assert_object(s, "other", "x");
+	store_get_stats(s, &stats);
+	assert_int_equal(stats.removes, 300);
+	fail_sync_dir = EIO;
+	assert_int_equal(store_remove_many_wait(s, keys, 300, &err), -EIO);
+	fail_sync_dir = 0;
+	store_close(s);
+}
+
 static void *put_and_remove(void *arg)
 {
 	struct store *s = arg;
@@ -723,6 +751,7 @@ int main(void)
 		TEST(what_is_not_there_is_said_to_be_absent),
 		TEST(a_key_that_is_none_is_refused_by_every_call),
 		TEST(removing_the_last_object_removes_its_directories),
+		TEST(many_are_removed_at_once_and_a_failure_is_told),
 		TEST(a_put_makes_again_the_directory_that_others_remove),
 		TEST(directories_that_have_settled_are_synced_once_and_then_only_the_last),
 		TEST(a_directory_that_another_made_is_made_durable_before_the_put_is_answered),

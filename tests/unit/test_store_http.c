@@ -396,6 +396,253 @@ static void wrong_keys_are_tried_once_more_and_then_told(void **state)
 	assert_int_equal(put(f, "key", "x", 0), 0);
 }
 
+/* ---- many at once ---- */
+
+static int remove_many(struct fixture *f, const char *const *keys, size_t count, struct error *err)
+{
+	return store_remove_many_wait(f->store, keys, count, err);
+}
+
+static const char *const four[] = { "a", "b/1", "b/2", "c" };
+
+static void put_four(struct fixture *f)
+{
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(put(f, four[i], "x", 0), 0);
+}
+
+static void assert_removes(struct fixture *f, unsigned bulks, unsigned singles)
+{
+	struct store_stats stats;
+
+	assert_int_equal(f->server.bulks, bulks);
+	assert_int_equal(f->server.singles, singles);
+	store_get_stats(f->store, &stats);
+	assert_int_equal(stats.removes, bulks + singles);
+}
+
+static void many_are_removed_be_they_there_or_not(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const keys[] = { "a", "b/1", "nowhere", "b/2" };
+
+	put_four(f);
+	object_server_keep(&f->server, "pool-of-another/a", "x", 1);
+	assert_int_equal(remove_many(f, keys, 4, NULL), 0);
+	assert_int_equal(f->server.count, 2);
+	assert_object(f, "c", "x");
+	assert_removes(f, f->server.swift ? 0 : 1, f->server.swift ? 4 : 0);
+	assert_int_equal(remove_many(f, keys, 0, NULL), 0);
+	assert_int_equal(remove_many(f, four + 3, 1, NULL), 0);
+	assert_int_equal(f->server.count, 1);
+	assert_removes(f, f->server.swift ? 0 : 1, f->server.swift ? 5 : 1);
+}
+
+static void with_a_key_that_is_none_nothing_is_removed(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const keys[] = { "a", "b/1", "<Key>", "b/2" };
+
+	put_four(f);
+	assert_int_equal(remove_many(f, keys, 4, NULL), -EINVAL);
+	assert_int_equal(f->server.count, 4);
+	assert_removes(f, 0, 0);
+}
+
+static void many_are_removed_though_the_server_is_busy_at_first(void **state)
+{
+	struct fixture *f = *state;
+	struct store_stats stats;
+
+	put_four(f);
+	fail_next(f, 1, 503, "SlowDown");
+	assert_int_equal(remove_many(f, four, 4, NULL), 0);
+	assert_int_equal(f->server.count, 0);
+	store_get_stats(f->store, &stats);
+	assert_int_equal(stats.retries, 1);
+}
+
+static void many_that_may_not_be_removed_stay_and_it_is_said(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = { 0 };
+
+	put_four(f);
+	fail_next(f, 4, 403, "AccessDenied");
+	assert_int_equal(remove_many(f, four, 4, &err), -EACCES);
+	assert_non_null(strstr(err.text, "removing"));
+	assert_null(strstr(err.text, "secret-of-the-test"));
+	assert_int_equal(f->server.count, 4);
+}
+
+/* Nothing that XML would have to escape is accepted in a key; all that is must arrive as it is. */
+static void every_character_of_a_key_arrives_in_a_bulk_delete(void **state)
+{
+	struct fixture *f = *state;
+	char every[100] = "a", longest[STORE_KEY_MAX + 1] = "";
+	const char *keys[] = { every, longest };
+	size_t n = 1;
+
+	for (int c = 1; c < 256; c++) {
+		char key[] = { 'a', (char)c, 'a', '\0' };
+		if (store_key_valid(key))
+			every[n++] = (char)c;
+		else
+			assert_null(strchr("ABCXYZabcxyz0189._-/", c));
+	}
+	every[n++] = 'z';
+	memset(longest, 'k', STORE_KEY_MAX);
+	assert_int_equal(n, 2 + 26 + 26 + 10 + 4);
+	assert_int_equal(put(f, every, "x", 0), 0);
+	assert_int_equal(put(f, longest, "x", 0), 0);
+	assert_int_equal(remove_many(f, keys, 2, NULL), 0);
+	assert_int_equal(f->server.count, 0);
+	assert_removes(f, 1, 0);
+}
+
+static void a_thousand_go_in_one_bulk_delete_and_no_more(void **state)
+{
+	struct fixture *f = *state;
+	static char text[STORE_REMOVE_MANY_MAX + 1][STORE_KEY_MAX + 1];
+	static const char *keys[STORE_REMOVE_MANY_MAX + 1];
+
+	for (size_t i = 0; i <= STORE_REMOVE_MANY_MAX; i++) {
+		snprintf(text[i], sizeof text[i], "%0*zu", STORE_KEY_MAX, i);
+		keys[i] = text[i];
+		if (i % 100 == 99)
+			assert_int_equal(put(f, keys[i], "x", 0), 0);
+	}
+	assert_int_equal(remove_many(f, keys, STORE_REMOVE_MANY_MAX + 1, NULL), -EINVAL);
+	assert_int_equal(f->server.count, 10);
+	assert_int_equal(remove_many(f, keys, STORE_REMOVE_MANY_MAX, NULL), 0);
+	assert_int_equal(f->server.count, 0);
+	assert_removes(f, 1, 0);
+}
+
+static void what_a_bulk_delete_left_in_passing_is_removed_singly(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const codes[] = { "InternalError", "SlowDown", "ServiceUnavailable" };
+	unsigned n = sizeof codes / sizeof codes[0];
+
+	for (unsigned i = 0; i < n; i++) {
+		put_four(f);
+		f->server.leave = 2;
+		f->server.leave_code = codes[i];
+		assert_int_equal(remove_many(f, four, 4, NULL), 0);
+		assert_int_equal(f->server.count, 0);
+	}
+	assert_removes(f, n, 2 * n);
+}
+
+static void what_a_bulk_delete_was_denied_is_named(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = { 0 };
+
+	put_four(f);
+	f->server.leave = 1;
+	f->server.leave_code = "AccessDenied";
+	assert_int_equal(remove_many(f, four + 1, 3, &err), -EACCES);
+	assert_non_null(strstr(err.text, "removing b/1: said the test (AccessDenied)"));
+	assert_object(f, "b/1", "x");
+	f->server.leave = 1;
+	f->server.leave_code = "Unheard";
+	assert_int_equal(remove_many(f, four, 2, &err), -EIO);
+	assert_non_null(strstr(err.text, "Unheard"));
+	assert_removes(f, 2, 0);
+}
+
+static void a_server_without_bulk_deletes_is_asked_for_one_only_once(void **state)
+{
+	struct fixture *f = *state;
+	static const struct {
+		int status;
+		const char *code;
+	} answers[] = { { 501, "NotImplemented" },   { 501, NULL },
+		        { 405, "MethodNotAllowed" }, { 405, NULL },
+		        { 400, "NotImplemented" },   { 400, NULL },
+		        { 400, "MalformedXML" },     { 400, "InvalidArgument" } };
+
+	for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
+		store_close(f->store);
+		assert_int_equal(open_it(f, false, NULL), 0);
+		f->server.bulks = f->server.singles = 0;
+		f->server.bulk_status = answers[i].status;
+		f->server.bulk_code = answers[i].code;
+		for (unsigned n = 1; n <= 2; n++) {
+			put_four(f);
+			assert_int_equal(remove_many(f, four, 4, NULL), 0);
+			assert_int_equal(f->server.count, 0);
+			assert_removes(f, 1, 4 * n);
+		}
+	}
+}
+
+static void a_bulk_delete_whose_bucket_is_gone_fails(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = { 0 };
+
+	f->server.no_place = true;
+	assert_int_equal(remove_many(f, four, 4, &err), -ENODEV);
+	assert_non_null(strstr(err.text, "removing 4 objects"));
+	assert_removes(f, 1, 0);
+}
+
+/* It is not known what became of the objects. */
+static void after_an_answer_to_a_bulk_delete_that_says_nothing_all_are_removed_singly(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const texts[] = {
+		"<html>hello</html>",
+		"<DeleteResult>",
+		"<Error><Code>InternalError</Code></Error>",
+		"<DeleteResult><Error><Key>pool/other</Key><Code>SlowDown</Code></Error></DeleteResult>",
+		"<DeleteResult><Error><Key>a</Key><Code>AccessDenied</Code></Error></DeleteResult>",
+	};
+	unsigned n = sizeof texts / sizeof texts[0];
+
+	for (unsigned i = 0; i < n; i++) {
+		put_four(f);
+		f->server.bulk_text = texts[i];
+		assert_int_equal(remove_many(f, four, 4, NULL), 0);
+		assert_int_equal(f->server.count, 0);
+	}
+	assert_removes(f, n, 4 * n);
+}
+
+static void a_bulk_delete_whose_answer_was_lost_is_sent_again(void **state)
+{
+	struct fixture *f = *state;
+
+	put_four(f);
+	f->server.lose_bulks = 1;
+	assert_int_equal(remove_many(f, four, 4, NULL), 0);
+	assert_int_equal(f->server.count, 0);
+	assert_int_equal(f->server.bulks, 2);
+	assert_int_equal(f->server.singles, 0);
+}
+
+static void a_bulk_delete_that_takes_too_long_is_done_singly_and_not_asked_for_again(void **state)
+{
+	struct fixture *f = *state;
+	struct store_options options = { .deadline_ms = 2000 };
+	unsigned bulks;
+
+	store_close(f->store);
+	f->store = NULL;
+	assert_int_equal(store_open(f->server.url, &options, &f->store, NULL), 0);
+	put_four(f);
+	f->server.hold_bulks = true;
+	assert_int_equal(remove_many(f, four, 4, NULL), 0);
+	assert_int_equal(f->server.count, 0);
+	bulks = f->server.bulks;
+	put_four(f);
+	assert_int_equal(remove_many(f, four, 4, NULL), 0);
+	assert_removes(f, bulks, 8);
+}
+
 /* ---- Swift alone ---- */
 
 static void a_token_that_has_run_out_is_renewed_unseen(void **state)
@@ -476,11 +723,25 @@ int main(void)
 		S3(a_body_damaged_on_the_way_is_sent_again),
 		S3(a_conditional_put_that_is_not_known_says_so),
 		S3(wrong_keys_are_tried_once_more_and_then_told),
+		BOTH(many_are_removed_be_they_there_or_not),
+		BOTH(with_a_key_that_is_none_nothing_is_removed),
+		BOTH(many_are_removed_though_the_server_is_busy_at_first),
+		BOTH(many_that_may_not_be_removed_stay_and_it_is_said),
+		S3(every_character_of_a_key_arrives_in_a_bulk_delete),
+		S3(a_thousand_go_in_one_bulk_delete_and_no_more),
+		S3(what_a_bulk_delete_left_in_passing_is_removed_singly),
+		S3(what_a_bulk_delete_was_denied_is_named),
+		S3(a_server_without_bulk_deletes_is_asked_for_one_only_once),
+		S3(a_bulk_delete_whose_bucket_is_gone_fails),
+		S3(after_an_answer_to_a_bulk_delete_that_says_nothing_all_are_removed_singly),
+		S3(a_bulk_delete_whose_answer_was_lost_is_sent_again),
+		S3(a_bulk_delete_that_takes_too_long_is_done_singly_and_not_asked_for_again),
 		SWIFT(a_token_that_has_run_out_is_renewed_unseen),
 		SWIFT(who_waits_in_vain_for_a_log_in_is_told_why),
 		SWIFT(what_can_change_is_asked_of_all_replicas),
 	};
 
+	alarm(120);
 	setenv("AWS_EC2_METADATA_DISABLED", "true", 1);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
