@@ -52,6 +52,15 @@ static const struct command commands[] = {
 	  "  --to-passwd-file F     the same for the second\n"
 	  "                         Interrupted, it goes on when run again.\n",
 	  cmd_copy },
+	{ "snapshot", "create [--group] IMAGE@NAME... | list IMAGE [--json] | delete|protect|unprotect IMAGE@NAME...",
+	  "name moments of images",
+	  "  create                 of each image as it is now; with --group one moment of all of them (of one NAME)\n"
+	  "  list                   what there is, oldest first; --json: for programs\n"
+	  "  delete                 what only that snapshot needed is given back\n"
+	  "  protect, unprotect     a protected one cannot be deleted\n"
+	  "  IMAGE@NAME             an image in a mount, and a name: letters, digits and . _ : + -\n"
+	  "                         It is then to be read at MOUNTPOINT/.snapshots/IMAGE/NAME.\n",
+	  cmd_snapshot },
 	{ "takeover", "IMAGE", "take an image over from the host that owns it", "", cmd_takeover },
 	{ "key", "STORE " KEY_WORDS " [--new-key-file F | --new-passphrase-file F]",
 	  "change the key file or passphrase of a pool",

@@ -277,3 +277,34 @@ int ctl_takeover(struct ctl_client *client, uint64_t id, struct error *err)
 	snprintf(request, sizeof request, "takeover %016" PRIx64, id);
 	return ctl_call(client, request, NULL, NULL, err);
 }
+
+int ctl_snapshot_create(struct ctl_client *client, const char *name, const uint64_t *ids, size_t count,
+                        struct error *err)
+{
+	char request[CTL_REQUEST_MAX];
+	int n = snprintf(request, sizeof request, "snapshot create %s", name);
+
+	for (size_t k = 0; k < count && n >= 0 && (size_t)n < sizeof request; k++)
+		n += snprintf(request + n, sizeof request - (size_t)n, " %016" PRIx64, ids[k]);
+	/* In front stands "garner 1 ". */
+	if (count > CTL_SNAPSHOT_IMAGES_MAX || n < 0 || (size_t)n > sizeof request - 16)
+		return error_set(err, -E2BIG, "too many images at once");
+	return ctl_call(client, request, NULL, NULL, err);
+}
+
+int ctl_snapshot_list(struct ctl_client *client, uint64_t id, bool json, ctl_line_fn *line, void *arg,
+                      struct error *err)
+{
+	char request[64];
+
+	snprintf(request, sizeof request, "snapshot list %s %016" PRIx64, json ? "json" : "text", id);
+	return ctl_call(client, request, line, arg, err);
+}
+
+int ctl_snapshot_change(struct ctl_client *client, const char *verb, const char *name, uint64_t id, struct error *err)
+{
+	char request[64 + SNAPSHOT_NAME_MAX];
+
+	snprintf(request, sizeof request, "snapshot %.10s %.*s %016" PRIx64, verb, SNAPSHOT_NAME_MAX, name, id);
+	return ctl_call(client, request, NULL, NULL, err);
+}

@@ -9,6 +9,9 @@
  *     images text|json        state of every image that is open or has unsent data here: one line for each
  *     flush ID                waits until all is in the store; sends "left BYTES" lines meanwhile
  *     takeover ID             fences the owner and takes the image over
+ *     snapshot create NAME ID...    of all these images, one moment
+ *     snapshot list text|json ID    one line each, oldest first
+ *     snapshot delete|protect|unprotect NAME ID
  * JSON comes as one line for each object. Knows nothing of FUSE, nor of segments.
  */
 #ifndef GARNER_CTL_CTL_H
@@ -22,8 +25,9 @@
 #include <stdint.h>
 
 #define CTL_VERSION 1
-#define CTL_REQUEST_MAX 256 /* bytes of a request line, newline included */
-#define CTL_LINE_MAX 16384  /* bytes of an answer line, newline included */
+#define CTL_REQUEST_MAX 2048 /* bytes of a request line, newline included */
+#define CTL_LINE_MAX 16384   /* bytes of an answer line, newline included */
+#define CTL_SNAPSHOT_IMAGES_MAX 100 /* of one moment */
 #define CTL_SOCKET_NAME "control"
 
 /* The extended attributes by which a mount tells where its socket is and how an image does. */
@@ -69,12 +73,19 @@ typedef int ctl_line_fn(void *arg, const char *line);
  * handler was installed without SA_RESTART, or -ECONNRESET when the daemon went away. */
 int ctl_call(struct ctl_client *client, const char *request, ctl_line_fn *line, void *arg, struct error *err);
 
-/* The four commands. */
+/* The commands. */
 int ctl_status(struct ctl_client *client, uint64_t id, bool json, ctl_line_fn *line, void *arg, struct error *err);
 int ctl_images(struct ctl_client *client, bool json, ctl_line_fn *line, void *arg, struct error *err);
 /* `progress` (may be NULL) is told the bytes left now and then; it returns false to give up (-EINTR). */
 int ctl_flush(struct ctl_client *client, uint64_t id, bool (*progress)(void *arg, uint64_t bytes_left), void *arg,
               struct error *err);
 int ctl_takeover(struct ctl_client *client, uint64_t id, struct error *err);
+/* -E2BIG for more than CTL_SNAPSHOT_IMAGES_MAX. */
+int ctl_snapshot_create(struct ctl_client *client, const char *name, const uint64_t *ids, size_t count,
+                        struct error *err);
+int ctl_snapshot_list(struct ctl_client *client, uint64_t id, bool json, ctl_line_fn *line, void *arg,
+                      struct error *err);
+/* `verb`: delete, protect or unprotect. */
+int ctl_snapshot_change(struct ctl_client *client, const char *verb, const char *name, uint64_t id, struct error *err);
 
 #endif

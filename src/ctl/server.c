@@ -29,7 +29,7 @@
 #define WORKERS 4
 #define IDLE_NS (60 * 1000000000ull)
 #define SEND_TIMEOUT_S 10
-#define WORDS_MAX 4
+#define WORDS_MAX (2 + CTL_SNAPSHOT_IMAGES_MAX)
 
 struct connection {
 	struct ctl_server *server;
@@ -232,11 +232,71 @@ static int run_takeover(struct connection *c, char **word, int words, struct err
 	return rc < 0 ? rc : engine_takeover(c->server->engine, id, err);
 }
 
+struct snapshots_out {
+	FILE *out;
+	bool json;
+};
+
+static int print_snapshot(void *arg, const struct snapshot_info *s)
+{
+	struct snapshots_out *o = arg;
+
+	(o->json ? status_snapshot_json : status_snapshot_line)(o->out, s);
+	putc('\n', o->out);
+	return 0;
+}
+
+static int run_snapshot_list(struct connection *c, char **word, struct error *err)
+{
+	struct snapshots_out o = { 0 };
+	char *text = NULL;
+	size_t size = 0;
+	uint64_t id;
+	int rc = parse_format(word[0], &o.json, err);
+
+	if (!rc)
+		rc = parse_id(word[1], &id, err);
+	if (rc)
+		return rc;
+	o.out = open_memstream(&text, &size);
+	if (!o.out)
+		return error_set(err, -errno, "out of memory");
+	rc = engine_snapshot_each(c->server->engine, id, print_snapshot, &o, err);
+	return finish_stream(c, o.out, &text, rc, err);
+}
+
+static int run_snapshot(struct connection *c, char **word, int words, struct error *err)
+{
+	struct engine *e = c->server->engine;
+	uint64_t ids[CTL_SNAPSHOT_IMAGES_MAX];
+	int rc = 0, count = words - 2;
+
+	if (!strcmp(word[0], "list"))
+		return words == 3 ? run_snapshot_list(c, word + 1, err)
+		                  : error_set(err, -EINVAL, "snapshot: wrong words");
+	if (count > CTL_SNAPSHOT_IMAGES_MAX)
+		return error_set(err, -E2BIG, "at most %d images at once", CTL_SNAPSHOT_IMAGES_MAX);
+	for (int k = 0; k < count && !rc; k++)
+		rc = parse_id(word[2 + k], &ids[k], err);
+	if (rc)
+		return rc;
+	if (!strcmp(word[0], "create"))
+		return engine_snapshot_create(e, ids, (size_t)count, word[1], err);
+	if (count != 1)
+		return error_set(err, -EINVAL, "snapshot: wrong words");
+	if (!strcmp(word[0], "delete"))
+		return engine_snapshot_delete(e, ids[0], word[1], err);
+	if (!strcmp(word[0], "protect") || !strcmp(word[0], "unprotect"))
+		return engine_snapshot_protect(e, ids[0], word[1], word[0][0] == 'p', err);
+	return error_set(err, -EOPNOTSUPP, "this daemon knows no \"snapshot %s\"", word[0]);
+}
+
 static const struct command commands[] = {
 	{ "status", 1, 2, run_status },
 	{ "images", 1, 1, run_images },
 	{ "flush", 1, 1, run_flush },
 	{ "takeover", 1, 1, run_takeover },
+	{ "snapshot", 3, 2 + CTL_SNAPSHOT_IMAGES_MAX, run_snapshot },
 };
 
 /* "garner 1 COMMAND [WORD...]". The line is cut up in place. */

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
+#include <time.h>
 
 /* ---- JSON -------------------------------------------------------------------------------------------------------- */
 
@@ -314,4 +315,25 @@ void status_image_line(FILE *out, const struct image_status *s)
 	fprintf(out, "%016" PRIx64 "  %9s  %9s used  %9s to send  ", s->id, size_format(s->size, a),
 	        size_format(s->allocated_bytes, b), size_format(s->lag_bytes, c));
 	put_clean(out, s->state, sizeof s->state);
+}
+
+void status_snapshot_line(FILE *out, const struct snapshot_info *s)
+{
+	char a[SIZE_TEXT_MAX], b[SIZE_TEXT_MAX], when[40] = "?";
+	time_t seconds = (time_t)(s->time_ns / 1000000000u);
+	struct tm tm;
+
+	if (localtime_r(&seconds, &tm))
+		strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S %z", &tm);
+	fprintf(out, "%-24s  %s  %9s  %9s used%s", s->name, when, size_format(s->size, a),
+	        size_format(s->allocated_bytes, b), s->is_protected ? "  protected" : "");
+}
+
+void status_snapshot_json(FILE *out, const struct snapshot_info *s)
+{
+	fprintf(out,
+	        "{\"name\":\"%s\",\"id\":\"%016" PRIx64 "\",\"time_ns\":%" PRIu64 ",\"size\":%" PRIu64
+	        ",\"allocated\":%" PRIu64 ",\"mtime_ns\":%" PRIu64 ",\"protected\":%s}",
+	        s->name, s->id, s->time_ns, s->size, s->allocated_bytes, s->mtime_ns,
+	        s->is_protected ? "true" : "false");
 }

@@ -18,6 +18,10 @@ void status_engine_json(FILE *out, const struct engine_status *s);
 void status_image_text(FILE *out, const struct image_status *s);
 void status_image_json(FILE *out, const struct image_status *s);
 
+/* One line, no newline: "before-upgrade  2026-02-03 04:05:06 +0000  10 GiB  1.2 GiB used  protected". */
+void status_snapshot_line(FILE *out, const struct snapshot_info *s);
+void status_snapshot_json(FILE *out, const struct snapshot_info *s);
+
 /* One line, no newline: "00000000000000a1  10 GiB  1.2 GiB used  0 B to send  ok". */
 void status_image_line(FILE *out, const struct image_status *s);
 

@@ -359,13 +359,14 @@ static int open_parts(struct engine *e, struct error *err)
 	e->sets = hash_new();
 	e->unlinked = hash_new();
 	e->deletions = hash_new();
+	e->snapshots = hash_new();
 	e->budget = map_budget_new(e->options.map_memory);
 	e->work = executor_new("garner-work", WORK_THREADS, false);
 	e->packers = executor_new("garner-pack", PACK_THREADS, true);
 	e->prefetch = executor_new("garner-ahead", PREFETCH_THREADS, false);
 	e->catalog = catalog_new(e->pool, e->db);
-	if (!e->images || !e->sets || !e->unlinked || !e->deletions || !e->budget || !e->work || !e->packers ||
-	    !e->prefetch || !e->catalog || asprintf(&spare_dir, "%s/spare", e->cache_dir) < 0)
+	if (!e->images || !e->sets || !e->unlinked || !e->deletions || !e->snapshots || !e->budget || !e->work ||
+	    !e->packers || !e->prefetch || !e->catalog || asprintf(&spare_dir, "%s/spare", e->cache_dir) < 0)
 		return error_set(err, -ENOMEM, "cannot start: out of memory or threads");
 	rc = spare_pool_new(e->disk, spare_dir, SPARES, &e->spares, err);
 	free(spare_dir);
@@ -396,6 +397,9 @@ static void engine_free(struct engine *e)
 		segment_set_free(set);
 	for (cursor = 0; e->unlinked && (entry = hash_next(e->unlinked, &cursor, &id));)
 		free(entry);
+	for (cursor = 0; e->snapshots && (entry = hash_next(e->snapshots, &cursor, &id));)
+		free(entry);
+	hash_free(e->snapshots);
 	hash_free(e->images);
 	hash_free(e->sets);
 	hash_free(e->unlinked);

@@ -29,7 +29,8 @@ static void follow_job(void *arg)
 
 void image_follow(struct image *i)
 {
-	if (!i->loaded || atomic_load(&i->log) || i->following || clock_monotonic_ns() - i->followed_ns < FOLLOW_NS)
+	if (!i->loaded || i->snapshot || atomic_load(&i->log) || i->following ||
+	    clock_monotonic_ns() - i->followed_ns < FOLLOW_NS)
 		return;
 	pthread_mutex_lock(&i->engine->mutex);
 	bool read = i->refs > 1; /* besides the caller's */

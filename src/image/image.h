@@ -2,7 +2,8 @@
 /* image.h: the engine's face: everything that a front end may know.
  *
  * An engine is one pool opened with one cache directory. It has a tree of names (directories and images) and opens images
- * for reading and writing. Two kinds of calls:
+ * for reading and writing. Below the name .snapshots in the root the tree is there a second time, with a directory of its snapshots
+ * where an image is; nothing can be changed there, and .snapshots itself is not listed. Two kinds of calls:
  *   - names and opening (engine_*): may block on the store: call them on threads that can wait;
  *   - data (image_*): never hold the calling thread for the store. They answer at once where they can; else they return
  *     -EINPROGRESS and call done(arg, result) later, once, on a thread of the engine that the callback must not block.
@@ -167,6 +168,36 @@ int64_t image_copy(struct image *from, uint64_t offset, struct image *to, uint64
 /* Size, allocation and times, from memory; never blocks. Only the fields that the log knows are set (size,
  * allocated_bytes, mtime_ns, grain_bytes). */
 void image_stat(struct image *i, struct node_attr *attr);
+
+/* ---- snapshots ---------------------------------------------------------------------------------------------------- */
+
+#define SNAPSHOT_NAME_MAX 64
+
+/* Letters, digits and . _ : + - (the first one a letter or digit, or one of _ : +), so that a name is also a file name. */
+bool snapshot_name_valid(const char *name);
+
+struct snapshot_info {
+	char name[SNAPSHOT_NAME_MAX + 1];
+	uint64_t id;      /* its inode number, for image_open(); the same on every host */
+	uint64_t time_ns; /* the moment */
+	uint64_t size, allocated_bytes, mtime_ns;
+	bool is_protected;
+};
+
+/* Names this moment of the images, the same one for all of them: what was answered before is in, what is written after the
+ * answer is not. Writers wait only while the moment is taken. This host becomes the owner as for writing. Answers when all of it is in
+ * the store. Blocks. -EEXIST, -EINVAL, and as image_open(). */
+int engine_snapshot_create(struct engine *e, const uint64_t *images, size_t count, const char *name, struct error *err);
+
+/* -ENOENT; -EBUSY when it is protected. One that is damaged can be deleted. What it alone needed is garbage from then on. Who has it open goes on reading. Blocks. */
+int engine_snapshot_delete(struct engine *e, uint64_t image, const char *name, struct error *err);
+
+/* A protected one is not deleted before it is unprotected. Blocks. */
+int engine_snapshot_protect(struct engine *e, uint64_t image, const char *name, bool on, struct error *err);
+
+/* Calls each() for every snapshot of the image, oldest first, until it returns non-zero, which is returned. Blocks. */
+int engine_snapshot_each(struct engine *e, uint64_t image, int (*each)(void *arg, const struct snapshot_info *s),
+                         void *arg, struct error *err);
 
 /* ---- state ------------------------------------------------------------------------------------------------------- */
 

@@ -464,6 +464,24 @@ static int load_map(struct image *i, segment_no_t last, struct error *err)
 	return rc ? rc : replay(i, last, err);
 }
 
+int image_load_snapshot(struct image *i, struct error *err)
+{
+	const struct snapshot *s = i->snapshot;
+	struct map_need root = { .level = MAP_LEVELS - 1, .index = 0, .address = s->root };
+	map_entry_t entries[MAP_FANOUT] = { 0 };
+	int rc = s->root == MAP_ENTRY_NONE ? 0 : image_read_node(i, &root, entries, err);
+
+	if (!rc)
+		rc = grain_map_install(i->map, root.level, root.index, entries);
+	if (rc)
+		return error_prefix(err, rc, "snapshot %s of image %016" PRIx64, s->info.name, s->image);
+	grain_map_set_allocated(i->map, s->info.allocated_bytes >> i->grain_shift);
+	atomic_store(&i->size, s->info.size);
+	atomic_store(&i->mtime_ns, s->info.mtime_ns);
+	i->loaded = true;
+	return 0;
+}
+
 int image_load(struct image *i, bool ours, struct error *err)
 {
 	segment_no_t end, last;

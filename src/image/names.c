@@ -84,8 +84,10 @@ static int add_data(struct engine *e, struct node_attr *attr, struct error *err)
 int engine_lookup(struct engine *e, uint64_t dir, const char *name, struct node_attr *attr, struct error *err)
 {
 	struct catalog_entry entry;
-	int rc;
+	int rc = snapshot_names_lookup(e, dir, name, attr, err);
 
+	if (rc <= 0)
+		return rc;
 	/* While the store is away a name leads where it led: who has the image open here must find it. */
 	pthread_mutex_lock(&e->mutex);
 	bool away = e->store_error[0];
@@ -117,8 +119,11 @@ int engine_getattr(struct engine *e, uint64_t id, struct node_attr *attr, struct
 {
 	struct catalog_entry entry;
 	bool unlinked;
-	int rc = entry_of(e, id, &entry, &unlinked);
+	int rc = snapshot_names_getattr(e, id, attr, err);
 
+	if (rc <= 0)
+		return rc;
+	rc = entry_of(e, id, &entry, &unlinked);
 	if (rc)
 		return error_set(err, rc, "no node %016" PRIx64, id);
 	from_entry(&entry, attr);
@@ -132,12 +137,25 @@ static int writable(struct engine *e, struct error *err)
 	return e->options.read_only ? error_set(err, -EROFS, "mounted read only") : 0;
 }
 
+/* Whether the name may come or go. */
+static int changeable(struct engine *e, uint64_t dir, const char *name, struct error *err)
+{
+	int rc = writable(e, err);
+
+	if (!rc && snapshot_names_have(e, dir, name))
+		rc = error_set(err, -EROFS, "what is below .snapshots is changed by garner snapshot only");
+	return rc;
+}
+
 int engine_setattr(struct engine *e, uint64_t id, unsigned mask, const struct node_attr *attr, struct error *err)
 {
 	struct catalog_entry entry;
+	struct node_attr there;
 	bool unlinked;
 	int rc = writable(e, err);
 
+	if (!rc && snapshot_names_getattr(e, id, &there, NULL) <= 0)
+		rc = error_set(err, -EROFS, "a snapshot does not change");
 	if (!rc)
 		rc = entry_of(e, id, &entry, &unlinked);
 	if (rc)
@@ -177,7 +195,7 @@ int engine_create(struct engine *e, uint64_t dir, const char *name, enum node_ty
 		.uid = uid,
 		.gid = gid,
 	};
-	int rc = writable(e, err);
+	int rc = changeable(e, dir, name, err);
 
 	if (!rc)
 		rc = check_name(name, err);
@@ -214,11 +232,27 @@ static void name_gone(struct engine *e, const struct catalog_entry *entry)
 	engine_delete_later(e);
 }
 
+/* An image with snapshots stays: they are kept in its log. */
+static int may_go(struct engine *e, uint64_t dir, const char *name, struct error *err)
+{
+	struct catalog_entry entry;
+	int rc = catalog_lookup(e->catalog, dir, name, NAME_AGE_MS, &entry, err);
+
+	if (rc == -ENOENT || (!rc && entry.type != NODE_FILE))
+		return 0;
+	if (!rc)
+		rc = image_has_snapshots(e, entry.id, err);
+	return rc > 0 ? error_set(err, -EBUSY, "%s has snapshots: delete them first (garner snapshot delete)", name)
+	              : rc;
+}
+
 int engine_unlink(struct engine *e, uint64_t dir, const char *name, struct error *err)
 {
 	struct catalog_entry entry = { 0 };
-	int rc = writable(e, err);
+	int rc = changeable(e, dir, name, err);
 
+	if (!rc)
+		rc = may_go(e, dir, name, err);
 	if (!rc)
 		rc = catalog_remove(e->catalog, dir, name, NODE_FILE, &entry, err);
 	if (!rc)
@@ -228,7 +262,7 @@ int engine_unlink(struct engine *e, uint64_t dir, const char *name, struct error
 
 int engine_rmdir(struct engine *e, uint64_t dir, const char *name, struct error *err)
 {
-	int rc = writable(e, err);
+	int rc = changeable(e, dir, name, err);
 
 	return rc ? rc : catalog_remove(e->catalog, dir, name, NODE_DIRECTORY, NULL, err);
 }
@@ -237,10 +271,14 @@ int engine_rename(struct engine *e, uint64_t dir, const char *name, uint64_t new
                   bool no_replace, struct error *err)
 {
 	struct catalog_entry replaced = { 0 };
-	int rc = writable(e, err);
+	int rc = changeable(e, dir, name, err);
 
 	if (!rc)
+		rc = changeable(e, new_dir, new_name, err);
+	if (!rc)
 		rc = check_name(new_name, err);
+	if (!rc && !no_replace)
+		rc = may_go(e, new_dir, new_name, err);
 	if (!rc)
 		rc = catalog_rename(e->catalog, dir, name, new_dir, new_name, no_replace, &replaced, err);
 	if (!rc)
@@ -270,8 +308,9 @@ int engine_list(struct engine *e, uint64_t dir, int (*each)(void *arg, const cha
                 void *arg, struct error *err)
 {
 	struct list_arg l = { e, each, arg };
+	int rc = snapshot_names_list(e, dir, each, arg, err);
 
-	return catalog_list(e->catalog, dir, list_one, &l, err);
+	return rc <= 0 ? rc : catalog_list(e->catalog, dir, list_one, &l, err);
 }
 
 int engine_resolve(struct engine *e, const char *path, struct node_attr *attr, struct error *err)

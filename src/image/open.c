@@ -38,10 +38,12 @@ static void image_free(struct image *i)
 	pthread_mutex_destroy(&i->view_mutex);
 	pthread_mutex_destroy(&i->state_mutex);
 	sodium_memzero(&i->source.key, sizeof i->source.key);
+	free((void *)(uintptr_t)i->snapshot);
 	free(i);
 }
 
-static struct image *image_new(struct engine *e, uint64_t id, uint32_t grain_bytes)
+/* `snapshot`: NULL, or what it is; copied. */
+static struct image *image_new(struct engine *e, uint64_t id, uint32_t grain_bytes, const struct snapshot *snapshot)
 {
 	struct image *i = calloc(1, sizeof *i);
 
@@ -49,6 +51,7 @@ static struct image *image_new(struct engine *e, uint64_t id, uint32_t grain_byt
 		return NULL;
 	i->engine = e;
 	i->id = id;
+	i->log_id = snapshot ? snapshot->image : id;
 	i->grain_bytes = grain_bytes;
 	i->grain_shift = (unsigned)__builtin_ctz(grain_bytes);
 	pthread_mutex_init(&i->open_mutex, NULL);
@@ -64,8 +67,14 @@ static struct image *image_new(struct engine *e, uint64_t id, uint32_t grain_byt
 	range_locks_init(&i->locks);
 	readahead_init(&i->readahead);
 	i->map = grain_map_new(e->budget);
-	i->set = engine_set(e, id);
-	if (!i->map || !i->set) {
+	i->set = engine_set(e, i->log_id);
+	if (snapshot) {
+		struct snapshot *copy = malloc(sizeof *copy);
+		if (copy)
+			*copy = *snapshot;
+		i->snapshot = copy;
+	}
+	if (!i->map || !i->set || (snapshot && !i->snapshot)) {
 		image_free(i);
 		return NULL;
 	}
@@ -77,7 +86,7 @@ static struct image *image_new(struct engine *e, uint64_t id, uint32_t grain_byt
 		.epoch_of = epoch_of,
 		.arg = i,
 	};
-	image_key(&e->pool->master, id, &i->source.key);
+	image_key(&e->pool->master, i->log_id, &i->source.key);
 	return i;
 }
 
@@ -158,15 +167,19 @@ static bool unload_alone(struct image *i)
 static int find_or_make(struct engine *e, uint64_t id, struct image **image, struct error *err)
 {
 	struct catalog_entry entry;
+	struct snapshot snapshot;
 	struct image *i = image_get(e, id);
 
 	if (i) {
 		*image = i;
 		return 0;
 	}
-	if (catalog_get(e->catalog, id, &entry) || entry.type != NODE_FILE)
+	if (!snapshot_get(e, id, &snapshot))
+		i = image_new(e, id, snapshot.grain_bytes, &snapshot);
+	else if (!catalog_get(e->catalog, id, &entry) && entry.type == NODE_FILE)
+		i = image_new(e, id, entry.grain_bytes, NULL);
+	else
 		return error_set(err, -ENOENT, "no image %016" PRIx64, id);
-	i = image_new(e, id, entry.grain_bytes);
 	if (!i)
 		return error_set(err, -ENOMEM, "out of memory");
 	pthread_mutex_lock(&e->mutex);
@@ -202,9 +215,11 @@ int image_load_to_read(struct image *i, struct error *err)
 	struct log_view view = { 0 };
 	int rc;
 
-	if (!i->loaded && !i->engine->options.read_only && set_has_unsent(i->set))
+	if (i->snapshot && i->loaded)
+		return 0;
+	if (!i->snapshot && !i->loaded && !i->engine->options.read_only && set_has_unsent(i->set))
 		return image_acquire(i, false, err);
-	rc = log_view_load(i->engine->pool, i->id, &view, err);
+	rc = log_view_load(i->engine->pool, i->log_id, &view, err);
 	if (rc)
 		return rc;
 	pthread_mutex_lock(&i->view_mutex);
@@ -213,6 +228,8 @@ int image_load_to_read(struct image *i, struct error *err)
 	pthread_mutex_unlock(&i->view_mutex);
 	log_view_destroy(&old);
 	i->followed_ns = clock_monotonic_ns();
+	if (i->snapshot)
+		return image_load_snapshot(i, err);
 	return image_load(i, view.owner_host == i->engine->host.id, err);
 }
 
@@ -224,13 +241,17 @@ static int try_open(struct engine *e, uint64_t id, unsigned flags, struct image 
 
 	if (rc)
 		return rc;
+	if (i->snapshot && flags & IMAGE_WRITE) {
+		image_put(i);
+		return error_set(err, -EROFS, "a snapshot does not change");
+	}
 	pthread_mutex_lock(&i->open_mutex);
 	if (atomic_load(&i->failed) && atomic_load(&i->log) && !i->writers)
 		image_release(i, 0, true, NULL);
 	bool stopped = atomic_load(&i->failed) && !atomic_load(&i->log), fresh = !i->loaded;
 	if (!stopped && !atomic_load(&i->log))
 		rc = flags & IMAGE_WRITE ? image_acquire(i, false, err) : image_load_to_read(i, err);
-	if (!stopped && !rc && fresh)
+	if (!stopped && !rc && fresh && !i->snapshot)
 		trace_image_loaded(i);
 	if (!stopped && !rc && (flags & IMAGE_WRITE)) {
 		pthread_mutex_lock(&e->mutex);
@@ -290,6 +311,10 @@ static int try_takeover(struct engine *e, uint64_t id, struct error *err)
 
 	if (rc)
 		return rc;
+	if (i->snapshot) {
+		image_put(i);
+		return error_set(err, -EROFS, "a snapshot has no owner");
+	}
 	pthread_mutex_lock(&i->open_mutex);
 	bool used = i->loaded && (!atomic_load(&i->log) || atomic_load(&i->failed)), fresh = !i->loaded;
 	if (atomic_load(&i->log) && !atomic_load(&i->failed))

@@ -8,6 +8,9 @@
  */
 #include "image/pool_copy_private.h"
 
+#include "base/hash.h"
+#include "image/snapshot.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <sodium.h>
@@ -304,6 +307,44 @@ static int copy_hints(struct image_copy *i, struct error *err)
 	return rc;
 }
 
+/* ---- snapshots --------------------------------------------------------------------------------------------------- */
+
+struct snapshots {
+	struct image_copy *copy;
+	struct hash *kept; /* ids of those that are in the target as they should be */
+	struct error *err;
+};
+
+/* One that was made since the end was found waits for the next time. */
+static int copy_snapshot(void *arg, const struct snapshot *s)
+{
+	struct snapshots *all = arg;
+	int rc = s->segment > all->copy->end ? 0 : snapshot_save(all->copy->c->to, s, false, all->err);
+
+	return rc || s->segment > all->copy->end ? rc : hash_put(all->kept, s->info.id, all);
+}
+
+static int remove_snapshot(void *arg, const struct snapshot *s)
+{
+	struct snapshots *all = arg;
+
+	return hash_get(all->kept, s->info.id) ? 0
+	                                       : snapshot_remove(all->copy->c->to, s->image, s->info.name, all->err);
+}
+
+static int copy_snapshots(struct image_copy *i, struct error *err)
+{
+	struct snapshots all = { i, hash_new(), err };
+	int rc = all.kept ? 0 : error_set(err, -ENOMEM, "out of memory");
+
+	if (!rc)
+		rc = snapshot_list(i->c->from, i->image, copy_snapshot, &all, err);
+	if (!rc)
+		rc = snapshot_list(i->c->to, i->image, remove_snapshot, &all, err);
+	hash_free(all.kept);
+	return rc;
+}
+
 /* ---- all of it --------------------------------------------------------------------------------------------------- */
 
 /* Whether the target was left alone meanwhile. */
@@ -331,6 +372,8 @@ static int copy_log(struct image_copy *i, struct error *err)
 		rc = copy_newest_epoch(i, err);
 	if (!rc)
 		rc = copy_hints(i, err);
+	if (!rc)
+		rc = copy_snapshots(i, err);
 	return rc ? rc : check_unused(i, err);
 }
 

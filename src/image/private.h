@@ -21,6 +21,7 @@
 #include "image/image.h"
 #include "image/pool.h"
 #include "image/readahead.h"
+#include "image/snapshot.h"
 #include "image/trace.h"
 #include "log/log.h"
 #include "log/upload.h"
@@ -62,10 +63,11 @@ struct engine {
 	struct host host;
 	struct counters counters;
 
-	pthread_mutex_t mutex; /* guards what follows */
-	struct hash *images;   /* id -> struct image: loaded ones */
-	struct hash *sets;     /* id -> struct segment_set: of every image with files here */
-	struct hash *unlinked; /* id -> catalog entry: names gone, still open */
+	pthread_mutex_t mutex;  /* guards what follows */
+	struct hash *images;    /* id -> struct image: loaded ones */
+	struct hash *sets;      /* id -> struct segment_set: of every image with files here */
+	struct hash *unlinked;  /* id -> catalog entry: names gone, still open */
+	struct hash *snapshots; /* id -> struct snapshot: those that were looked up or listed */
 	bool stopping;
 	bool ahead_stopped;         /* nothing is fetched ahead any more */
 	unsigned aheads;            /* readahead_begin() without readahead_end() */
@@ -97,6 +99,8 @@ struct engine {
 struct image {
 	struct engine *engine;
 	uint64_t id;
+	uint64_t log_id; /* of the image whose log it is: its own id, or that of which it is a snapshot */
+	const struct snapshot *snapshot; /* NULL: it is none; owned */
 	uint32_t grain_bytes;
 	unsigned grain_shift;
 	unsigned refs, writers; /* guarded by engine->mutex */
@@ -218,6 +222,8 @@ void engine_set_urgency(struct engine *e);
  * `ours`: the last owner was this host, and the epoch has been claimed: local segments past the store's end go on with the log.
  * Else they are set aside. */
 int image_load(struct image *i, bool ours, struct error *err);
+/* A snapshot's map, as it will always be; the open_mutex is held. Blocks on the store. */
+int image_load_snapshot(struct image *i, struct error *err);
 
 /* ---- own.c: ownership ---- */
 
@@ -240,6 +246,8 @@ void image_fail(struct image *i, const char *state, int error, const char *forma
 
 int image_save(struct image *i, struct error *err);
 int image_checkpoint(struct image *i, struct error *err);
+/* Checkpoints as of one moment for all; the open_mutex of each is held. When it fails some may have one all the same. */
+int images_checkpoint(struct image *const *images, size_t count, struct error *err);
 /* Rewrites the head if a newer checkpoint has reached the store. */
 int image_update_head(struct image *i, struct error *err);
 
@@ -271,6 +279,25 @@ int image_load_to_read(struct image *i, struct error *err);
 bool set_has_unsent(struct segment_set *set);
 /* Opens for writing every image that has unsent segments here, so that they are recovered and uploaded. */
 void engine_recover_images(struct engine *e);
+
+/* ---- snapshot_engine.c ---- */
+
+/* Remembers a snapshot by its id, so that it can be opened. */
+int snapshot_remember(struct engine *e, const struct snapshot *s);
+/* By id, of those remembered. -ENOENT. */
+int snapshot_get(struct engine *e, uint64_t id, struct snapshot *s);
+/* 1 when the image has snapshots, 0 when not; or an error. Blocks on the store. */
+int image_has_snapshots(struct engine *e, uint64_t image, struct error *err);
+
+/* ---- snapshot_names.c: what is below .snapshots. 1: it is something else that is asked for ---- */
+
+int snapshot_names_lookup(struct engine *e, uint64_t dir, const char *name, struct node_attr *attr, struct error *err);
+int snapshot_names_getattr(struct engine *e, uint64_t id, struct node_attr *attr, struct error *err);
+int snapshot_names_list(struct engine *e, uint64_t dir,
+                        int (*each)(void *arg, const char *name, const struct node_attr *attr), void *arg,
+                        struct error *err);
+/* Whether `name` in `dir` is, or would be, there: it cannot be changed. */
+bool snapshot_names_have(struct engine *e, uint64_t dir, const char *name);
 
 /* ---- follow.c ---- */
 

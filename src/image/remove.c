@@ -110,11 +110,34 @@ static bool take_out(struct engine *e, uint64_t id)
 	return false;
 }
 
+/* The same for its snapshots, which read the same files. */
+static bool take_out_snapshots(struct engine *e, uint64_t id)
+{
+	struct image **images;
+	bool out = true;
+	size_t count;
+
+	if (images_get_all(e, &images, &count))
+		return false;
+	for (size_t k = 0; k < count; k++) {
+		if (images[k]->log_id == id && images[k]->id != id) {
+			readahead_hold(images[k]);
+			if (image_unload(images[k], true))
+				continue;
+			readahead_resume(images[k]);
+			out = false;
+		}
+		image_put(images[k]);
+	}
+	free(images);
+	return out;
+}
+
 /* 0: gone; -EAGAIN: not now; or an error. */
 static int delete_image(struct engine *e, uint64_t id, struct error *err)
 {
 	struct log_view view = { 0 };
-	int rc = take_out(e, id) ? log_view_load(e->pool, id, &view, err) : -EAGAIN;
+	int rc = take_out_snapshots(e, id) && take_out(e, id) ? log_view_load(e->pool, id, &view, err) : -EAGAIN;
 
 	if (rc)
 		return rc;
@@ -122,6 +145,9 @@ static int delete_image(struct engine *e, uint64_t id, struct error *err)
 	log_view_destroy(&view);
 	if (foreign)
 		return error_set(err, -EBUSY, "another host owns it");
+	rc = image_has_snapshots(e, id, err);
+	if (rc)
+		return rc < 0 ? rc : error_set(err, -EBUSY, "it has snapshots");
 	remove_local(e, id);
 	rc = image_objects_remove(e->pool, id, err);
 	return rc ? rc : catalog_trash_done(e->catalog, id, err);

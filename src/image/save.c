@@ -25,14 +25,11 @@ static int close_gate(struct image *i, bool mark)
 	return mark ? image_append_at_cut(i, &r) : pthread_rwlock_wrlock(&i->gate);
 }
 
-/* The batch and state at a cut. */
-static int cut(struct image *i, bool mark, struct map_batch **batch, struct map_state *st)
+/* The batch and state at a cut: the gate is closed. */
+static int take_cut(struct image *i, struct map_batch **batch, struct map_state *st)
 {
 	struct log *log = atomic_load(&i->log);
-	int rc = close_gate(i, mark);
 
-	if (rc)
-		return rc;
 	*st = i->saved;
 	st->position = log ? log_position(log) : i->position;
 	st->size = atomic_load(&i->size);
@@ -41,8 +38,23 @@ static int cut(struct image *i, bool mark, struct map_batch **batch, struct map_
 	i->cut_sequence = log ? log_sequence(log) : i->clean_sequence;
 	st->clean = !i->ahead && i->cut_sequence == i->clean_sequence;
 	*batch = grain_map_freeze(i->map);
-	pthread_rwlock_unlock(&i->gate);
 	return *batch ? 0 : -ENOMEM;
+}
+
+static int cannot_cut(struct image *i, int rc, struct error *err)
+{
+	return error_set(err, rc, "cannot cut the log of image %016" PRIx64 ": %s", i->id, strerror(-rc));
+}
+
+static int cut(struct image *i, bool mark, struct map_batch **batch, struct map_state *st, struct error *err)
+{
+	int rc = close_gate(i, mark);
+
+	if (rc)
+		return cannot_cut(i, rc, err);
+	rc = take_cut(i, batch, st);
+	pthread_rwlock_unlock(&i->gate);
+	return rc ? cannot_cut(i, rc, err) : 0;
 }
 
 /* When the segment in which the state's position is was made; 0 when it is not here any more. */
@@ -90,34 +102,32 @@ static int chain_at(struct image *i, struct map_state *st, struct error *err)
 	return rc;
 }
 
-static int save(struct image *i, bool mark, struct error *err)
+static int save_cut(struct image *i, struct map_batch *batch, struct map_state *st, struct error *err)
 {
 	struct log *log = atomic_load(&i->log);
-	struct map_batch *batch;
-	struct map_state st;
-	int rc = cut(i, mark, &batch, &st);
+	int rc = log ? log_flush_wait(log) : 0;
 
-	if (rc)
-		return error_set(err, rc, "cannot cut the log of image %016" PRIx64 ": %s", i->id, strerror(-rc));
-	if (log)
-		rc = log_flush_wait(log);
 	if (!rc)
-		rc = chain_at(i, &st, err);
+		rc = chain_at(i, st, err);
 	if (!rc)
-		rc = map_db_save(i->engine->db, i->id, &st, batch, err);
+		rc = map_db_save(i->engine->db, i->id, st, batch, err);
 	pthread_rwlock_wrlock(&i->node_lock);
 	grain_map_thaw(i->map, batch, !rc);
 	pthread_rwlock_unlock(&i->node_lock);
 	if (rc)
 		return error_prefix(err, rc, "cannot save the map of image %016" PRIx64, i->id);
-	i->saved = st;
+	i->saved = *st;
 	i->saved_ns = clock_monotonic_ns();
 	return 0;
 }
 
 int image_save(struct image *i, struct error *err)
 {
-	return save(i, false, err);
+	struct map_batch *batch;
+	struct map_state st;
+	int rc = cut(i, false, &batch, &st, err);
+
+	return rc ? rc : save_cut(i, batch, &st, err);
 }
 
 /* ---- checkpoints ---- */
@@ -284,14 +294,13 @@ static int write_body(struct checkpoint_job *j, struct map_state *st)
 	return rc;
 }
 
-int image_checkpoint(struct image *i, struct error *err)
+/* From what was saved at the cut. */
+static int write_checkpoint(struct image *i, struct error *err)
 {
 	struct checkpoint_job j = { .image = i, .err = err };
 	struct map_state st;
-	int rc = save(i, true, err);
+	int rc;
 
-	if (rc)
-		return rc;
 	st = i->saved;
 	j.slot = calloc(1, i->grain_bytes);
 	rc = j.slot ? map_db_checkpoint_begin(i->engine->db, i->id, err) : -ENOMEM;
@@ -321,6 +330,46 @@ out:
 		free(j.levels[l].node);
 	free(j.slot);
 	return rc ? error_prefix(err, rc, "cannot write a checkpoint of image %016" PRIx64, i->id) : 0;
+}
+
+int images_checkpoint(struct image *const *images, size_t count, struct error *err)
+{
+	struct cut {
+		struct map_batch *batch;
+		struct map_state state;
+		int rc;
+	} *cuts = calloc(count, sizeof *cuts);
+	size_t closed = 0;
+	int rc = cuts ? 0 : error_set(err, -ENOMEM, "out of memory");
+
+	for (; !rc && closed < count; closed += !rc) {
+		rc = close_gate(images[closed], true);
+		if (rc)
+			cannot_cut(images[closed], rc, err);
+	}
+	/* Nothing is written to any of them now. */
+	for (size_t k = 0; k < closed; k++)
+		cuts[k].rc = rc ? rc : take_cut(images[k], &cuts[k].batch, &cuts[k].state);
+	for (size_t k = 0; k < closed; k++)
+		pthread_rwlock_unlock(&images[k]->gate);
+	for (size_t k = 0; !rc && k < count; k++)
+		if (cuts[k].rc)
+			rc = cannot_cut(images[k], cuts[k].rc, err);
+	/* A batch that was taken must be given back, whatever became of the others. */
+	for (size_t k = 0; k < closed; k++)
+		if (cuts[k].batch) {
+			cuts[k].rc = save_cut(images[k], cuts[k].batch, &cuts[k].state, rc ? NULL : err);
+			rc = rc ? rc : cuts[k].rc;
+		}
+	for (size_t k = 0; !rc && k < count; k++)
+		rc = write_checkpoint(images[k], err);
+	free(cuts);
+	return rc;
+}
+
+int image_checkpoint(struct image *i, struct error *err)
+{
+	return images_checkpoint(&i, 1, err);
 }
 
 int image_update_head(struct image *i, struct error *err)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* verify_map.c: checks the map of the newest checkpoint: every node is where its parent says, is the node it should be,
+/* verify_map.c: checks the map of a moment: every node is where its parent says, is the node it should be,
  * and points only at what is there. A few segments' indexes and chunks are kept, since neighbours lie together.
  */
 #include "image/verify_private.h"
@@ -257,20 +257,20 @@ static int check_node(struct map_walk *w, unsigned level, uint64_t index, map_en
 	return rc;
 }
 
-int verify_map(struct verify *v, struct error *err)
+int verify_map(struct verify *v, map_entry_t root, struct error *err)
 {
 	struct error local = { 0 };
 	struct map_walk *w;
 	int rc;
 
-	if (!v->have_checkpoint || v->checkpoint.root == MAP_ENTRY_NONE)
+	if (root == MAP_ENTRY_NONE)
 		return 0;
 	w = calloc(1, sizeof *w);
 	if (!w)
 		return -ENOMEM;
 	w->v = v;
 	w->err = &local;
-	rc = check_node(w, MAP_LEVELS - 1, 0, v->checkpoint.root);
+	rc = check_node(w, MAP_LEVELS - 1, 0, root);
 	if (rc)
 		error_set(err, rc, "%s", local.text[0] ? error_text(&local) : strerror(-rc));
 	for (int i = 0; i < METAS_KEPT; i++) {

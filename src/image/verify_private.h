@@ -4,6 +4,7 @@
 #define GARNER_IMAGE_VERIFY_PRIVATE_H
 
 #include "image/epoch.h"
+#include "image/snapshot.h"
 #include "image/verify.h"
 #include "log/segment_object.h"
 #include "map/checkpoint.h"
@@ -30,6 +31,8 @@ struct verify {
 	struct head head; /* as it was before the rest was read; zeros: none that can be used */
 	struct log_view view;
 	segment_no_t end;
+	struct snapshot *snapshots; /* likewise */
+	size_t snapshot_count;
 	struct segment_slots *segments; /* [number - 1] */
 	bool incomplete;                /* a segment could not be read */
 
@@ -51,7 +54,7 @@ bool verify_go_on(struct verify *v, segment_no_t number);
 int verify_segment(struct verify *v, segment_no_t number, uint64_t epoch, const uint8_t *bytes, size_t len);
 enum slot_use verify_slot_use(const struct verify *v, segment_no_t number, uint32_t slot);
 
-/* verify_map.c: checks the newest checkpoint's map, node by node. 0, -EINTR, -ENOMEM, -ETIMEDOUT. */
-int verify_map(struct verify *v, struct error *err);
+/* verify_map.c: checks the map below a root, node by node. 0, -EINTR, -ENOMEM, -ETIMEDOUT. */
+int verify_map(struct verify *v, map_entry_t root, struct error *err);
 
 #endif

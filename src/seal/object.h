@@ -29,6 +29,7 @@ enum object_kind {
 	OBJECT_LEASE = 6,
 	OBJECT_TRASH = 7,
 	OBJECT_TRACE = 8,
+	OBJECT_SNAPSHOT = 9,
 };
 
 /* The fields of one object, in order. */

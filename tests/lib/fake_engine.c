@@ -125,3 +125,46 @@ int engine_takeover(struct engine *e, uint64_t id, struct error *err)
 	fake_of(e)->taken_over = id;
 	return 0;
 }
+
+static void note_snapshot(struct engine *e, const char *what, const char *name, const uint64_t *images, size_t count)
+{
+	struct fake_engine *fake = fake_of(e);
+	int n = snprintf(fake->snapshot, sizeof fake->snapshot, "%s %s", what, name);
+
+	for (size_t k = 0; k < count && n > 0 && (size_t)n < sizeof fake->snapshot; k++)
+		n += snprintf(fake->snapshot + n, sizeof fake->snapshot - (size_t)n, " %016" PRIx64, images[k]);
+}
+
+int engine_snapshot_create(struct engine *e, const uint64_t *images, size_t count, const char *name, struct error *err)
+{
+	note_snapshot(e, "create", name, images, count);
+	return strcmp(name, "taken") ? 0 : error_set(err, -EEXIST, "there is a snapshot \"taken\"");
+}
+
+int engine_snapshot_delete(struct engine *e, uint64_t image, const char *name, struct error *err)
+{
+	(void)err;
+	note_snapshot(e, "delete", name, &image, 1);
+	return 0;
+}
+
+int engine_snapshot_protect(struct engine *e, uint64_t image, const char *name, bool on, struct error *err)
+{
+	(void)err;
+	note_snapshot(e, on ? "protect" : "unprotect", name, &image, 1);
+	return 0;
+}
+
+int engine_snapshot_each(struct engine *e, uint64_t image, int (*each)(void *arg, const struct snapshot_info *s),
+                         void *arg, struct error *err)
+{
+	static const struct snapshot_info two[] = {
+		{ .name = "one", .id = 0x51, .time_ns = 1000000000, .size = 1 << 20, .allocated_bytes = 4096 },
+		{ .name = "two", .id = 0x52, .time_ns = 2000000000, .size = 2 << 20, .is_protected = true },
+	};
+	int rc = find(fake_of(e), image) ? 0 : error_set(err, -ENOENT, "no image %016" PRIx64, image);
+
+	for (size_t k = 0; k < 2 && !rc; k++)
+		rc = each(arg, &two[k]);
+	return rc;
+}

@@ -13,6 +13,7 @@ struct fake_engine {
 	struct image_status image[4];
 	unsigned image_count;
 	uint64_t taken_over;   /* the last id that engine_takeover() was given */
+	char snapshot[400];    /* what was asked about snapshots last: "create NAME 00000000000000a1 ..." */
 	uint64_t flushed;      /* the last id of a finished flush */
 	bool flush_blocks;     /* a flush goes on until it is given up */
 	pthread_mutex_t mutex; /* guards the next two */

@@ -23,6 +23,23 @@ struct oracle *oracle_new(void)
 	return o;
 }
 
+struct oracle *oracle_clone(const struct oracle *o)
+{
+	struct oracle *clone = oracle_new();
+	size_t cursor = 0;
+	uint64_t key;
+	const void *page;
+
+	clone->size = o->size;
+	while ((page = hash_next(o->pages, &cursor, &key))) {
+		void *copy = malloc(ORACLE_PAGE);
+		if (!copy || hash_put(clone->pages, key, copy))
+			abort();
+		memcpy(copy, page, ORACLE_PAGE);
+	}
+	return clone;
+}
+
 void oracle_free(struct oracle *o)
 {
 	size_t cursor = 0;

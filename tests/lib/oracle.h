@@ -13,6 +13,8 @@
 struct oracle;
 
 struct oracle *oracle_new(void);
+/* As it is now. */
+struct oracle *oracle_clone(const struct oracle *o);
 void oracle_free(struct oracle *o);
 
 uint64_t oracle_size(const struct oracle *o);

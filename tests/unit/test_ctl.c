@@ -167,6 +167,37 @@ static void an_error_arrives_with_its_code_and_text_on_one_line(void **state)
 	assert_int_equal(f->fake.taken_over, 0xa2);
 }
 
+static void snapshots_are_asked_for_by_name_and_image(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = { 0 };
+	uint64_t ids[101] = { 0xa1, 0xa2 };
+
+	assert_int_equal(ctl_snapshot_create(f->client, "one", ids, 2, &err), 0);
+	assert_string_equal(f->fake.snapshot, "create one 00000000000000a1 00000000000000a2");
+	assert_int_equal(ctl_snapshot_create(f->client, "taken", ids, 1, &err), -EEXIST);
+	assert_non_null(strstr(err.text, "taken"));
+	assert_int_equal(ctl_snapshot_change(f->client, "delete", "one", 0xa1, &err), 0);
+	assert_string_equal(f->fake.snapshot, "delete one 00000000000000a1");
+	assert_int_equal(ctl_snapshot_change(f->client, "protect", "one", 0xa1, &err), 0);
+	assert_string_equal(f->fake.snapshot, "protect one 00000000000000a1");
+	assert_int_equal(ctl_snapshot_change(f->client, "unprotect", "one", 0xa1, &err), 0);
+	assert_string_equal(f->fake.snapshot, "unprotect one 00000000000000a1");
+	assert_int_equal(ctl_snapshot_change(f->client, "rename", "one", 0xa1, &err), -EOPNOTSUPP);
+
+	line_count = 0;
+	assert_int_equal(ctl_snapshot_list(f->client, 0xa1, true, keep_line, NULL, &err), 0);
+	assert_int_equal(line_count, 2);
+	line_count = 0;
+	assert_int_equal(ctl_snapshot_list(f->client, 0xa1, false, keep_line, NULL, &err), 0);
+	assert_int_equal(line_count, 2);
+	assert_int_equal(ctl_snapshot_list(f->client, 0xdead, false, keep_line, NULL, &err), -ENOENT);
+
+	/* As many as fit into a request, and one more. */
+	assert_int_equal(ctl_snapshot_create(f->client, "many", ids, 100, &err), 0);
+	assert_int_equal(ctl_snapshot_create(f->client, "many", ids, 101, &err), -E2BIG);
+}
+
 static bool note_left(void *arg, uint64_t bytes_left)
 {
 	uint64_t *seen = arg;
@@ -373,6 +404,7 @@ int main(void)
 		CTL_TEST(status_comes_as_text_and_as_json),
 		CTL_TEST(images_come_one_a_line),
 		CTL_TEST(an_error_arrives_with_its_code_and_text_on_one_line),
+		CTL_TEST(snapshots_are_asked_for_by_name_and_image),
 		CTL_TEST(flush_tells_its_progress),
 		CTL_TEST(a_flush_is_given_up_when_its_caller_leaves),
 		CTL_TEST(a_long_flush_does_not_hold_up_others),

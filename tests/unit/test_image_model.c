@@ -24,6 +24,7 @@
 #include <cmocka.h>
 
 #define FILES 3
+#define PASTS 4
 #define MIB ((uint64_t)1 << 20)
 #define BYTES_MAX (3 * MIB)
 #define DISK (64 * MIB)
@@ -37,10 +38,18 @@ struct file {
 	struct image *image; /* while the engine is open */
 };
 
+/* A snapshot: a moment of a file. */
+struct past {
+	struct file was; /* its name is that of the snapshot; "": there is none */
+	const struct file *of;
+	bool is_protected;
+};
+
 struct world {
 	struct image_fixture f;
 	struct random r;
 	struct file file[FILES];
+	struct past past[PASTS];
 	unsigned names; /* for making new ones */
 	uint64_t seed;
 	unsigned step;
@@ -196,12 +205,29 @@ static void check_file(struct world *w, const struct file *f)
 	}
 }
 
+static void check_past(struct world *w, struct past *p)
+{
+	struct error err = { 0 };
+	struct node_attr attr;
+	char path[60];
+
+	snprintf(path, sizeof path, ".snapshots/%s/%s", p->of->name, p->was.name);
+	if (engine_resolve(w->f.engine, path, &attr, &err) ||
+	    image_open(w->f.engine, attr.id, IMAGE_READ, &p->was.image, &err))
+		fail_msg("seed %" PRIu64 " step %u: %s: %s", w->seed, w->step, path, error_text(&err));
+	check_file(w, &p->was);
+	image_close(p->was.image, IMAGE_READ);
+}
+
 static void check_all(struct world *w)
 {
 	trace(w, "everything is compared");
 	for (unsigned k = 0; k < FILES; k++)
 		if (w->file[k].name[0])
 			check_file(w, &w->file[k]);
+	for (unsigned k = 0; k < PASTS; k++)
+		if (w->past[k].was.name[0])
+			check_past(w, &w->past[k]);
 }
 
 static void expect(struct world *w, const struct file *f, const char *what, int64_t got, int64_t want)
@@ -505,6 +531,85 @@ static void create_file(struct world *w, struct file *f)
 	f->image = image_fixture_open_image(w->f.engine, f->name);
 }
 
+/* ---- snapshots ---- */
+
+static void drop_past(struct world *w, struct past *p)
+{
+	struct error err = { 0 };
+
+	trace(w, "%s@%s: delete", p->of->name, p->was.name);
+	check_past(w, p);
+	if (p->is_protected) {
+		assert_int_equal(engine_snapshot_delete(w->f.engine, p->of->id, p->was.name, NULL), -EBUSY);
+		assert_int_equal(engine_snapshot_protect(w->f.engine, p->of->id, p->was.name, false, &err), 0);
+	}
+	if (engine_snapshot_delete(w->f.engine, p->of->id, p->was.name, &err))
+		fail_msg("seed %" PRIu64 " step %u: %s", w->seed, w->step, error_text(&err));
+	oracle_free(p->was.oracle);
+	memset(p, 0, sizeof *p);
+}
+
+/* An image with snapshots cannot be unlinked. */
+static void drop_pasts_of(struct world *w, const struct file *f)
+{
+	for (unsigned k = 0; k < PASTS; k++) {
+		if (!w->past[k].was.name[0] || w->past[k].of != f)
+			continue;
+		assert_int_equal(engine_unlink(w->f.engine, NODE_ROOT, f->name, NULL), -EBUSY);
+		drop_past(w, &w->past[k]);
+	}
+}
+
+/* Of one file, or of all as one moment. */
+static void do_snapshot(struct world *w)
+{
+	bool group = random_once_in(&w->r, 3);
+	const struct file *chosen = any_file(w);
+	uint64_t ids[FILES];
+	size_t count = 0;
+	struct error err = { 0 };
+	char name[16];
+
+	snprintf(name, sizeof name, "s%u", w->names++);
+	for (unsigned k = 0, at = 0; k < FILES; k++) {
+		struct file *f = &w->file[k];
+		if (!f->name[0] || (!group && f != chosen))
+			continue;
+		while (at < PASTS && w->past[at].was.name[0])
+			at++;
+		/* Those of this moment are not there yet. */
+		while (at == PASTS || !strcmp(w->past[at].was.name, name))
+			at = (unsigned)random_below(&w->r, PASTS);
+		if (w->past[at].was.name[0])
+			drop_past(w, &w->past[at]);
+		ids[count++] = f->id;
+		w->past[at] = (struct past){ .was = *f, .of = f };
+		w->past[at].was.oracle = oracle_clone(f->oracle);
+		memcpy(w->past[at].was.name, name, sizeof name);
+		at++;
+	}
+	trace(w, "%s@%s: snapshot of %zu", chosen->name, name, count);
+	if (engine_snapshot_create(w->f.engine, ids, count, name, &err))
+		fail_msg("seed %" PRIu64 " step %u: %s", w->seed, w->step, error_text(&err));
+}
+
+static void snapshot_step(struct world *w)
+{
+	struct past *p = &w->past[random_below(&w->r, PASTS)];
+
+	if (!p->was.name[0] || random_once_in(&w->r, 3)) {
+		do_snapshot(w);
+	} else if (random_once_in(&w->r, 2)) {
+		check_past(w, p);
+	} else if (random_once_in(&w->r, 3)) {
+		p->is_protected = !p->is_protected;
+		assert_int_equal(engine_snapshot_protect(w->f.engine, p->of->id, p->was.name, p->is_protected, NULL),
+		                 0);
+	} else {
+		drop_past(w, p);
+	}
+}
+
 /* The name is gone; the bytes are there until the last close. */
 static void forget_file(struct world *w, struct file *f)
 {
@@ -534,11 +639,13 @@ static void do_names(struct world *w)
 		assert_int_equal(engine_lookup(w->f.engine, NODE_ROOT, f->name, &attr, NULL), -ENOENT);
 		memcpy(f->name, name, sizeof name);
 	} else if (random_once_in(&w->r, 2)) {
+		drop_pasts_of(w, f);
 		trace(w, "%s: unlink", f->name);
 		assert_int_equal(engine_unlink(w->f.engine, NODE_ROOT, f->name, &err), 0);
 		assert_int_equal(engine_lookup(w->f.engine, NODE_ROOT, f->name, &attr, NULL), -ENOENT);
 		forget_file(w, f);
 	} else {
+		drop_pasts_of(w, other);
 		trace(w, "%s: rename over %s", f->name, other->name);
 		assert_int_equal(engine_rename(w->f.engine, NODE_ROOT, f->name, NODE_ROOT, other->name, true, NULL),
 		                 -EEXIST);
@@ -660,7 +767,7 @@ static void one_step(struct world *w)
 		guest_step(w);
 	else
 		w->step++;
-	if (what >= 600 && what < 860)
+	if (what >= 600 && what < 835)
 		look_step(w);
 	else if (what >= 860 && what < 930)
 		engine_step(w);
@@ -670,6 +777,8 @@ static void one_step(struct world *w)
 		do_close_one(w);
 	else if (what >= 955 && what < 960)
 		check_all(w);
+	else if (what >= 835 && what < 860)
+		snapshot_step(w);
 	else if (what >= 960 && what < 980)
 		do_reopen(w);
 	else if (what >= 980 && what < 992)
@@ -702,6 +811,9 @@ static void one_life(uint64_t seed, unsigned steps)
 	for (unsigned k = 0; k < FILES; k++)
 		if (w->file[k].name[0])
 			oracle_free(w->file[k].oracle);
+	for (unsigned k = 0; k < PASTS; k++)
+		if (w->past[k].was.name[0])
+			oracle_free(w->past[k].was.oracle);
 	free(w->buf);
 	free(w->other);
 	free(w);

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* snapshot.c: the objects that give moments of an image their names. */
+#include "image/snapshot.h"
+
+#include "base/report.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HASH_BYTES 16
+
+bool snapshot_name_valid(const char *name)
+{
+	size_t len = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:+-");
+
+	return len && len <= SNAPSHOT_NAME_MAX && !name[len] && name[0] != '.' && name[0] != '-';
+}
+
+static void prefix_of(uint64_t image, char prefix[STORE_KEY_MAX + 1])
+{
+	snprintf(prefix, STORE_KEY_MAX + 1, "images/%016" PRIx64 "/snapshots/", image);
+}
+
+static void key_of(const struct seal_key *sealing, uint64_t image, const char *name, char key[STORE_KEY_MAX + 1])
+{
+	uint8_t hash[HASH_BYTES];
+	size_t n;
+
+	crypto_generichash(hash, sizeof hash, (const unsigned char *)name, strlen(name),
+	                   sealing->plain ? NULL : sealing->bytes, sealing->plain ? 0 : SEAL_KEY_BYTES);
+	prefix_of(image, key);
+	n = strlen(key);
+	sodium_bin2hex(key + n, STORE_KEY_MAX + 1 - n, hash, sizeof hash);
+}
+
+/* ---- the object -------------------------------------------------------------------------------------------------- */
+
+static struct fields *to_fields(const struct snapshot *s)
+{
+	struct fields *f = fields_new();
+
+	if (!f)
+		return NULL;
+	fields_add_text(f, "name", s->info.name);
+	fields_add_hex64(f, "id", s->info.id);
+	fields_add_u64(f, "time", s->info.time_ns);
+	fields_add_u64(f, "segment", s->segment);
+	fields_add_hex64(f, "root", s->root);
+	fields_add_u64(f, "size", s->info.size);
+	fields_add_u64(f, "allocated", s->info.allocated_bytes);
+	fields_add_u64(f, "mtime", s->info.mtime_ns);
+	fields_add_u64(f, "grain", s->grain_bytes);
+	fields_add_u64(f, "protected", s->info.is_protected);
+	return f;
+}
+
+static bool grain_valid(uint64_t bytes)
+{
+	return bytes >= 4096 && bytes <= 65536 && (bytes & (bytes - 1)) == 0;
+}
+
+/* A root must lie in the log before the checkpoint that names it. */
+static int from_fields(const struct fields *f, uint64_t image, struct snapshot *s)
+{
+	const char *name = fields_text(f, "name", 0);
+	uint64_t grain, is_protected;
+
+	*s = (struct snapshot){ .image = image };
+	if (!name || !snapshot_name_valid(name) || fields_hex64(f, "id", &s->info.id) ||
+	    fields_u64(f, "time", &s->info.time_ns) || fields_u64(f, "segment", &s->segment) ||
+	    fields_hex64(f, "root", &s->root) || fields_u64(f, "size", &s->info.size) ||
+	    fields_u64(f, "allocated", &s->info.allocated_bytes) || fields_u64(f, "mtime", &s->info.mtime_ns) ||
+	    fields_u64(f, "grain", &grain) || fields_u64(f, "protected", &is_protected))
+		return -EBADMSG;
+	if (!s->info.id || !s->segment || !grain_valid(grain) || s->root == MAP_ENTRY_LOCAL ||
+	    s->info.size > INT64_MAX ||
+	    (s->root != MAP_ENTRY_NONE && (!map_entry_segment(s->root) || map_entry_segment(s->root) > s->segment)))
+		return -EBADMSG;
+	s->info.is_protected = is_protected != 0;
+	s->grain_bytes = (uint32_t)grain;
+	snprintf(s->info.name, sizeof s->info.name, "%s", name);
+	return 0;
+}
+
+int snapshot_save(struct pool *p, const struct snapshot *s, bool fresh, struct error *err)
+{
+	char key[STORE_KEY_MAX + 1];
+	struct seal_key sealing;
+	struct fields *f = to_fields(s);
+	uint64_t size;
+	int rc = 0;
+
+	if (!f)
+		return error_set(err, -ENOMEM, "out of memory");
+	image_key(&p->master, s->image, &sealing);
+	key_of(&sealing, s->image, s->info.name, key);
+	/* Only the owner of an image makes its snapshots, so none comes in between. */
+	if (fresh) {
+		rc = store_head_wait(p->store, key, &size, err);
+		rc = rc == -ENOENT ? 0 : rc ? rc : error_set(err, -EEXIST, "there is a snapshot \"%s\"", s->info.name);
+	}
+	if (!rc)
+		rc = pool_put_object(p, key, OBJECT_SNAPSHOT, &sealing, f, 0, err);
+	sodium_memzero(&sealing, sizeof sealing);
+	fields_free(f);
+	return rc;
+}
+
+static int load_key(struct pool *p, uint64_t image, const struct seal_key *sealing, const char *key, struct snapshot *s,
+                    struct error *err)
+{
+	struct fields *f;
+	char own[STORE_KEY_MAX + 1];
+	int rc = pool_get_object(p, key, OBJECT_SNAPSHOT, sealing, &f, err);
+
+	if (rc)
+		return rc;
+	rc = from_fields(f, image, s);
+	fields_free(f);
+	if (!rc)
+		key_of(sealing, image, s->info.name, own);
+	if (rc || strcmp(own, key) != 0)
+		return error_set(err, -EBADMSG, "%s: a field is missing or damaged", key);
+	return 0;
+}
+
+int snapshot_load(struct pool *p, uint64_t image, const char *name, struct snapshot *s, struct error *err)
+{
+	char key[STORE_KEY_MAX + 1];
+	struct seal_key sealing;
+	int rc;
+
+	if (!snapshot_name_valid(name))
+		return error_set(err, -ENOENT, "there is no snapshot \"%s\"", name);
+	image_key(&p->master, image, &sealing);
+	key_of(&sealing, image, name, key);
+	rc = load_key(p, image, &sealing, key, s, err);
+	sodium_memzero(&sealing, sizeof sealing);
+	return rc == -ENOENT ? error_set(err, rc, "there is no snapshot \"%s\"", name) : rc;
+}
+
+int snapshot_remove(struct pool *p, uint64_t image, const char *name, struct error *err)
+{
+	char key[STORE_KEY_MAX + 1];
+	struct seal_key sealing;
+
+	image_key(&p->master, image, &sealing);
+	key_of(&sealing, image, name, key);
+	sodium_memzero(&sealing, sizeof sealing);
+	return store_remove_wait(p->store, key, err);
+}
+
+/* ---- listing ----------------------------------------------------------------------------------------------------- */
+
+struct listing {
+	struct pool *pool;
+	uint64_t image;
+	struct seal_key sealing;
+	struct snapshot *list;
+	size_t count, room;
+	struct error *err;
+};
+
+static int add_one(void *arg, const struct store_entry *entry)
+{
+	struct listing *l = arg;
+	struct error err = { 0 };
+	int rc;
+
+	if (l->count == l->room) {
+		size_t room = l->room ? 2 * l->room : 16;
+		void *grown = reallocarray(l->list, room, sizeof *l->list);
+		if (!grown)
+			return error_set(l->err, -ENOMEM, "out of memory");
+		l->list = grown;
+		l->room = room;
+	}
+	rc = load_key(l->pool, l->image, &l->sealing, entry->key, &l->list[l->count], &err);
+	if (!rc)
+		l->count++;
+	else if (rc == -EBADMSG)
+		report_warning("%s", error_text(&err));
+	else if (rc != -ENOENT) /* deleted meanwhile, or a listing that lags */
+		return error_set(l->err, rc, "%s", error_text(&err));
+	return 0;
+}
+
+static int by_time(const void *a, const void *b)
+{
+	const struct snapshot *x = a, *y = b;
+
+	if (x->info.time_ns != y->info.time_ns)
+		return x->info.time_ns < y->info.time_ns ? -1 : 1;
+	return strcmp(x->info.name, y->info.name);
+}
+
+int snapshot_list(struct pool *p, uint64_t image, int (*each)(void *arg, const struct snapshot *s), void *arg,
+                  struct error *err)
+{
+	struct listing l = { .pool = p, .image = image, .err = err };
+	char prefix[STORE_KEY_MAX + 1];
+	int rc;
+
+	prefix_of(image, prefix);
+	image_key(&p->master, image, &l.sealing);
+	rc = store_list_each(p->store, prefix, NULL, add_one, &l, err);
+	sodium_memzero(&l.sealing, sizeof l.sealing);
+	if (!rc && l.count)
+		qsort(l.list, l.count, sizeof *l.list, by_time);
+	for (size_t k = 0; k < l.count && !rc; k++)
+		rc = each(arg, &l.list[k]);
+	free(l.list);
+	return rc;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* snapshot.h: names for moments of an image. Private to src/image.
+ *
+ * A snapshot is a checkpoint with a name: an object that says where the map of that moment has its root. Every slot that it leads
+ * to lies in the log up to the checkpoint's segment, so the log must keep what a snapshot needs for as long as it is there.
+ *
+ * Object images/<id>/snapshots/<hash of the name>, sealed with the image key: name, id, time, checkpoint's segment, root, size,
+ * allocated, mtime, grain, protected. It is put when all it leads to is in the store. The calls here block on the store; any
+ * thread; nothing is cached.
+ */
+#ifndef GARNER_IMAGE_SNAPSHOT_H
+#define GARNER_IMAGE_SNAPSHOT_H
+
+#include "image/image.h"
+#include "image/pool.h"
+#include "log/types.h"
+
+struct snapshot {
+	uint64_t image;
+	struct snapshot_info info;
+	segment_no_t segment; /* that of the checkpoint */
+	map_entry_t root;     /* MAP_ENTRY_NONE: nothing was mapped */
+	uint32_t grain_bytes;
+};
+
+/* Puts the object: -EEXIST when `fresh` and there is one of that name, else over what is there. */
+int snapshot_save(struct pool *p, const struct snapshot *s, bool fresh, struct error *err);
+/* -ENOENT. */
+int snapshot_load(struct pool *p, uint64_t image, const char *name, struct snapshot *s, struct error *err);
+int snapshot_remove(struct pool *p, uint64_t image, const char *name, struct error *err);
+
+/* Calls each() for every snapshot of the image, oldest first, until it returns non-zero, which is returned. A damaged one is
+ * reported, and passed over. */
+int snapshot_list(struct pool *p, uint64_t image, int (*each)(void *arg, const struct snapshot *s), void *arg,
+                  struct error *err);
+
+#endif
