@@ -98,7 +98,7 @@ static uint64_t duration_unit(const char *suffix)
 	static const struct {
 		const char *name;
 		uint64_t ms;
-	} units[] = { { "", 1000 }, { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 } };
+	} units[] = { { "", 1000 }, { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 }, { "d", 86400000 } };
 
 	for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
 		if (!strcmp(suffix, units[i].name))
@@ -129,7 +129,7 @@ int size_parse(const char *text, uint64_t *bytes, struct error *err)
 
 int duration_parse(const char *text, uint64_t *ms, struct error *err)
 {
-	return parse(text, duration_unit, "duration", "500ms, 5s, 2m or 1h", ms, err);
+	return parse(text, duration_unit, "duration", "500ms, 5s, 2m, 1h or 7d", ms, err);
 }
 
 const char *size_format(uint64_t bytes, char out[SIZE_TEXT_MAX])

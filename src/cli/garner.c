@@ -61,6 +61,11 @@ static const struct command commands[] = {
 	  "  IMAGE@NAME             an image in a mount, and a name: letters, digits and . _ : + -\n"
 	  "                         It is then to be read at MOUNTPOINT/.snapshots/IMAGE/NAME.\n",
 	  cmd_snapshot },
+	{ "undelete", "MOUNTPOINT [NAME|ID [IMAGE]]", "what was deleted, and have it back",
+	  "                         Without a name: what is in the trash, the oldest first.\n"
+	  "  NAME, ID               which of them; an ID where several had that name\n"
+	  "  IMAGE                  where it is to be: a name in the mount that does not exist (where it was)\n",
+	  cmd_undelete },
 	{ "takeover", "IMAGE", "take an image over from the host that owns it", "", cmd_takeover },
 	{ "key", "STORE " KEY_WORDS " [--new-key-file F | --new-passphrase-file F]",
 	  "change the key file or passphrase of a pool",

@@ -12,6 +12,8 @@
  *     snapshot create NAME ID...    of all these images, one moment
  *     snapshot list text|json ID    one line each, oldest first
  *     snapshot delete|protect|unprotect NAME ID
+ *     trash                   what was deleted, oldest first: lines "ID DELETED EXPIRES NAME", times in ns, the name in hex
+ *     undelete ID DIR NAME    brings it back: DIR an id, NAME in hex; 0 and - for where it was
  * JSON comes as one line for each object. Knows nothing of FUSE, nor of segments.
  */
 #ifndef GARNER_CTL_CTL_H
@@ -25,8 +27,8 @@
 #include <stdint.h>
 
 #define CTL_VERSION 1
-#define CTL_REQUEST_MAX 2048 /* bytes of a request line, newline included */
-#define CTL_LINE_MAX 16384   /* bytes of an answer line, newline included */
+#define CTL_REQUEST_MAX 2048        /* bytes of a request line, newline included */
+#define CTL_LINE_MAX 16384          /* bytes of an answer line, newline included */
 #define CTL_SNAPSHOT_IMAGES_MAX 100 /* of one moment */
 #define CTL_SOCKET_NAME "control"
 
@@ -85,6 +87,15 @@ int ctl_snapshot_create(struct ctl_client *client, const char *name, const uint6
                         struct error *err);
 int ctl_snapshot_list(struct ctl_client *client, uint64_t id, bool json, ctl_line_fn *line, void *arg,
                       struct error *err);
+struct ctl_trashed {
+	uint64_t id;
+	char deleted[32], expires[32]; /* "2026-02-03 04:05:06 +0000" */
+	char name[NAME_BYTES_MAX + 1];
+};
+int ctl_trash_list(struct ctl_client *client, int (*each)(void *arg, const struct ctl_trashed *t), void *arg,
+                   struct error *err);
+/* `dir` 0 and `name` NULL: where it was. */
+int ctl_undelete(struct ctl_client *client, uint64_t id, uint64_t dir, const char *name, struct error *err);
 /* `verb`: delete, protect or unprotect. */
 int ctl_snapshot_change(struct ctl_client *client, const char *verb, const char *name, uint64_t id, struct error *err);
 

@@ -291,11 +291,74 @@ static int run_snapshot(struct connection *c, char **word, int words, struct err
 	return error_set(err, -EOPNOTSUPP, "this daemon knows no \"snapshot %s\"", word[0]);
 }
 
+static int print_trashed(void *arg, const struct trashed_image *t)
+{
+	FILE *out = arg;
+
+	fprintf(out, "%016" PRIx64 " %" PRIu64 " %" PRIu64 " ", t->id, t->deleted_ns, t->expires_ns);
+	for (const char *p = t->name; *p; p++)
+		fprintf(out, "%02x", (unsigned char)*p);
+	putc('\n', out);
+	return 0;
+}
+
+static int run_trash(struct connection *c, char **word, int words, struct error *err)
+{
+	char *text = NULL;
+	size_t size = 0;
+	FILE *out = open_memstream(&text, &size);
+	int rc;
+
+	(void)word;
+	(void)words;
+	if (!out)
+		return error_set(err, -errno, "out of memory");
+	rc = engine_trash_each(c->server->engine, print_trashed, out, err);
+	return finish_stream(c, out, &text, rc, err);
+}
+
+/* "-" is no name; any other must be hex. */
+static int parse_name(const char *word, char name[NAME_BYTES_MAX + 1], bool *given, struct error *err)
+{
+	size_t len = strlen(word);
+	unsigned byte;
+
+	*given = strcmp(word, "-") != 0;
+	if (!*given)
+		return 0;
+	if (len % 2 || len > 2 * NAME_BYTES_MAX || strspn(word, "0123456789abcdef") != len)
+		return error_set(err, -EINVAL, "\"%s\" is not a name in hex", word);
+	for (size_t k = 0; k < len / 2; k++) {
+		if (sscanf(word + 2 * k, "%2x", &byte) != 1 || !byte)
+			return error_set(err, -EINVAL, "\"%s\" is not a name in hex", word);
+		name[k] = (char)byte;
+	}
+	name[len / 2] = '\0';
+	return 0;
+}
+
+static int run_undelete(struct connection *c, char **word, int words, struct error *err)
+{
+	char name[NAME_BYTES_MAX + 1];
+	uint64_t id, dir;
+	bool named;
+	int rc = parse_id(word[0], &id, err);
+
+	(void)words;
+	if (!rc)
+		rc = parse_id(word[1], &dir, err);
+	if (!rc)
+		rc = parse_name(word[2], name, &named, err);
+	return rc ? rc : engine_undelete(c->server->engine, id, dir, named ? name : NULL, err);
+}
+
 static const struct command commands[] = {
 	{ "status", 1, 2, run_status },
 	{ "images", 1, 1, run_images },
 	{ "flush", 1, 1, run_flush },
 	{ "takeover", 1, 1, run_takeover },
+	{ "trash", 0, 0, run_trash },
+	{ "undelete", 3, 3, run_undelete },
 	{ "snapshot", 3, 2 + CTL_SNAPSHOT_IMAGES_MAX, run_snapshot },
 };
 

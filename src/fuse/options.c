@@ -46,6 +46,7 @@ const char options_help[] = "Usage: garnerfs STORE MOUNTPOINT [-f] [-o OPTION[,O
 			    "     compression=N       zstd level, 1 to 19 (1)\n"
 			    "     lease=TIME          how long other hosts wait for this one (15s)\n"
 			    "     stop_deadline=TIME  how long to upload at the end (60s)\n"
+			    "     trash=TIME          how long deleted images can be had back (7d)\n"
 			    "     exclusive=yes       no other host ever uses the pool (no)\n"
 			    "     threads=N           for requests (16)\n"
 			    "     ro, debug, [no_]allow_other, [no_]default_permissions\n"
@@ -104,6 +105,7 @@ static const struct option_row rows[] = {
 	{ "compression", KIND_INT, AT(engine.compression), 1, 19 },
 	{ "lease", KIND_DURATION, AT(engine.lease_ms), 1000, HOUR_MS },
 	{ "stop_deadline", KIND_DURATION, AT(engine.stop_deadline_ms), 1, 24 * HOUR_MS },
+	{ "trash", KIND_DURATION, AT(engine.trash_ms), 1, 3660 * 24 * HOUR_MS },
 	{ "boot_trace", KIND_YES, AT(engine.boot_trace), 0, 0 },
 	{ "threads", KIND_UNSIGNED, AT(threads), 1, THREADS_MAX },
 	{ "exclusive", KIND_YES, AT(engine.exclusive), 0, 0 },
@@ -164,8 +166,8 @@ static int parse_number(const struct option_row *r, const char *value, uint64_t 
 		break;
 	case KIND_DURATION:
 		rc = duration_parse(value, n, err);
-		if (rc == 0 && strcmp(r->name, "stop_deadline") == 0 && *n == 0)
-			*n = 1; /* "do not wait"; 0 would be the default */
+		if (rc == 0 && r->least == 1 && *n == 0)
+			*n = 1; /* "do not wait", "keep nothing"; 0 would be the default */
 		break;
 	default:
 		errno = 0;

@@ -63,8 +63,24 @@ int catalog_rename(struct catalog *c, uint64_t dir, const char *name, uint64_t n
 int catalog_list(struct catalog *c, uint64_t dir, int (*each)(void *arg, const struct catalog_entry *entry), void *arg,
                  struct error *err);
 
-/* Every image in the trash (its data is to be deleted). catalog_trash_done() removes the mark after the data is gone. */
-int catalog_trash_each(struct catalog *c, int (*each)(void *arg, uint64_t id), void *arg, struct error *err);
+/* An image in the trash: its entry as it was, but for what a mark of an earlier version does not say, and when it was put there. */
+struct trashed {
+	struct catalog_entry entry;
+	uint64_t time_ns;
+};
+
+/* Every image in the trash: those that no entry names. -EOPNOTSUPP where listings lag: for deletion that is not proven.
+ * catalog_trash_done() removes the mark after the data is gone. */
+int catalog_trash_each(struct catalog *c, int (*each)(void *arg, const struct trashed *t), void *arg,
+                       struct error *err);
+/* The same for looking only, which does without a proof; oldest first. */
+int catalog_trash_list(struct catalog *c, int (*each)(void *arg, const struct trashed *t), void *arg,
+                       struct error *err);
+int catalog_trash_get(struct catalog *c, uint64_t id, struct trashed *t, struct error *err);
+/* Takes an image out of the trash: under `name` in `dir`. `*entry` is its entry then. -EEXIST, -ESTALE (no such directory),
+ * -ENOENT (it is not in the trash). Nobody may be about to delete it. */
+int catalog_restore(struct catalog *c, uint64_t id, uint64_t dir, const char *name, struct catalog_entry *entry,
+                    struct error *err);
 int catalog_trash_done(struct catalog *c, uint64_t id, struct error *err);
 
 /* Walks every image of the pool, depth first; `path` is "a/b.raw". For ls, verify. */

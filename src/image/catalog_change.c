@@ -212,6 +212,35 @@ int catalog_create(struct catalog *c, struct catalog_entry *entry, struct error 
 	return give_up(rc, entry->name, err);
 }
 
+/* The entry is put before the mark is taken away: a crash in between leaves a mark of an image that lives. */
+int catalog_restore(struct catalog *c, uint64_t id, uint64_t dir, const char *name, struct catalog_entry *entry,
+                    struct error *err)
+{
+	struct trashed t;
+	int rc = entry_name_check(name, err);
+
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&c->changes);
+	rc = catalog_trash_get(c, id, &t, err);
+	if (!rc)
+		rc = check_dir(c, dir, err);
+	if (!rc) {
+		*entry = t.entry;
+		entry->parent = dir;
+		entry->serial++;
+		entry->changed_ns = clock_wall_ns();
+		snprintf(entry->name, sizeof entry->name, "%s", name);
+		rc = create_once(c, entry, err);
+	}
+	if (!rc)
+		rc = trash_unmark(c, id, err);
+	if (!rc)
+		catalog_changed(c, NULL, entry);
+	pthread_mutex_unlock(&c->changes);
+	return give_up(rc, name, err);
+}
+
 int catalog_update(struct catalog *c, const struct catalog_entry *entry, struct error *err)
 {
 	struct entry_place root = { 0 };

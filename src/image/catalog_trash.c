@@ -37,6 +37,12 @@ int trash_mark(struct catalog *c, const struct catalog_entry *entry, struct erro
 	fields_add_hex64(f, "parent", entry->parent);
 	fields_add_text(f, "name", entry->name);
 	fields_add_u64(f, "time", clock_wall_ns());
+	fields_add_u64(f, "mode", entry->mode);
+	fields_add_u64(f, "uid", entry->uid);
+	fields_add_u64(f, "gid", entry->gid);
+	fields_add_u64(f, "grain", entry->grain_bytes);
+	fields_add_u64(f, "created", entry->created_ns);
+	fields_add_u64(f, "serial", entry->serial);
 	rc = pool_put_object(c->pool, key, OBJECT_TRASH, &c->pool->catalog, f, 0, err);
 	fields_free(f);
 	return rc;
@@ -105,24 +111,68 @@ static int named_ids(struct catalog *c, struct hash *named, struct error *err)
 	return rc;
 }
 
-/* The mark as it is now: 0 and valid, -ENOENT. */
-static int check_mark(struct catalog *c, uint64_t id, struct error *err)
+static int mark_decode(const struct fields *f, uint64_t id, struct trashed *t)
+{
+	struct catalog_entry *e = &t->entry;
+	const char *name = fields_text(f, "name", 0);
+	uint64_t inside, mode, uid, gid, grain;
+
+	memset(t, 0, sizeof *t);
+	if (fields_hex64(f, "id", &inside) || inside != id || fields_hex64(f, "parent", &e->parent) || !name ||
+	    fields_u64(f, "time", &t->time_ns) || fields_u64(f, "mode", &mode) || fields_u64(f, "uid", &uid) ||
+	    fields_u64(f, "gid", &gid) || fields_u64(f, "grain", &grain) || fields_u64(f, "created", &e->created_ns) ||
+	    fields_u64(f, "serial", &e->serial))
+		return -EBADMSG;
+	if (entry_name_check(name, NULL) || mode > 07777 || uid > UINT32_MAX || gid > UINT32_MAX || grain < 4096 ||
+	    grain > 65536 || (grain & (grain - 1)))
+		return -EBADMSG;
+	e->id = id;
+	e->type = NODE_FILE;
+	e->mode = (uint32_t)mode;
+	e->uid = (uint32_t)uid;
+	e->gid = (uint32_t)gid;
+	e->grain_bytes = (uint32_t)grain;
+	e->changed_ns = t->time_ns;
+	snprintf(e->name, sizeof e->name, "%s", name);
+	return 0;
+}
+
+int catalog_trash_get(struct catalog *c, uint64_t id, struct trashed *t, struct error *err)
 {
 	char key[STORE_KEY_MAX + 1];
 	struct fields *f;
-	uint64_t inside;
 	int rc;
 
 	trash_key(id, key);
 	rc = pool_get_object(c->pool, key, OBJECT_TRASH, &c->pool->catalog, &f, err);
 	if (rc)
 		return rc;
-	rc = fields_hex64(f, "id", &inside);
+	rc = mark_decode(f, id, t);
 	fields_free(f);
-	return rc || inside != id ? error_set(err, -EBADMSG, "%s: damaged mark", key) : 0;
+	return rc ? error_set(err, rc, "%s: damaged mark", key) : 0;
 }
 
-int catalog_trash_each(struct catalog *c, int (*each)(void *arg, uint64_t id), void *arg, struct error *err)
+/* With `proof` all entries were read, and no image is handed out that one of them names. */
+static int each_mark(struct catalog *c, bool proof, struct ids *ids, struct hash *named,
+                     int (*each)(void *arg, const struct trashed *t), void *arg, struct error *err)
+{
+	struct trashed t;
+	int rc = 0;
+
+	for (size_t i = 0; i < ids->count && !rc; i++) {
+		if (hash_get(named, ids->list[i]))
+			continue;
+		rc = catalog_trash_get(c, ids->list[i], &t, err);
+		if (rc == -ENOENT || (rc == -EBADMSG && !proof))
+			rc = 0;
+		else if (rc == 0)
+			rc = each(arg, &t);
+	}
+	return rc;
+}
+
+static int trash_each(struct catalog *c, bool proof, int (*each)(void *arg, const struct trashed *t), void *arg,
+                      struct error *err)
 {
 	struct ids ids = { 0 };
 	struct hash *named = NULL;
@@ -130,29 +180,63 @@ int catalog_trash_each(struct catalog *c, int (*each)(void *arg, uint64_t id), v
 
 	if (rc || ids.count == 0)
 		goto out;
-	if (catalog_listings_lag(c)) {
+	if (proof && catalog_listings_lag(c)) {
 		rc = error_set(err, -EOPNOTSUPP,
 		               "the trash is kept: a listing of this store does not show all there is");
 		goto out;
 	}
 	named = hash_new();
-	if (!named) {
-		rc = -ENOMEM;
-		goto out;
-	}
-	rc = named_ids(c, named, err);
-	for (size_t i = 0; i < ids.count && !rc; i++) {
-		if (hash_get(named, ids.list[i]))
-			continue;
-		rc = check_mark(c, ids.list[i], err);
-		if (rc == -ENOENT)
-			rc = 0;
-		else if (rc == 0)
-			rc = each(arg, ids.list[i]);
-	}
+	rc = named ? named_ids(c, named, err) : -ENOMEM;
+	/* What cannot be read keeps nobody from looking. */
+	if (!proof && rc == -EBADMSG)
+		rc = 0;
+	if (!rc)
+		rc = each_mark(c, proof, &ids, named, each, arg, err);
 out:
 	hash_free(named);
 	free(ids.list);
+	return rc;
+}
+
+int catalog_trash_each(struct catalog *c, int (*each)(void *arg, const struct trashed *t), void *arg, struct error *err)
+{
+	return trash_each(c, true, each, arg, err);
+}
+
+struct trash_list {
+	struct trashed *list;
+	size_t count;
+};
+
+static int keep_trashed(void *arg, const struct trashed *t)
+{
+	struct trash_list *l = arg;
+	struct trashed *more = reallocarray(l->list, l->count + 1, sizeof *more);
+
+	if (!more)
+		return -ENOMEM;
+	l->list = more;
+	l->list[l->count++] = *t;
+	return 0;
+}
+
+static int by_time(const void *a, const void *b)
+{
+	const struct trashed *x = a, *y = b;
+
+	return x->time_ns < y->time_ns ? -1 : x->time_ns > y->time_ns;
+}
+
+int catalog_trash_list(struct catalog *c, int (*each)(void *arg, const struct trashed *t), void *arg, struct error *err)
+{
+	struct trash_list l = { 0 };
+	int rc = trash_each(c, false, keep_trashed, &l, err);
+
+	if (!rc && l.count)
+		qsort(l.list, l.count, sizeof *l.list, by_time);
+	for (size_t k = 0; k < l.count && !rc; k++)
+		rc = each(arg, &l.list[k]);
+	free(l.list);
 	return rc;
 }
 

@@ -40,6 +40,7 @@ static int fill_options(struct engine_options *o, struct error *err)
 	default_u64(&o->stage_size, 64u << 20);
 	default_u64(&o->lease_ms, 15000);
 	default_u64(&o->stop_deadline_ms, 60000);
+	default_u64(&o->trash_ms, UINT64_C(7) * 24 * 3600 * 1000);
 	if (!o->segment_size)
 		o->segment_size = 8u << 20;
 	if (!o->uploads)
@@ -490,7 +491,7 @@ static unsigned release_all(struct engine *e)
 		pthread_mutex_lock(&images[k]->open_mutex);
 		int rc = image_release(images[k], deadline, true, &err);
 		pthread_mutex_unlock(&images[k]->open_mutex);
-		if (rc == -EAGAIN && !images[k]->unlinked) {
+		if (rc == -EAGAIN && (!images[k]->unlinked || e->options.trash_ms > 1)) {
 			kept++;
 			report_warning("%s", error_text(&err));
 		} else if (rc && rc != -EAGAIN) {

@@ -45,6 +45,7 @@ struct engine_options {
 	uint64_t map_memory;       /* 64 MiB: memory for grain map nodes */
 	uint64_t stage_size;       /* 64 MiB: memory in which writes are gathered */
 	uint64_t lease_ms;         /* 15000: how long another host waits for this one */
+	uint64_t trash_ms;         /* 7 days: how long a deleted image can be had back; 1: it goes at once */
 	uint64_t stop_deadline_ms; /* 60000: how long engine_close() uploads before it keeps the rest for next time */
 	unsigned uploads;          /* 4: parallel uploads */
 	int compression;           /* zstd level, 1 */
@@ -104,6 +105,22 @@ int engine_create(struct engine *e, uint64_t dir, const char *name, enum node_ty
 /* -ENOENT, -EISDIR / -ENOTDIR, -ENOTEMPTY. The data of an image goes later, once nobody has it open. */
 int engine_unlink(struct engine *e, uint64_t dir, const char *name, struct error *err);
 int engine_rmdir(struct engine *e, uint64_t dir, const char *name, struct error *err);
+
+/* An image that was deleted and whose data is still there. */
+struct trashed_image {
+	uint64_t id;
+	uint64_t dir; /* where it was ... */
+	const char *name;
+	uint64_t deleted_ns, expires_ns; /* wall clock */
+};
+
+/* Calls each() for every image in the trash, oldest first, until it returns non-zero, which is returned. Blocks. */
+int engine_trash_each(struct engine *e, int (*each)(void *arg, const struct trashed_image *t), void *arg,
+                      struct error *err);
+
+/* Brings a deleted image back, as `name` in `dir` (0 and NULL: as it was). -EEXIST, -ESTALE when its directory is gone, -ENOENT,
+ * -ETIME when its time is up, so that it may just be going. Blocks. */
+int engine_undelete(struct engine *e, uint64_t id, uint64_t dir, const char *name, struct error *err);
 
 /* rename(2), with `no_replace` as RENAME_NOREPLACE. What was at the new name goes to the trash first. */
 int engine_rename(struct engine *e, uint64_t dir, const char *name, uint64_t new_dir, const char *new_name,

@@ -311,7 +311,7 @@ static struct readahead_stream *make_place(struct readahead *r)
 	return oldest;
 }
 
-/* The stream that the read belongs to. Without one, a read that missed may begin one. */
+/* The stream that the read belongs to. Without one, a read that missed begins one. */
 static struct readahead_stream *find_stream(struct readahead *r, uint64_t offset, uint64_t len, bool missed)
 {
 	struct readahead_stream *s;
@@ -391,6 +391,7 @@ void readahead_note(struct image *i, uint64_t offset, uint64_t len, bool missed)
 		return;
 	s = find_stream(r, offset, len, missed);
 	if (s) {
+		bool jumped = missed && !s->run;
 		s->used = ++r->clock;
 		/* One that goes back, or reads again, does not make it more of a stream. */
 		if (offset + len > s->next) {
@@ -399,7 +400,7 @@ void readahead_note(struct image *i, uint64_t offset, uint64_t len, bool missed)
 		}
 		if (missed)
 			widen(i, s);
-		if (missed && s->run <= 1)
+		if (jumped)
 			note_jump(i, offset);
 		if (s->window && !s->idle && s->fetched < s->next + s->window - s->window / 4)
 			start_pump(i);

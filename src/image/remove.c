@@ -24,15 +24,92 @@ void engine_delete_later(struct engine *e)
 	engine_kick(e);
 }
 
-static int from_trash(void *arg, uint64_t id)
+/* Its time is up, or it is looked at again when it is. */
+static int from_trash(void *arg, const struct trashed *t)
 {
 	struct engine *e = arg;
+	uint64_t age = clock_wall_ns() - t->time_ns, keep = e->options.trash_ms * 1000000;
+	int rc = 0;
 
+	/* Of a clock that was put back the age is huge. */
+	if ((int64_t)age < 0)
+		age = 0;
 	pthread_mutex_lock(&e->mutex);
-	int rc = hash_put(e->deletions, id, e);
+	if (age >= keep) {
+		rc = hash_put(e->deletions, t->entry.id, e);
+	} else {
+		uint64_t due = clock_monotonic_ns() + (keep - age) + seconds_ns(1);
+		if (due < e->trash_due_ns)
+			e->trash_due_ns = due;
+	}
 	pthread_mutex_unlock(&e->mutex);
 	return rc;
 }
+
+/* ---- having it back ---- */
+
+/* Who deletes looks at the time, too; clocks of hosts may differ by so much, and looking takes its time. */
+#define EXPIRY_MARGIN_MS 60000u
+
+struct trash_looker {
+	struct engine *e;
+	int (*each)(void *arg, const struct trashed_image *t);
+	void *arg;
+};
+
+static int tell_trashed(void *arg, const struct trashed *t)
+{
+	struct trash_looker *l = arg;
+	struct trashed_image image = {
+		.id = t->entry.id,
+		.dir = t->entry.parent,
+		.name = t->entry.name,
+		.deleted_ns = t->time_ns,
+		.expires_ns = t->time_ns + l->e->options.trash_ms * 1000000,
+	};
+
+	return l->each(l->arg, &image);
+}
+
+int engine_trash_each(struct engine *e, int (*each)(void *arg, const struct trashed_image *t), void *arg,
+                      struct error *err)
+{
+	struct trash_looker l = { e, each, arg };
+
+	return catalog_trash_list(e->catalog, tell_trashed, &l, err);
+}
+
+int engine_undelete(struct engine *e, uint64_t id, uint64_t dir, const char *name, struct error *err)
+{
+	uint64_t keep_ms = e->options.trash_ms > EXPIRY_MARGIN_MS ? e->options.trash_ms - EXPIRY_MARGIN_MS : 0;
+	struct catalog_entry entry;
+	struct trashed t;
+	int rc = e->options.read_only ? error_set(err, -EROFS, "mounted read only") : 0;
+
+	if (!rc)
+		rc = catalog_trash_get(e->catalog, id, &t, err);
+	if (rc == -ENOENT)
+		return error_set(err, rc, "image %016" PRIx64 " is not in the trash", id);
+	if (!rc && clock_wall_ns() > t.time_ns + keep_ms * 1000000)
+		rc = error_set(err, -ETIME, "its time in the trash is up: it is being deleted");
+	if (!rc && (snapshot_names_have(e, dir ? dir : t.entry.parent, name ? name : t.entry.name)))
+		rc = error_set(err, -EROFS, "not among the snapshots");
+	if (!rc)
+		rc = catalog_restore(e->catalog, id, dir ? dir : t.entry.parent, name ? name : t.entry.name, &entry,
+		                     err);
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&e->mutex);
+	free(hash_remove(e->unlinked, id));
+	hash_remove(e->deletions, id);
+	struct image *i = hash_get(e->images, id);
+	if (i)
+		i->unlinked = false;
+	pthread_mutex_unlock(&e->mutex);
+	return 0;
+}
+
+/* ---- deleting ---- */
 
 void engine_read_trash(struct engine *e, bool now)
 {

@@ -110,11 +110,11 @@ static inline int see_entry(void *arg, const struct catalog_entry *entry)
 	return 0;
 }
 
-static inline int see_id(void *arg, uint64_t id)
+static inline int see_id(void *arg, const struct trashed *t)
 {
 	struct seen *seen = arg;
 
-	seen->ids[seen->count++] = id;
+	seen->ids[seen->count++] = t->entry.id;
 	return 0;
 }
 

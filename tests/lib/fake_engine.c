@@ -168,3 +168,30 @@ int engine_snapshot_each(struct engine *e, uint64_t image, int (*each)(void *arg
 		rc = each(arg, &two[k]);
 	return rc;
 }
+
+int engine_trash_each(struct engine *e, int (*each)(void *arg, const struct trashed_image *t), void *arg,
+                      struct error *err)
+{
+	static const struct trashed_image two[] = {
+		{ .id = 0x71, .dir = 1, .name = "old disk", .deleted_ns = 1000000000, .expires_ns = 2000000000 },
+		{ .id = 0x72, .dir = 1, .name = "\xc3\xa4\n", .deleted_ns = 1500000000, .expires_ns = 2500000000 },
+	};
+	int rc = 0;
+
+	(void)e;
+	(void)err;
+	for (size_t k = 0; k < 2 && !rc; k++)
+		rc = each(arg, &two[k]);
+	return rc;
+}
+
+int engine_undelete(struct engine *e, uint64_t id, uint64_t dir, const char *name, struct error *err)
+{
+	struct fake_engine *fake = fake_of(e);
+
+	if (id == 0xdead)
+		return error_set(err, -ENOENT, "image %016" PRIx64 " is not in the trash", id);
+	snprintf(fake->undeleted, sizeof fake->undeleted, "%" PRIx64 " %" PRIx64 " %s", id, dir,
+	         name ? name : "(none)");
+	return 0;
+}

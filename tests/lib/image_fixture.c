@@ -59,6 +59,7 @@ void image_fixture_init(struct image_fixture *f, bool sealed)
 		.cache_size = 8u << 20,
 		.dirty_limit = 4u << 20,
 		.seal_after_ms = 100,
+		.trash_ms = 1,
 		.uploads = 4,
 	};
 	if (sealed) {

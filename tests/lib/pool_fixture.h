@@ -11,6 +11,7 @@
 #include "lib/remove_tree.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,7 +74,9 @@ static inline struct pool *fixture_open_pool(const char *path, bool make)
 struct faulty_store {
 	struct store store;
 	struct store *below;
-	unsigned steps, done;
+	unsigned steps;
+	_Atomic unsigned
+		done; /* changes that were asked for: some go on from one to the next on threads of the store */
 	bool lose_answer;
 	void (*before)(void *arg);
 	void *before_arg;
@@ -98,15 +101,13 @@ static inline void faulty_lose(void *arg, int status, const struct error *err)
 /* Whether the change may pass; *done and *arg are replaced when its answer is to be lost. */
 static inline bool faulty_step(struct faulty_store *f, store_done_fn **done, void **arg)
 {
-	if (f->before && f->done == f->before_step) {
-		void (*before)(void *) = f->before;
-		f->before = NULL;
-		before(f->before_arg);
-	}
-	if (f->done >= f->steps)
+	unsigned step = atomic_fetch_add(&f->done, 1);
+
+	if (step == f->before_step && f->before)
+		f->before(f->before_arg);
+	if (step >= f->steps)
 		return false;
-	f->done++;
-	if (f->lose_answer && f->done == f->steps) {
+	if (f->lose_answer && step + 1 == f->steps) {
 		struct faulty_lost *lost = malloc(sizeof *lost);
 		if (!lost)
 			abort();
@@ -119,7 +120,7 @@ static inline bool faulty_step(struct faulty_store *f, store_done_fn **done, voi
 
 static inline bool faulty_dead(const struct faulty_store *f)
 {
-	return f->done >= f->steps;
+	return atomic_load(&f->done) >= f->steps;
 }
 
 static inline void faulty_put(struct store *s, const char *key, const struct iovec *iov, int iovcnt, unsigned flags,

@@ -45,16 +45,17 @@ for n in 1 2 3 4 5; do
 done
 
 echo '== several images as one moment'
-# One writer counts in the first, then in the second.
+# One writer counts in the first, then in the second; not so fast that a slow store is left far behind.
 cat >"$work/chase.pl" <<'E_CHASE'
 my @handles = map { open(my $h, "+>:raw", $_) or die "$_: $!\n"; $h } @ARGV;
 for (my $n = 1;; $n++) {
 	for my $h (@handles) { sysseek($h, 0, 0); syswrite($h, pack("Q", $n)) == 8 or die "$!\n"; }
+	select(undef, undef, undef, 0.002);
 }
 E_CHASE
 start perl "$work/chase.pl" "$mnt/a.raw" "$mnt/b.raw"
 writer=$!
-sleep 1
+eventually 60 test -s "$mnt/b.raw" || fail 'the writer does not begin'
 for n in 1 2 3; do
 	"$garner" snapshot create --group "$mnt/a.raw@g$n" "$mnt/b.raw@g$n"
 	perl -e 'my ($x, $y) = map { open(my $h, "<:raw", $_) or die "$_: $!\n"; sysread($h, my $b, 8) == 8 or die; unpack("Q", $b) } @ARGV;

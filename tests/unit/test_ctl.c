@@ -198,6 +198,40 @@ static void snapshots_are_asked_for_by_name_and_image(void **state)
 	assert_int_equal(ctl_snapshot_create(f->client, "many", ids, 101, &err), -E2BIG);
 }
 
+static int keep_trashed(void *arg, const struct ctl_trashed *t)
+{
+	struct ctl_trashed *kept = arg;
+
+	kept[t->id == 0x72] = *t;
+	return 0;
+}
+
+static void names_of_any_bytes_come_out_of_the_trash(void **state)
+{
+	struct fixture *f = *state;
+	struct ctl_trashed kept[2] = { 0 };
+	struct error err = { 0 };
+	char longest[NAME_BYTES_MAX + 1];
+
+	assert_int_equal(ctl_trash_list(f->client, keep_trashed, kept, &err), 0);
+	assert_string_equal(kept[0].name, "old disk");
+	assert_string_equal(kept[1].name, "\xc3\xa4\n");
+	assert_int_equal(ctl_undelete(f->client, 0x71, 0, NULL, &err), 0);
+	assert_string_equal(f->fake.undeleted, "71 0 (none)");
+	assert_int_equal(ctl_undelete(f->client, 0x72, 0xd1, "\xc3\xa4 new\n", &err), 0);
+	assert_string_equal(f->fake.undeleted, "72 d1 \xc3\xa4 new\n");
+	memset(longest, 'n', NAME_BYTES_MAX);
+	longest[NAME_BYTES_MAX] = 0;
+	assert_int_equal(ctl_undelete(f->client, 0x72, 0xd1, longest, &err), 0);
+	assert_string_equal(f->fake.undeleted + 6, longest);
+	assert_int_equal(ctl_undelete(f->client, 0xdead, 0, NULL, &err), -ENOENT);
+	assert_int_equal(ctl_call(f->client, "undelete 0000000000000071 0000000000000000 abc", NULL, NULL, &err),
+	                 -EINVAL);
+	assert_int_equal(ctl_call(f->client, "undelete 0000000000000071 0000000000000000 00", NULL, NULL, &err),
+	                 -EINVAL);
+	assert_int_equal(ctl_call(f->client, "undelete 0000000000000071 0000000000000000", NULL, NULL, &err), -EINVAL);
+}
+
 static bool note_left(void *arg, uint64_t bytes_left)
 {
 	uint64_t *seen = arg;
@@ -405,6 +439,7 @@ int main(void)
 		CTL_TEST(images_come_one_a_line),
 		CTL_TEST(an_error_arrives_with_its_code_and_text_on_one_line),
 		CTL_TEST(snapshots_are_asked_for_by_name_and_image),
+		CTL_TEST(names_of_any_bytes_come_out_of_the_trash),
 		CTL_TEST(flush_tells_its_progress),
 		CTL_TEST(a_flush_is_given_up_when_its_caller_leaves),
 		CTL_TEST(a_long_flush_does_not_hold_up_others),

@@ -264,8 +264,11 @@ static void options_that_exclude_each_other_are_refused(void **state)
 static void stop_deadline_zero_is_not_the_default(void **state)
 {
 	(void)state;
-	assert_int_equal(parse("garnerfs s m -o stop_deadline=0s"), 0);
+	assert_int_equal(parse("garnerfs s m -o stop_deadline=0s,trash=0"), 0);
 	assert_int_equal(options.engine.stop_deadline_ms, 1);
+	assert_int_equal(options.engine.trash_ms, 1);
+	assert_int_equal(parse("garnerfs s m -o trash=7d"), 0);
+	assert_int_equal(options.engine.trash_ms, 7 * 24 * 3600 * UINT64_C(1000));
 }
 
 static void an_escaped_comma_belongs_to_the_value(void **state)

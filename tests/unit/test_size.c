@@ -121,7 +121,7 @@ static void durations_are_read_in_milliseconds(void **state)
 		uint64_t ms;
 	} cases[] = {
 		{ "5s", 5000 },    { "5", 5000 }, { "500ms", 500 }, { "2m", 120000 },
-		{ "1h", 3600000 }, { "0", 0 },    { "1.5s", 1500 }, { "0.25m", 15000 },
+		{ "1h", 3600000 }, { "7d", 604800000 }, { "0", 0 },    { "1.5s", 1500 }, { "0.25m", 15000 },
 	};
 
 	(void)state;
@@ -136,7 +136,7 @@ static void durations_are_read_in_milliseconds(void **state)
 
 static void what_is_not_a_duration_is_refused_and_quoted(void **state)
 {
-	static const char *const cases[] = { "", "-1s", "5S", "5M", "5d", "1.5ms", "5 s", "s", "9223372036854775807h" };
+	static const char *const cases[] = { "", "-1s", "5S", "5M", "5y", "1.5ms", "5 s", "s", "9223372036854775807h" };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

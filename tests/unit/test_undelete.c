@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* test_undelete.c: images that were deleted, and are had back with all that was in them, or go when their time is up. */
+#include "lib/image_fixture.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define HOUR_MS (3600 * UINT64_C(1000))
+
+static struct image_fixture f;
+static struct error err;
+
+static int set_up(void **state)
+{
+	(void)state;
+	alarm(300);
+	memset(&err, 0, sizeof err);
+	image_fixture_init(&f, true);
+	f.options.trash_ms = HOUR_MS;
+	image_fixture_open(&f, 0);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	image_fixture_destroy(&f);
+	return 0;
+}
+
+struct trash {
+	unsigned count;
+	uint64_t id[8];
+	char name[8][40];
+};
+
+static int note_one(void *arg, const struct trashed_image *t)
+{
+	struct trash *all = arg;
+
+	assert_int_equal(t->expires_ns - t->deleted_ns, f.options.trash_ms * 1000000);
+	all->id[all->count] = t->id;
+	snprintf(all->name[all->count++], 40, "%.39s", t->name);
+	return 0;
+}
+
+static struct trash look(void)
+{
+	struct trash all = { 0 };
+
+	if (engine_trash_each(f.engine, note_one, &all, &err))
+		fail_msg("%s", error_text(&err));
+	return all;
+}
+
+static uint64_t make(const char *name, const char *text)
+{
+	uint64_t id = image_fixture_create(f.engine, name);
+	struct image *i = image_fixture_open_image(f.engine, name);
+
+	assert_int_equal(write_wait(i, 0, text, strlen(text)), strlen(text));
+	image_fixture_close_image(i);
+	return id;
+}
+
+static void holds(const char *name, const char *text)
+{
+	char buf[100] = "";
+	struct image *i = image_fixture_open_image(f.engine, name);
+
+	assert_int_equal(read_wait(i, 0, buf, strlen(text)), strlen(text));
+	assert_string_equal(buf, text);
+	/* And goes on. */
+	assert_int_equal(write_wait(i, 0, text, strlen(text)), strlen(text));
+	image_fixture_close_image(i);
+}
+
+static bool is_stored(uint64_t id)
+{
+	char key[STORE_KEY_MAX + 1];
+	uint64_t size;
+
+	snprintf(key, sizeof key, "images/%016" PRIx64 "/epochs/%016x", id, 1);
+	return store_head_wait(f.engine->pool->store, key, &size, NULL) == 0;
+}
+
+static void a_deleted_image_comes_back_with_its_bytes_and_attributes(void **state)
+{
+	struct node_attr attr;
+	struct trash t;
+	uint64_t id = make("disk", "what was written");
+
+	(void)state;
+	assert_int_equal(engine_getattr(f.engine, id, &attr, &err), 0);
+	attr.mode = 0640;
+	attr.uid = 7;
+	attr.gid = 8;
+	assert_int_equal(engine_setattr(f.engine, id, ATTR_MODE | ATTR_OWNER, &attr, &err), 0);
+	assert_int_equal(look().count, 0);
+	assert_int_equal(engine_unlink(f.engine, NODE_ROOT, "disk", &err), 0);
+	t = look();
+	assert_int_equal(t.count, 1);
+	assert_int_equal(t.id[0], id);
+	assert_string_equal(t.name[0], "disk");
+	assert_int_equal(engine_undelete(f.engine, id, 0, NULL, &err), 0);
+	assert_int_equal(look().count, 0);
+	assert_int_equal(engine_lookup(f.engine, NODE_ROOT, "disk", &attr, &err), 0);
+	assert_int_equal(attr.id, id);
+	assert_int_equal(attr.mode, 0640);
+	assert_int_equal(attr.uid, 7);
+	assert_int_equal(attr.gid, 8);
+	assert_int_equal(attr.nlink, 1);
+	holds("disk", "what was written");
+	assert_int_equal(engine_undelete(f.engine, id, 0, NULL, &err), -ENOENT);
+}
+
+/* What had not been sent is sent, deleted or not. */
+static void it_comes_back_after_the_mount_on_another_host(void **state)
+{
+	uint64_t id = make("disk", "what was written");
+
+	(void)state;
+	assert_int_equal(engine_unlink(f.engine, NODE_ROOT, "disk", &err), 0);
+	image_fixture_close(&f);
+	image_fixture_lose_cache(&f, 0);
+	image_fixture_open(&f, 1);
+	assert_int_equal(look().count, 1);
+	assert_int_equal(engine_undelete(f.engine, id, 0, NULL, &err), 0);
+	holds("disk", "what was written");
+}
+
+static void a_replaced_image_comes_back_under_another_name(void **state)
+{
+	uint64_t old = make("disk", "the old one"), folder;
+	struct node_attr attr;
+
+	(void)state;
+	make("new", "the new one");
+	assert_int_equal(engine_rename(f.engine, NODE_ROOT, "new", NODE_ROOT, "disk", false, &err), 0);
+	assert_int_equal(look().count, 1);
+	assert_int_equal(engine_undelete(f.engine, old, 0, NULL, &err), -EEXIST);
+	assert_int_equal(engine_undelete(f.engine, old, 0x1234, "old", &err), -ESTALE);
+	assert_int_equal(engine_undelete(f.engine, old, NODE_ROOT, "a/b", &err), -EINVAL);
+	assert_int_equal(engine_undelete(f.engine, old, NODE_ROOT, ".snapshots", &err), -EROFS);
+	assert_int_equal(look().count, 1);
+	assert_int_equal(engine_create(f.engine, NODE_ROOT, "folder", NODE_DIRECTORY, 0755, 0, 0, &attr, &err), 0);
+	folder = attr.id;
+	assert_int_equal(engine_undelete(f.engine, old, folder, "old", &err), 0);
+	holds("disk", "the new one");
+	assert_int_equal(engine_resolve(f.engine, "folder/old", &attr, &err), 0);
+	assert_int_equal(attr.id, old);
+}
+
+/* Deleted while a guest has it open: it writes on, and all of it comes back. */
+static void what_was_open_comes_back_as_its_guest_left_it(void **state)
+{
+	uint64_t id = make("disk", "before");
+	struct image *i = image_fixture_open_image(f.engine, "disk");
+
+	(void)state;
+	assert_int_equal(engine_unlink(f.engine, NODE_ROOT, "disk", &err), 0);
+	assert_int_equal(write_wait(i, 0, "after!", 6), 6);
+	assert_int_equal(engine_undelete(f.engine, id, 0, NULL, &err), 0);
+	assert_int_equal(write_wait(i, 6, " more", 5), 5);
+	image_fixture_close_image(i);
+	holds("disk", "after! more");
+	image_fixture_close(&f);
+	image_fixture_lose_cache(&f, 0);
+	image_fixture_open(&f, 0);
+	holds("disk", "after! more");
+}
+
+static void when_its_time_is_up_it_goes(void **state)
+{
+	uint64_t id = make("disk", "what was written"), other = make("other", "kept"), until;
+
+	(void)state;
+	image_fixture_close(&f);
+	f.options.trash_ms = 2000;
+	image_fixture_open(&f, 0);
+	assert_int_equal(engine_unlink(f.engine, NODE_ROOT, "disk", &err), 0);
+	assert_true(is_stored(id));
+	assert_int_equal(engine_undelete(f.engine, id, 0, NULL, &err), -ETIME); /* too near the end */
+	until = clock_monotonic_ns() + seconds_ns(60);
+	while (is_stored(id) && clock_monotonic_ns() < until)
+		usleep(20000);
+	assert_false(is_stored(id));
+	assert_true(is_stored(other));
+	assert_int_equal(engine_undelete(f.engine, id, 0, NULL, &err), -ENOENT);
+	assert_int_equal(look().count, 0);
+}
+
+static void what_a_longer_time_keeps_a_shorter_one_lets_go(void **state)
+{
+	uint64_t id = make("disk", "what was written"), until;
+
+	(void)state;
+	assert_int_equal(engine_unlink(f.engine, NODE_ROOT, "disk", &err), 0);
+	usleep(600000); /* a few looks at the trash */
+	assert_true(is_stored(id));
+	image_fixture_close(&f);
+	f.options.trash_ms = 1;
+	image_fixture_open(&f, 0);
+	until = clock_monotonic_ns() + seconds_ns(60);
+	while (is_stored(id) && clock_monotonic_ns() < until)
+		usleep(20000);
+	assert_false(is_stored(id));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+		T(a_deleted_image_comes_back_with_its_bytes_and_attributes),
+		T(it_comes_back_after_the_mount_on_another_host),
+		T(a_replaced_image_comes_back_under_another_name),
+		T(what_was_open_comes_back_as_its_guest_left_it),
+		T(when_its_time_is_up_it_goes),
+		T(what_a_longer_time_keeps_a_shorter_one_lets_go),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
