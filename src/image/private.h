@@ -110,10 +110,10 @@ struct image {
 	unsigned ahead_holds;   /* likewise: readahead_hold() without readahead_resume() */
 
 	pthread_mutex_t
-		open_mutex; /* one load, acquisition, release, save or checkpoint at a time; guards what follows */
-	bool loaded;
-	bool following;                   /* follow.c is at it, on another thread */
-	uint64_t followed_ns;             /* when the store was last looked at for readers */
+		open_mutex;   /* one load, acquisition, release, save or checkpoint at a time; guards what follows */
+	atomic_bool loaded;   /* set there; read anywhere */
+	bool following;       /* follow.c is at it, on another thread */
+	uint64_t followed_ns; /* when the store was last looked at for readers */
 	struct log_position position;     /* while there is no log of ours: the map is the log up to here */
 	segment_no_t stored_end, last;    /* at the last load: end of the stored run; of what is here after it */
 	uint8_t end_digest[DIGEST_BYTES]; /* likewise, if we own it: of `last`, ... */
