@@ -154,6 +154,7 @@ void status_engine_json(FILE *out, const struct engine_status *s)
 		{ "store_put_bytes", s->store_put_bytes },
 		{ "store_get_bytes", s->store_get_bytes },
 		{ "retries", s->retries },
+		{ "hedges", s->hedges },
 		{ "map_bytes", s->map_bytes },
 	};
 
@@ -244,9 +245,9 @@ static void engine_traffic_text(FILE *out, const struct engine_status *s)
 	row(out, "requests");
 	fprintf(out,
 	        "%" PRIu64 " put (%s), %" PRIu64 " get (%s), %" PRIu64 " head, %" PRIu64 " list, %" PRIu64
-	        " remove, %" PRIu64 " repeated\n",
+	        " remove, %" PRIu64 " repeated, %" PRIu64 " asked twice\n",
 	        s->store_puts, size_format(s->store_put_bytes, a), s->store_gets, size_format(s->store_get_bytes, b),
-	        s->store_heads, s->store_lists, s->store_removes, s->retries);
+	        s->store_heads, s->store_lists, s->store_removes, s->retries, s->hedges);
 }
 
 void status_engine_text(FILE *out, const struct engine_status *s)

@@ -110,6 +110,7 @@ void engine_status(struct engine *e, struct engine_status *st)
 	st->store_put_bytes = store.bytes_up;
 	st->store_get_bytes = store.bytes_down;
 	st->retries = store.retries + atomic_load(&c->retries);
+	st->hedges = store.hedges;
 	st->map_bytes = map_budget_used(e->budget);
 	if (images_get_all(e, &images, &count))
 		return;
