@@ -134,8 +134,8 @@ int cmd_snapshot(const struct command *c, int argc, char **argv)
 	bool creates = !strcmp(words[0], "create"), lists = !strcmp(words[0], "list");
 	if ((group && !creates) || (json && !lists))
 		return command_usage(c, "--%s does not go with %s", group ? "group" : "json", words[0]);
-	if (lists && count > 1)
-		return command_usage(c, "list: one image at a time");
+	if (lists ? count != 1 : !count)
+		return command_usage(c, lists ? "list: one image at a time" : "which image?");
 	interrupt_catch();
 	if (creates)
 		rc = group ? create(words + 1, count, &err) : create_each(words + 1, count, &err);
