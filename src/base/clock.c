@@ -3,6 +3,7 @@
 #include "base/clock.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <time.h>
 
 static uint64_t read_clock(clockid_t id)
@@ -26,4 +27,14 @@ uint64_t clock_monotonic_ns(void)
 uint64_t clock_wall_ns(void)
 {
 	return read_clock(CLOCK_REALTIME);
+}
+
+const char *clock_wall_format(uint64_t ns, char out[CLOCK_TEXT_MAX])
+{
+	time_t seconds = (time_t)(ns / 1000000000u);
+	struct tm tm;
+
+	if (!localtime_r(&seconds, &tm) || !strftime(out, CLOCK_TEXT_MAX, "%Y-%m-%d %H:%M:%S %z", &tm))
+		snprintf(out, CLOCK_TEXT_MAX, "unknown");
+	return out;
 }

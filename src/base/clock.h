@@ -9,7 +9,13 @@
  * ages. Any thread; never blocks; never fails. */
 uint64_t clock_monotonic_ns(void);
 
-/* CLOCK_REALTIME: for what people see (file times), never for decisions. */
+/* CLOCK_REALTIME: for what people see (file times), and for the days in the trash, which outlast every other clock; for no
+ * other decision. */
 uint64_t clock_wall_ns(void);
+
+#define CLOCK_TEXT_MAX 32
+
+/* A time of that clock for people, as local time: "2026-02-03 04:05:06 +0000". Writes into `out` and returns it. Any thread. */
+const char *clock_wall_format(uint64_t ns, char out[CLOCK_TEXT_MAX]);
 
 #endif

@@ -4,6 +4,7 @@
 #include "cli/image_list.h"
 #include "cli/target.h"
 
+#include "base/clock.h"
 #include "base/size.h"
 #include "ctl/ctl.h"
 #include "ctl/status.h"
@@ -13,7 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #define NS_PER_S UINT64_C(1000000000)
 
@@ -24,13 +24,9 @@ static void row(const char *label, const char *text)
 
 static void row_time(const char *label, uint64_t ns)
 {
-	time_t seconds = (time_t)(ns / NS_PER_S);
-	char text[40] = "unknown";
-	struct tm tm;
+	char text[CLOCK_TEXT_MAX];
 
-	if (localtime_r(&seconds, &tm))
-		strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S %z", &tm);
-	row(label, text);
+	row(label, clock_wall_format(ns, text));
 }
 
 /* ---- a pool ------------------------------------------------------------------------------------------------------- */

@@ -60,22 +60,23 @@ static int print_line(void *arg, const char *line)
 static int create(const char *const *words, size_t count, struct error *err)
 {
 	struct ctl_client *client = NULL;
-	struct moment first, m;
+	const char *name = NULL;
+	struct moment m;
 	uint64_t ids[IMAGES_MAX];
-	int rc = parse_moment(words[0], &first, err);
+	int rc = 0;
 
 	for (size_t k = 0; k < count && !rc; k++) {
 		ctl_disconnect(client);
 		client = NULL;
 		rc = parse_moment(words[k], &m, err);
-		if (!rc && strcmp(m.name, first.name) != 0)
-			rc = error_set(err, -EINVAL, "the snapshots of a group have one name: %s or %s", first.name,
-			               m.name);
+		if (!rc && name && strcmp(m.name, name) != 0)
+			rc = error_set(err, -EINVAL, "the snapshots of a group have one name: %s or %s", name, m.name);
+		name = m.name;
 		if (!rc)
 			rc = find_image(m.path, &client, &ids[k], err);
 	}
 	if (!rc)
-		rc = ctl_snapshot_create(client, first.name, ids, count, err);
+		rc = ctl_snapshot_create(client, name, ids, count, err);
 	ctl_disconnect(client);
 	return rc;
 }

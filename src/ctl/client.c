@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -312,40 +311,6 @@ int ctl_snapshot_change(struct ctl_client *client, const char *verb, const char 
 
 /* ---- the trash ---- */
 
-static void to_hex(const char *text, char hex[2 * NAME_BYTES_MAX + 1])
-{
-	size_t n = 0;
-
-	for (; *text && n < 2 * NAME_BYTES_MAX; text++)
-		n += (size_t)snprintf(hex + n, 3, "%02x", (unsigned char)*text);
-	hex[n] = 0;
-}
-
-static int from_hex(const char *hex, char text[NAME_BYTES_MAX + 1])
-{
-	size_t len = strlen(hex);
-	unsigned byte;
-
-	if (!len || len % 2 || len > 2 * NAME_BYTES_MAX || strspn(hex, "0123456789abcdef") != len)
-		return -EPROTO;
-	for (size_t k = 0; k < len / 2; k++) {
-		if (sscanf(hex + 2 * k, "%2x", &byte) != 1 || !byte)
-			return -EPROTO;
-		text[k] = (char)byte;
-	}
-	text[len / 2] = 0;
-	return 0;
-}
-
-static void show_time(uint64_t ns, char out[32])
-{
-	time_t seconds = (time_t)(ns / 1000000000u);
-	struct tm tm;
-
-	if (!localtime_r(&seconds, &tm) || !strftime(out, 32, "%Y-%m-%d %H:%M:%S %z", &tm))
-		snprintf(out, 32, "?");
-}
-
 struct trash_reader {
 	int (*each)(void *arg, const struct ctl_trashed *t);
 	void *arg;
@@ -356,13 +321,13 @@ static int trash_line(void *arg, const char *line)
 	struct trash_reader *r = arg;
 	struct ctl_trashed t;
 	uint64_t deleted, expires;
-	char hex[2 * NAME_BYTES_MAX + 1];
+	char hex[CTL_NAME_TEXT_MAX];
 
 	if (sscanf(line, "%16" SCNx64 " %" SCNu64 " %" SCNu64 " %510s", &t.id, &deleted, &expires, hex) != 4 ||
-	    from_hex(hex, t.name))
+	    ctl_name_decode(hex, t.name))
 		return -EPROTO;
-	show_time(deleted, t.deleted);
-	show_time(expires, t.expires);
+	clock_wall_format(deleted, t.deleted);
+	clock_wall_format(expires, t.expires);
 	return r->each(r->arg, &t);
 }
 
@@ -377,10 +342,10 @@ int ctl_trash_list(struct ctl_client *client, int (*each)(void *arg, const struc
 
 int ctl_undelete(struct ctl_client *client, uint64_t id, uint64_t dir, const char *name, struct error *err)
 {
-	char hex[2 * NAME_BYTES_MAX + 1] = "-", request[64 + 2 * NAME_BYTES_MAX];
+	char hex[CTL_NAME_TEXT_MAX] = "-", request[64 + CTL_NAME_TEXT_MAX];
 
 	if (name)
-		to_hex(name, hex);
+		ctl_name_encode(name, hex);
 	snprintf(request, sizeof request, "undelete %016" PRIx64 " %016" PRIx64 " %s", id, dir, hex);
 	return ctl_call(client, request, NULL, NULL, err);
 }

@@ -19,6 +19,7 @@
 #ifndef GARNER_CTL_CTL_H
 #define GARNER_CTL_CTL_H
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "image/image.h"
 
@@ -31,6 +32,11 @@
 #define CTL_LINE_MAX 16384          /* bytes of an answer line, newline included */
 #define CTL_SNAPSHOT_IMAGES_MAX 100 /* of one moment */
 #define CTL_SOCKET_NAME "control"
+
+/* A file name as a word: two hex digits for each byte. Decoding answers -EPROTO for anything else. Pure. */
+#define CTL_NAME_TEXT_MAX (2 * NAME_BYTES_MAX + 1)
+void ctl_name_encode(const char *name, char out[CTL_NAME_TEXT_MAX]);
+int ctl_name_decode(const char *text, char name[NAME_BYTES_MAX + 1]);
 
 /* The extended attributes by which a mount tells where its socket is and how an image does. */
 #define CTL_XATTR_SOCKET "user.garner.socket"
@@ -89,7 +95,7 @@ int ctl_snapshot_list(struct ctl_client *client, uint64_t id, bool json, ctl_lin
                       struct error *err);
 struct ctl_trashed {
 	uint64_t id;
-	char deleted[32], expires[32]; /* "2026-02-03 04:05:06 +0000" */
+	char deleted[CLOCK_TEXT_MAX], expires[CLOCK_TEXT_MAX]; /* "2026-02-03 04:05:06 +0000" */
 	char name[NAME_BYTES_MAX + 1];
 };
 int ctl_trash_list(struct ctl_client *client, int (*each)(void *arg, const struct ctl_trashed *t), void *arg,

@@ -170,14 +170,14 @@ static int run_status(struct connection *c, char **word, int words, struct error
 	return finish_stream(c, out, &text, 0, err);
 }
 
-struct images_out {
+struct lines_out {
 	FILE *out;
 	bool json;
 };
 
 static int print_image(void *arg, const struct image_status *status)
 {
-	struct images_out *o = arg;
+	struct lines_out *o = arg;
 
 	(o->json ? status_image_json : status_image_line)(o->out, status);
 	putc('\n', o->out);
@@ -186,7 +186,7 @@ static int print_image(void *arg, const struct image_status *status)
 
 static int run_images(struct connection *c, char **word, int words, struct error *err)
 {
-	struct images_out o = { 0 };
+	struct lines_out o = { 0 };
 	char *text = NULL;
 	size_t size = 0;
 	int rc;
@@ -232,14 +232,9 @@ static int run_takeover(struct connection *c, char **word, int words, struct err
 	return rc < 0 ? rc : engine_takeover(c->server->engine, id, err);
 }
 
-struct snapshots_out {
-	FILE *out;
-	bool json;
-};
-
 static int print_snapshot(void *arg, const struct snapshot_info *s)
 {
-	struct snapshots_out *o = arg;
+	struct lines_out *o = arg;
 
 	(o->json ? status_snapshot_json : status_snapshot_line)(o->out, s);
 	putc('\n', o->out);
@@ -248,7 +243,7 @@ static int print_snapshot(void *arg, const struct snapshot_info *s)
 
 static int run_snapshot_list(struct connection *c, char **word, struct error *err)
 {
-	struct snapshots_out o = { 0 };
+	struct lines_out o = { 0 };
 	char *text = NULL;
 	size_t size = 0;
 	uint64_t id;
@@ -293,12 +288,10 @@ static int run_snapshot(struct connection *c, char **word, int words, struct err
 
 static int print_trashed(void *arg, const struct trashed_image *t)
 {
-	FILE *out = arg;
+	char name[CTL_NAME_TEXT_MAX];
 
-	fprintf(out, "%016" PRIx64 " %" PRIu64 " %" PRIu64 " ", t->id, t->deleted_ns, t->expires_ns);
-	for (const char *p = t->name; *p; p++)
-		fprintf(out, "%02x", (unsigned char)*p);
-	putc('\n', out);
+	ctl_name_encode(t->name, name);
+	fprintf(arg, "%016" PRIx64 " %" PRIu64 " %" PRIu64 " %s\n", t->id, t->deleted_ns, t->expires_ns, name);
 	return 0;
 }
 
@@ -317,38 +310,18 @@ static int run_trash(struct connection *c, char **word, int words, struct error 
 	return finish_stream(c, out, &text, rc, err);
 }
 
-/* "-" is no name; any other must be hex. */
-static int parse_name(const char *word, char name[NAME_BYTES_MAX + 1], bool *given, struct error *err)
-{
-	size_t len = strlen(word);
-	unsigned byte;
-
-	*given = strcmp(word, "-") != 0;
-	if (!*given)
-		return 0;
-	if (len % 2 || len > 2 * NAME_BYTES_MAX || strspn(word, "0123456789abcdef") != len)
-		return error_set(err, -EINVAL, "\"%s\" is not a name in hex", word);
-	for (size_t k = 0; k < len / 2; k++) {
-		if (sscanf(word + 2 * k, "%2x", &byte) != 1 || !byte)
-			return error_set(err, -EINVAL, "\"%s\" is not a name in hex", word);
-		name[k] = (char)byte;
-	}
-	name[len / 2] = '\0';
-	return 0;
-}
-
 static int run_undelete(struct connection *c, char **word, int words, struct error *err)
 {
 	char name[NAME_BYTES_MAX + 1];
+	bool named = strcmp(word[2], "-") != 0;
 	uint64_t id, dir;
-	bool named;
 	int rc = parse_id(word[0], &id, err);
 
 	(void)words;
 	if (!rc)
 		rc = parse_id(word[1], &dir, err);
-	if (!rc)
-		rc = parse_name(word[2], name, &named, err);
+	if (!rc && named && ctl_name_decode(word[2], name))
+		rc = error_set(err, -EINVAL, "\"%s\" is not a name in hex", word[2]);
 	return rc ? rc : engine_undelete(c->server->engine, id, dir, named ? name : NULL, err);
 }
 

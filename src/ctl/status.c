@@ -2,12 +2,12 @@
 /* status.c: engine and image state as text and as JSON. */
 #include "ctl/status.h"
 
+#include "base/clock.h"
 #include "base/size.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 /* ---- JSON -------------------------------------------------------------------------------------------------------- */
 
@@ -320,14 +320,10 @@ void status_image_line(FILE *out, const struct image_status *s)
 
 void status_snapshot_line(FILE *out, const struct snapshot_info *s)
 {
-	char a[SIZE_TEXT_MAX], b[SIZE_TEXT_MAX], when[40] = "?";
-	time_t seconds = (time_t)(s->time_ns / 1000000000u);
-	struct tm tm;
+	char a[SIZE_TEXT_MAX], b[SIZE_TEXT_MAX], when[CLOCK_TEXT_MAX];
 
-	if (localtime_r(&seconds, &tm))
-		strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S %z", &tm);
-	fprintf(out, "%-24s  %s  %9s  %9s used%s", s->name, when, size_format(s->size, a),
-	        size_format(s->allocated_bytes, b), s->is_protected ? "  protected" : "");
+	fprintf(out, "%-24s  %s  %9s  %9s used%s", s->name, clock_wall_format(s->time_ns, when),
+	        size_format(s->size, a), size_format(s->allocated_bytes, b), s->is_protected ? "  protected" : "");
 }
 
 void status_snapshot_json(FILE *out, const struct snapshot_info *s)

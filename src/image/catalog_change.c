@@ -68,13 +68,6 @@ static int check_dir(struct catalog *c, uint64_t dir, struct error *err)
 	return rc;
 }
 
-static int stop_at_first(void *arg, const struct store_entry *entry)
-{
-	(void)arg;
-	(void)entry;
-	return 1;
-}
-
 static int not_empty(const struct catalog_entry *dir, struct error *err)
 {
 	return error_set(err, -ENOTEMPTY, "directory '%s' is not empty", dir->name);
@@ -109,7 +102,7 @@ static int check_empty(struct catalog *c, const struct catalog_entry *dir, struc
 	if (catalog_listings_lag(c))
 		return check_empty_by_asking(c, dir, err);
 	entry_prefix(dir->id, prefix);
-	rc = store_list_each(c->pool->store, prefix, NULL, stop_at_first, NULL, err);
+	rc = store_any(c->pool->store, prefix, err);
 	return rc > 0 ? not_empty(dir, err) : rc;
 }
 

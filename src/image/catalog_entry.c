@@ -104,8 +104,7 @@ static bool fits(const struct pool *p, const struct entry_place *place, const st
 		return e->id == NODE_ROOT && e->type == NODE_DIRECTORY && e->name[0] == '\0';
 	if (e->id == 0 || e->id == NODE_ROOT || entry_name_check(e->name, NULL))
 		return false;
-	if (e->type == NODE_FILE &&
-	    (!is_power_of_two(e->grain_bytes) || e->grain_bytes < GRAIN_BYTES_MIN || e->grain_bytes > GRAIN_BYTES_MAX))
+	if (e->type == NODE_FILE && !grain_bytes_valid(e->grain_bytes))
 		return false;
 	named = entry_place(p, place->dir, e->name);
 	return entry_place_equal(&named, place);

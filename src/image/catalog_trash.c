@@ -123,8 +123,8 @@ static int mark_decode(const struct fields *f, uint64_t id, struct trashed *t)
 	    fields_u64(f, "gid", &gid) || fields_u64(f, "grain", &grain) || fields_u64(f, "created", &e->created_ns) ||
 	    fields_u64(f, "serial", &e->serial))
 		return -EBADMSG;
-	if (entry_name_check(name, NULL) || mode > 07777 || uid > UINT32_MAX || gid > UINT32_MAX || grain < 4096 ||
-	    grain > 65536 || (grain & (grain - 1)))
+	if (entry_name_check(name, NULL) || mode > 07777 || uid > UINT32_MAX || gid > UINT32_MAX ||
+	    !grain_bytes_valid(grain))
 		return -EBADMSG;
 	e->id = id;
 	e->type = NODE_FILE;

@@ -535,6 +535,11 @@ int engine_close(struct engine *e, struct error *err)
 	return rc;
 }
 
+int engine_writable(struct engine *e, struct error *err)
+{
+	return e->options.read_only ? error_set(err, -EROFS, "mounted read only") : 0;
+}
+
 void engine_store_state(struct engine *e, const struct error *err)
 {
 	bool was, is = !err;

@@ -119,28 +119,22 @@ int engine_getattr(struct engine *e, uint64_t id, struct node_attr *attr, struct
 {
 	struct catalog_entry entry;
 	bool unlinked;
-	int rc = snapshot_names_getattr(e, id, attr, err);
+	int rc = entry_of(e, id, &entry, &unlinked);
 
-	if (rc <= 0)
-		return rc;
-	rc = entry_of(e, id, &entry, &unlinked);
-	if (rc)
-		return error_set(err, rc, "no node %016" PRIx64, id);
+	if (rc) {
+		int other = snapshot_names_getattr(e, id, attr, err);
+		return other <= 0 ? other : error_set(err, rc, "no node %016" PRIx64, id);
+	}
 	from_entry(&entry, attr);
 	if (unlinked)
 		attr->nlink = 0;
 	return add_data(e, attr, err);
 }
 
-static int writable(struct engine *e, struct error *err)
-{
-	return e->options.read_only ? error_set(err, -EROFS, "mounted read only") : 0;
-}
-
 /* Whether the name may come or go. */
 static int changeable(struct engine *e, uint64_t dir, const char *name, struct error *err)
 {
-	int rc = writable(e, err);
+	int rc = engine_writable(e, err);
 
 	if (!rc && snapshot_names_have(e, dir, name))
 		rc = error_set(err, -EROFS, "what is below .snapshots is changed by garner snapshot only");
@@ -152,12 +146,13 @@ int engine_setattr(struct engine *e, uint64_t id, unsigned mask, const struct no
 	struct catalog_entry entry;
 	struct node_attr there;
 	bool unlinked;
-	int rc = writable(e, err);
+	int rc = engine_writable(e, err);
 
-	if (!rc && snapshot_names_getattr(e, id, &there, NULL) <= 0)
+	if (rc)
+		return rc;
+	rc = entry_of(e, id, &entry, &unlinked);
+	if (rc && snapshot_names_getattr(e, id, &there, NULL) <= 0)
 		rc = error_set(err, -EROFS, "a snapshot does not change");
-	if (!rc)
-		rc = entry_of(e, id, &entry, &unlinked);
 	if (rc)
 		return rc;
 	if (mask & ATTR_MODE)
@@ -241,7 +236,7 @@ static int may_go(struct engine *e, uint64_t dir, const char *name, struct error
 	if (rc == -ENOENT || (!rc && entry.type != NODE_FILE))
 		return 0;
 	if (!rc)
-		rc = image_has_snapshots(e, entry.id, err);
+		rc = snapshot_any(e->pool, entry.id, err);
 	return rc > 0 ? error_set(err, -EBUSY, "%s has snapshots: delete them first (garner snapshot delete)", name)
 	              : rc;
 }

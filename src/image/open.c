@@ -278,8 +278,8 @@ int image_open(struct engine *e, uint64_t id, unsigned flags, struct image **ima
 {
 	int rc;
 
-	if ((flags & IMAGE_WRITE) && e->options.read_only)
-		return error_set(err, -EROFS, "mounted read only");
+	if (flags & IMAGE_WRITE && engine_writable(e, err))
+		return -EROFS;
 	do
 		rc = try_open(e, id, flags, image, err);
 	while (rc == 1);
@@ -336,8 +336,8 @@ int engine_takeover(struct engine *e, uint64_t id, struct error *err)
 {
 	int rc;
 
-	if (e->options.read_only)
-		return error_set(err, -EROFS, "mounted read only");
+	if (engine_writable(e, err))
+		return -EROFS;
 	do
 		rc = try_takeover(e, id, err);
 	while (rc == 1);

@@ -158,8 +158,7 @@ static int format_parse(const struct fields *f, struct pool_format *format, stru
 	    fields_u64(f, "sealed", &format->sealed) || fields_u64(f, "capabilities", &format->capabilities) ||
 	    format->sealed > 1)
 		return error_set(err, -EBADMSG, "the pool's format object is damaged");
-	if (!is_power_of_two(format->grain_bytes) || format->grain_bytes < GRAIN_BYTES_MIN ||
-	    format->grain_bytes > GRAIN_BYTES_MAX)
+	if (!grain_bytes_valid(format->grain_bytes))
 		return error_set(err, -EBADMSG, "the pool's format object names an impossible grain size: %" PRIu64,
 		                 format->grain_bytes);
 	if (format->sealed &&
@@ -240,8 +239,7 @@ static int make_format(struct pool_format *format, const struct secret *secret, 
 /* 0 stands for the smallest. */
 static int check_grain(uint32_t grain_bytes, struct error *err)
 {
-	if (grain_bytes == 0 ||
-	    (is_power_of_two(grain_bytes) && grain_bytes >= GRAIN_BYTES_MIN && grain_bytes <= GRAIN_BYTES_MAX))
+	if (grain_bytes == 0 || grain_bytes_valid(grain_bytes))
 		return 0;
 	return error_set(err, -EINVAL, "grain size %" PRIu32 ": it must be a power of two from %u to %u", grain_bytes,
 	                 GRAIN_BYTES_MIN, GRAIN_BYTES_MAX);

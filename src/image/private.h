@@ -261,6 +261,8 @@ int engine_renew_lease(struct engine *e, struct error *err);
 /* ---- engine.c ---- */
 /* The segments of an image, made known if they are not. NULL when memory is short. */
 struct segment_set *engine_set(struct engine *e, uint64_t image);
+/* 0, or -EROFS. */
+int engine_writable(struct engine *e, struct error *err);
 /* Notes whether the store answers, and says so once when that changes. */
 void engine_store_state(struct engine *e, const struct error *err);
 
@@ -286,8 +288,6 @@ void engine_recover_images(struct engine *e);
 int snapshot_remember(struct engine *e, const struct snapshot *s);
 /* By id, of those remembered. -ENOENT. */
 int snapshot_get(struct engine *e, uint64_t id, struct snapshot *s);
-/* 1 when the image has snapshots, 0 when not; or an error. Blocks on the store. */
-int image_has_snapshots(struct engine *e, uint64_t image, struct error *err);
 
 /* ---- snapshot_names.c: what is below .snapshots. 1: it is something else that is asked for ---- */
 

@@ -84,7 +84,7 @@ int engine_undelete(struct engine *e, uint64_t id, uint64_t dir, const char *nam
 	uint64_t keep_ms = e->options.trash_ms > EXPIRY_MARGIN_MS ? e->options.trash_ms - EXPIRY_MARGIN_MS : 0;
 	struct catalog_entry entry;
 	struct trashed t;
-	int rc = e->options.read_only ? error_set(err, -EROFS, "mounted read only") : 0;
+	int rc = engine_writable(e, err);
 
 	if (!rc)
 		rc = catalog_trash_get(e->catalog, id, &t, err);
@@ -222,7 +222,7 @@ static int delete_image(struct engine *e, uint64_t id, struct error *err)
 	log_view_destroy(&view);
 	if (foreign)
 		return error_set(err, -EBUSY, "another host owns it");
-	rc = image_has_snapshots(e, id, err);
+	rc = snapshot_any(e->pool, id, err);
 	if (rc)
 		return rc < 0 ? rc : error_set(err, -EBUSY, "it has snapshots");
 	remove_local(e, id);

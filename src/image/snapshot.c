@@ -58,11 +58,6 @@ static struct fields *to_fields(const struct snapshot *s)
 	return f;
 }
 
-static bool grain_valid(uint64_t bytes)
-{
-	return bytes >= 4096 && bytes <= 65536 && (bytes & (bytes - 1)) == 0;
-}
-
 /* A root must lie in the log before the checkpoint that names it. */
 static int from_fields(const struct fields *f, uint64_t image, struct snapshot *s)
 {
@@ -76,7 +71,7 @@ static int from_fields(const struct fields *f, uint64_t image, struct snapshot *
 	    fields_u64(f, "allocated", &s->info.allocated_bytes) || fields_u64(f, "mtime", &s->info.mtime_ns) ||
 	    fields_u64(f, "grain", &grain) || fields_u64(f, "protected", &is_protected))
 		return -EBADMSG;
-	if (!s->info.id || !s->segment || !grain_valid(grain) || s->root == MAP_ENTRY_LOCAL ||
+	if (!s->info.id || !s->segment || !grain_bytes_valid(grain) || s->root == MAP_ENTRY_LOCAL ||
 	    s->info.size > INT64_MAX ||
 	    (s->root != MAP_ENTRY_NONE && (!map_entry_segment(s->root) || map_entry_segment(s->root) > s->segment)))
 		return -EBADMSG;
@@ -215,4 +210,12 @@ int snapshot_list(struct pool *p, uint64_t image, int (*each)(void *arg, const s
 		rc = each(arg, &l.list[k]);
 	free(l.list);
 	return rc;
+}
+
+int snapshot_any(struct pool *p, uint64_t image, struct error *err)
+{
+	char prefix[STORE_KEY_MAX + 1];
+
+	prefix_of(image, prefix);
+	return store_any(p->store, prefix, err);
 }

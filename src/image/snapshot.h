@@ -34,4 +34,7 @@ int snapshot_remove(struct pool *p, uint64_t image, const char *name, struct err
 int snapshot_list(struct pool *p, uint64_t image, int (*each)(void *arg, const struct snapshot *s), void *arg,
                   struct error *err);
 
+/* Whether the image has any, be it one that cannot be read: 1, 0, or an error. */
+int snapshot_any(struct pool *p, uint64_t image, struct error *err);
+
 #endif

@@ -175,15 +175,10 @@ int engine_snapshot_create(struct engine *e, const uint64_t *images, size_t coun
 
 /* ---- afterwards ---- */
 
-static int writable(struct engine *e, struct error *err)
-{
-	return e->options.read_only ? error_set(err, -EROFS, "mounted read only") : 0;
-}
-
 int engine_snapshot_delete(struct engine *e, uint64_t image, const char *name, struct error *err)
 {
 	struct snapshot s;
-	int rc = writable(e, err);
+	int rc = engine_writable(e, err);
 
 	if (!rc)
 		rc = snapshot_load(e->pool, image, name, &s, err);
@@ -202,7 +197,7 @@ int engine_snapshot_delete(struct engine *e, uint64_t image, const char *name, s
 int engine_snapshot_protect(struct engine *e, uint64_t image, const char *name, bool on, struct error *err)
 {
 	struct snapshot s;
-	int rc = writable(e, err);
+	int rc = engine_writable(e, err);
 
 	if (!rc)
 		rc = snapshot_load(e->pool, image, name, &s, err);
@@ -232,20 +227,4 @@ int engine_snapshot_each(struct engine *e, uint64_t image, int (*each)(void *arg
 	struct each_info t = { e, each, arg };
 
 	return snapshot_list(e->pool, image, tell_info, &t, err);
-}
-
-static int met_one(void *arg, const struct store_entry *entry)
-{
-	(void)arg;
-	(void)entry;
-	return 1;
-}
-
-/* By the keys alone: one that cannot be read counts as well. */
-int image_has_snapshots(struct engine *e, uint64_t image, struct error *err)
-{
-	char prefix[STORE_KEY_MAX + 1];
-
-	snprintf(prefix, sizeof prefix, "images/%016" PRIx64 "/snapshots/", image);
-	return store_list_each(e->pool->store, prefix, NULL, met_one, NULL, err);
 }

@@ -18,6 +18,11 @@ typedef uint64_t segment_no_t; /* segment of a log, from 1; 0 means none */
 #define SEGMENT_SLOTS_MAX 16384u /* 64 MiB of 4 KiB slots */
 #define CHUNK_BYTES 65536u
 
+static inline bool grain_bytes_valid(uint64_t bytes)
+{
+	return bytes >= GRAIN_BYTES_MIN && bytes <= GRAIN_BYTES_MAX && (bytes & (bytes - 1)) == 0;
+}
+
 /* A place in the log: after `record` records of segment `segment`. Ordered by segment, then record. */
 struct log_position {
 	segment_no_t segment;

@@ -401,3 +401,15 @@ bool store_key_valid(const char *key)
 			return false;
 	}
 }
+
+static int stop_at_first(void *arg, const struct store_entry *entry)
+{
+	(void)arg;
+	(void)entry;
+	return 1;
+}
+
+int store_any(struct store *s, const char *prefix, struct error *err)
+{
+	return store_list_each(s, prefix, NULL, stop_at_first, NULL, err);
+}

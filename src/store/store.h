@@ -158,6 +158,9 @@ int store_remove_many_wait(struct store *s, const char *const *keys, size_t coun
 int store_list_each(struct store *s, const char *prefix, const char *after,
                     int (*each)(void *arg, const struct store_entry *entry), void *arg, struct error *err);
 
+/* Whether there is an object under `prefix`: 1, 0, or an error. */
+int store_any(struct store *s, const char *prefix, struct error *err);
+
 /* What was asked of it so far; zeros for a store that does not count. Any thread. */
 void store_get_stats(struct store *s, struct store_stats *stats);
 

@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include <cmocka.h>
@@ -36,11 +37,23 @@ static void the_wall_clock_is_what_time_says(void **state)
 	assert_in_range(seconds, (uint64_t)before, (uint64_t)after + 1);
 }
 
+static void a_time_is_shown_as_local_time(void **state)
+{
+	char text[CLOCK_TEXT_MAX];
+
+	(void)state;
+	assert_int_equal(setenv("TZ", "XYZ-2", 1), 0);
+	tzset();
+	assert_string_equal(clock_wall_format(UINT64_C(1000000000999999999), text), "2001-09-09 03:46:40 +0200");
+	assert_string_equal(clock_wall_format(UINT64_MAX, text), "2554-07-22 01:34:33 +0200");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_monotonic_clock_counts_nanoseconds_and_never_goes_back),
 		cmocka_unit_test(the_wall_clock_is_what_time_says),
+		cmocka_unit_test(a_time_is_shown_as_local_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
