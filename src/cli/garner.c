@@ -61,6 +61,11 @@ static const struct command commands[] = {
 	  "  IMAGE@NAME             an image in a mount, and a name: letters, digits and . _ : + -\n"
 	  "                         It is then to be read at MOUNTPOINT/.snapshots/IMAGE/NAME.\n",
 	  cmd_snapshot },
+	{ "clone", "IMAGE[@NAME] NEW", "make an image that begins as another one, or a snapshot of it",
+	  "  IMAGE, IMAGE@NAME      an image in a mount as it is now, or a snapshot of it\n"
+	  "  NEW                    the new image, in the same mount\n"
+	  "                         They share what they have in common; either can be changed or deleted.\n",
+	  cmd_clone },
 	{ "undelete", "MOUNTPOINT [NAME|ID [IMAGE]]", "what was deleted, and have it back",
 	  "                         Without a name: what is in the trash, the oldest first.\n"
 	  "  NAME, ID               which of them; an ID where several had that name\n"

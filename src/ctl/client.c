@@ -340,12 +340,24 @@ int ctl_trash_list(struct ctl_client *client, int (*each)(void *arg, const struc
 	return rc == -EPROTO ? error_set(err, rc, "the daemon's answer is not understood") : rc;
 }
 
-int ctl_undelete(struct ctl_client *client, uint64_t id, uint64_t dir, const char *name, struct error *err)
+/* Something is made of the image: `name` in `dir`; NULL: it is known where. */
+static int place_image(struct ctl_client *client, const char *verb, uint64_t id, uint64_t dir, const char *name,
+                       struct error *err)
 {
 	char hex[CTL_NAME_TEXT_MAX] = "-", request[64 + CTL_NAME_TEXT_MAX];
 
 	if (name)
 		ctl_name_encode(name, hex);
-	snprintf(request, sizeof request, "undelete %016" PRIx64 " %016" PRIx64 " %s", id, dir, hex);
+	snprintf(request, sizeof request, "%s %016" PRIx64 " %016" PRIx64 " %s", verb, id, dir, hex);
 	return ctl_call(client, request, NULL, NULL, err);
+}
+
+int ctl_undelete(struct ctl_client *client, uint64_t id, uint64_t dir, const char *name, struct error *err)
+{
+	return place_image(client, "undelete", id, dir, name, err);
+}
+
+int ctl_clone(struct ctl_client *client, uint64_t id, uint64_t dir, const char *name, struct error *err)
+{
+	return place_image(client, "clone", id, dir, name, err);
 }

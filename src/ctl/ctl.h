@@ -14,6 +14,7 @@
  *     snapshot delete|protect|unprotect NAME ID
  *     trash                   what was deleted, oldest first: lines "ID DELETED EXPIRES NAME", times in ns, the name in hex
  *     undelete ID DIR NAME    brings it back: DIR an id, NAME in hex; 0 and - for where it was
+ *     clone ID DIR NAME       a new image as the image or snapshot ID is: DIR an id, NAME in hex
  * JSON comes as one line for each object. Knows nothing of FUSE, nor of segments.
  */
 #ifndef GARNER_CTL_CTL_H
@@ -102,6 +103,8 @@ int ctl_trash_list(struct ctl_client *client, int (*each)(void *arg, const struc
                    struct error *err);
 /* `dir` 0 and `name` NULL: where it was. */
 int ctl_undelete(struct ctl_client *client, uint64_t id, uint64_t dir, const char *name, struct error *err);
+
+int ctl_clone(struct ctl_client *client, uint64_t id, uint64_t dir, const char *name, struct error *err);
 /* `verb`: delete, protect or unprotect. */
 int ctl_snapshot_change(struct ctl_client *client, const char *verb, const char *name, uint64_t id, struct error *err);
 

@@ -310,29 +310,48 @@ static int run_trash(struct connection *c, char **word, int words, struct error 
 	return finish_stream(c, out, &text, rc, err);
 }
 
+/* "ID DIR NAME" */
+struct placing {
+	uint64_t id, dir;
+	char name[NAME_BYTES_MAX + 1];
+};
+
+static int parse_placing(char **word, bool named, struct placing *p, struct error *err)
+{
+	int rc = parse_id(word[0], &p->id, err);
+
+	if (!rc)
+		rc = parse_id(word[1], &p->dir, err);
+	if (!rc && named && ctl_name_decode(word[2], p->name))
+		rc = error_set(err, -EINVAL, "\"%s\" is not a name in hex", word[2]);
+	return rc;
+}
+
 static int run_undelete(struct connection *c, char **word, int words, struct error *err)
 {
-	char name[NAME_BYTES_MAX + 1];
 	bool named = strcmp(word[2], "-") != 0;
-	uint64_t id, dir;
-	int rc = parse_id(word[0], &id, err);
+	struct placing p;
+	int rc = parse_placing(word, named, &p, err);
 
 	(void)words;
-	if (!rc)
-		rc = parse_id(word[1], &dir, err);
-	if (!rc && named && ctl_name_decode(word[2], name))
-		rc = error_set(err, -EINVAL, "\"%s\" is not a name in hex", word[2]);
-	return rc ? rc : engine_undelete(c->server->engine, id, dir, named ? name : NULL, err);
+	return rc ? rc : engine_undelete(c->server->engine, p.id, p.dir, named ? p.name : NULL, err);
+}
+
+static int run_clone(struct connection *c, char **word, int words, struct error *err)
+{
+	struct node_attr attr;
+	struct placing p;
+	int rc = parse_placing(word, true, &p, err);
+
+	(void)words;
+	return rc ? rc : engine_clone(c->server->engine, p.id, p.dir, p.name, &attr, err);
 }
 
 static const struct command commands[] = {
-	{ "status", 1, 2, run_status },
-	{ "images", 1, 1, run_images },
-	{ "flush", 1, 1, run_flush },
-	{ "takeover", 1, 1, run_takeover },
-	{ "trash", 0, 0, run_trash },
-	{ "undelete", 3, 3, run_undelete },
-	{ "snapshot", 3, 2 + CTL_SNAPSHOT_IMAGES_MAX, run_snapshot },
+	{ "status", 1, 2, run_status }, { "images", 1, 1, run_images },
+	{ "flush", 1, 1, run_flush },   { "takeover", 1, 1, run_takeover },
+	{ "trash", 0, 0, run_trash },   { "undelete", 3, 3, run_undelete },
+	{ "clone", 3, 3, run_clone },   { "snapshot", 3, 2 + CTL_SNAPSHOT_IMAGES_MAX, run_snapshot },
 };
 
 /* "garner 1 COMMAND [WORD...]". The line is cut up in place. */

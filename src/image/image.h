@@ -216,6 +216,15 @@ int engine_snapshot_protect(struct engine *e, uint64_t image, const char *name, 
 int engine_snapshot_each(struct engine *e, uint64_t image, int (*each)(void *arg, const struct snapshot_info *s),
                          void *arg, struct error *err);
 
+/* ---- clones ------------------------------------------------------------------------------------------------------- */
+
+/* Makes an image `name` in `dir` that begins as `source` is: an image, as of now (this host becomes its owner, and it answers when all of that
+ * is in the store), or a snapshot that was looked up or listed (then on any host). They share what they have in common; what is written to one is not
+ * seen in the other; either can be deleted first. Costs the same for any size. Mode and owner are the source's. Blocks. -EEXIST,
+ * -E2BIG (a clone of a clone of ... too many), and as image_open(). */
+int engine_clone(struct engine *e, uint64_t source, uint64_t dir, const char *name, struct node_attr *attr,
+                 struct error *err);
+
 /* ---- state ------------------------------------------------------------------------------------------------------- */
 
 struct image_status {

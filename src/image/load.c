@@ -66,69 +66,90 @@ static int digest_of_segment(struct image *i, segment_no_t number, uint8_t diges
 
 /* ---- local segments against the store ---- */
 
-/* Moves a segment that is no part of the log any more out of the way, where its owner can find it. */
-static int set_aside(struct image *i, struct segment *s, struct error *err)
+/* Moves a segment that is no part of the log any more out of the way, where its owner can find it, and forgets it. `epoch`: of who
+ * says so. */
+static int set_aside(struct engine *e, struct segment_set *set, struct segment *s, uint64_t epoch, struct error *err)
 {
-	char *dir = NULL, *from = segment_path(i->set, s->number), *to = NULL;
+	char *dir = NULL, *from = segment_path(set, s->number), *to = NULL;
 	int rc = -ENOMEM;
 
-	if (from && asprintf(&dir, "%s/lost", segment_set_dir(i->set)) >= 0 &&
-	    asprintf(&to, "%s/%016" PRIx64 "-%016" PRIx64 ".seg", dir, s->number, i->view.newest_epoch) >= 0)
-		rc = disk_make_path(i->engine->disk, dir);
+	cache_forget_segment(e->cache, s);
+	if (from && asprintf(&dir, "%s/lost", segment_set_dir(set)) >= 0 &&
+	    asprintf(&to, "%s/%016" PRIx64 "-%016" PRIx64 ".seg", dir, s->number, epoch) >= 0)
+		rc = disk_make_path(e->disk, dir);
 	if (!rc)
-		rc = disk_rename(i->engine->disk, from, to);
+		rc = disk_rename(e->disk, from, to);
 	if (rc && rc != -ENOENT)
 		error_set(err, rc, "cannot move %s aside: %s", from ? from : "a segment", strerror(-rc));
 	else
 		report_error("image %016" PRIx64 ": segment %" PRIu64
 		             " was never part of the stored log, which another host went on with; it is kept as %s",
-		             i->id, s->number, to);
+		             segment_set_image(set), s->number, to);
+	if (!rc || rc == -ENOENT)
+		rc = segment_forget(set, s->number);
 	free(from);
 	free(dir);
 	free(to);
-	return rc == -ENOENT ? 0 : rc;
+	return rc;
 }
 
 struct check_local {
-	struct image *image;
+	struct segment_set *set;
+	const struct log_view *view;
+	const struct fetch_source *source;
 	segment_no_t end;
-	bool ours; /* unsent segments after the end go on with the log */
+	bool alone; /* nobody uses the set now: what comes after the end is looked at, too */
+	bool ours;  /* unsent segments after the end go on with the log */
 	struct segment **bad;
 	size_t count, room;
 	struct error *err;
 };
 
+/* Whether a segment that is here is what the store holds under its number. */
+static int compare_with_stored(const struct check_local *c, struct segment *s, bool *same)
+{
+	struct segment_file *f = segment_open_file(s, NULL);
+	struct segment_meta meta;
+	int rc, life = atomic_load(&s->life);
+
+	*same = life == LIFE_STORED && f && f->header.epoch == log_view_epoch_of(c->view, s->number);
+	/* Where the set is in use it may just have been evicted. */
+	if (!f && !c->alone)
+		*same = true;
+	if (*same)
+		return 0;
+	rc = fetch_meta(c->source, s->number, &meta, c->err);
+	if (rc)
+		return rc;
+	*same = f && life != LIFE_CLOSED && !memcmp(meta.digest, s->digest, DIGEST_BYTES);
+	if (*same)
+		atomic_store(&s->life, LIFE_STORED);
+	return 0;
+}
+
 /* Finds local segments that are not what the log holds under their number. */
 static int check_local(void *arg, struct segment *s)
 {
 	struct check_local *c = arg;
-	struct image *i = c->image;
-	struct segment_meta meta;
-	bool bad = false;
-	int life = atomic_load(&s->life);
+	bool good = true;
+	int rc = 0;
 
+	if (!c->alone && s->number > c->end)
+		return 0;
 	if (!s->local) {
 		/* Found at the start and evicted since: nobody compared its digest. */
-		atomic_store(&s->life, LIFE_UNKNOWN);
+		if (c->alone)
+			atomic_store(&s->life, LIFE_UNKNOWN);
 		return 0;
 	}
-	if (life == LIFE_UNKNOWN)
+	if (atomic_load(&s->life) == LIFE_UNKNOWN)
 		return 0;
-	if (s->number > c->end) {
-		bad = !c->ours;
-	} else {
-		struct segment_file *f = segment_open_file(s, NULL);
-		if (life == LIFE_STORED && f && f->header.epoch == log_view_epoch_of(&i->view, s->number))
-			return 0;
-		int rc = fetch_meta(&i->source, s->number, &meta, c->err);
-		if (rc)
-			return rc;
-		bad = !f || life == LIFE_CLOSED || memcmp(meta.digest, s->digest, DIGEST_BYTES) != 0;
-		if (!bad)
-			atomic_store(&s->life, LIFE_STORED);
-	}
-	if (!bad)
-		return 0;
+	if (s->number > c->end)
+		good = c->ours;
+	else
+		rc = compare_with_stored(c, s, &good);
+	if (rc || good)
+		return rc;
 	if (c->count == c->room) {
 		size_t room = c->room ? c->room * 2 : 16;
 		struct segment **more = realloc(c->bad, room * sizeof *more);
@@ -144,15 +165,37 @@ static int check_local(void *arg, struct segment *s)
 /* Compares what is here with the store: what was uploaded is marked so, what is not of this log is dropped or set aside. */
 static int reconcile(struct image *i, segment_no_t end, bool ours, struct error *err)
 {
-	struct check_local c = { .image = i, .end = end, .ours = ours, .err = err };
+	struct check_local c = { .set = i->set,
+		                 .view = &i->view,
+		                 .source = &i->source,
+		                 .end = end,
+		                 .alone = true,
+		                 .ours = ours,
+		                 .err = err };
 	int rc = segment_set_each(i->set, check_local, &c);
 
-	for (size_t k = 0; !rc && k < c.count; k++) {
-		cache_forget_segment(i->engine->cache, c.bad[k]);
-		rc = set_aside(i, c.bad[k], err);
-		if (!rc)
-			rc = segment_forget(i->set, c.bad[k]->number);
+	for (size_t k = 0; !rc && k < c.count; k++)
+		rc = set_aside(i->engine, i->set, c.bad[k], i->view.newest_epoch, err);
+	free(c.bad);
+	return rc;
+}
+
+int image_settle_log(struct engine *e, const struct fetch_source *source, const struct log_view *view,
+                     segment_no_t last, struct error *err)
+{
+	struct check_local c = { .set = source->set, .view = view, .source = source, .end = last, .err = err };
+	int rc = segment_set_each(c.set, check_local, &c);
+	struct image *owner = c.count ? image_get(e, segment_set_image(c.set)) : NULL;
+
+	if (owner) {
+		rc = error_set(err, -EBUSY,
+		               "image %016" PRIx64
+		               " has stopped here, with data that is not part of it: see garner status; close it first",
+		               owner->id);
+		image_put(owner);
 	}
+	for (size_t k = 0; !rc && k < c.count; k++)
+		rc = set_aside(e, c.set, c.bad[k], view->newest_epoch, err);
 	free(c.bad);
 	return rc;
 }
@@ -191,6 +234,9 @@ static int base_from_db(struct image *i, segment_no_t last, struct error *err)
 		return -ENOENT;
 	if (st.position.record && !same_segment(i, &st))
 		return -ENOENT;
+	rc = image_layers_need(i, st.layers, err);
+	if (rc)
+		return rc;
 	struct map_need root = { .level = MAP_LEVELS - 1, .index = 0, .address = st.checkpoint_root };
 	map_entry_t entries[MAP_FANOUT];
 	rc = image_read_node(i, &root, entries, err);
@@ -251,6 +297,23 @@ static int read_checkpoint(struct image *i, struct log_position at, struct check
 	return rc ? error_prefix(err, rc, "checkpoint in segment %" PRIu64, at.segment) : 0;
 }
 
+/* Where the map of a clone begins. */
+static int base_of_clone(struct image *i, struct checkpoint *c, struct error *err)
+{
+	struct layer_list list;
+	int rc = image_layers_load(i, 0, &list, err);
+
+	if (rc || !list.count)
+		return rc;
+	c->root = list.base.root;
+	c->size = list.base.info.size;
+	c->allocated = list.base.info.allocated_bytes >> i->grain_shift;
+	c->mtime_ns = list.base.info.mtime_ns;
+	c->layers = (uint32_t)list.count;
+	layer_list_destroy(&list);
+	return 0;
+}
+
 static int base_from_checkpoint(struct image *i, segment_no_t last, struct error *err)
 {
 	struct log_position at;
@@ -265,6 +328,10 @@ static int base_from_checkpoint(struct image *i, segment_no_t last, struct error
 		rc = newest_checkpoint(i, last, &at, err);
 	if (!rc && at.segment)
 		rc = read_checkpoint(i, at, &c, err);
+	else if (!rc)
+		rc = base_of_clone(i, &c, err);
+	if (!rc)
+		rc = image_layers_need(i, c.layers, err);
 	struct map_need root = { .level = MAP_LEVELS - 1, .index = 0, .address = c.root };
 	if (!rc && c.root != MAP_ENTRY_NONE)
 		rc = image_read_node(i, &root, entries, err);
@@ -278,6 +345,7 @@ static int base_from_checkpoint(struct image *i, segment_no_t last, struct error
 		.size = c.size,
 		.allocated = c.allocated,
 		.mtime_ns = c.mtime_ns,
+		.layers = c.layers,
 	};
 	i->ahead = i->since_mark = false;
 	i->position = c.position;
@@ -469,8 +537,12 @@ int image_load_snapshot(struct image *i, struct error *err)
 	const struct snapshot *s = i->snapshot;
 	struct map_need root = { .level = MAP_LEVELS - 1, .index = 0, .address = s->root };
 	map_entry_t entries[MAP_FANOUT] = { 0 };
-	int rc = s->root == MAP_ENTRY_NONE ? 0 : image_read_node(i, &root, entries, err);
+	int rc = image_settle_log(i->engine, &i->source, &i->view, s->segment, err);
 
+	if (!rc)
+		rc = image_layers_need(i, s->layers, err);
+	if (!rc && s->root != MAP_ENTRY_NONE)
+		rc = image_read_node(i, &root, entries, err);
 	if (!rc)
 		rc = grain_map_install(i->map, root.level, root.index, entries);
 	if (rc)

@@ -28,6 +28,7 @@ static uint64_t epoch_of(void *arg, segment_no_t number)
 static void image_free(struct image *i)
 {
 	grain_map_free(i->map);
+	image_layers_free(i);
 	log_view_destroy(&i->view);
 	range_locks_destroy(&i->locks);
 	readahead_destroy(&i->readahead);

@@ -19,6 +19,7 @@
 #include "image/catalog.h"
 #include "image/epoch.h"
 #include "image/image.h"
+#include "image/layers.h"
 #include "image/pool.h"
 #include "image/readahead.h"
 #include "image/snapshot.h"
@@ -132,6 +133,7 @@ struct image {
 
 	struct segment_set *set; /* the engine's; constant from here on */
 	struct fetch_source source;
+	_Atomic(struct layer_table *) layers; /* the other logs that the map may point into; set under open_mutex */
 	struct readahead readahead;
 	struct trace trace;
 	struct grain_map *map;
@@ -176,6 +178,22 @@ void image_op_fetched(struct fetch_op *fetch);
 /* Keeps log and upload alive; false when the image is not writable here. */
 bool image_use_log(struct image *i);
 void image_unuse_log(struct image *i);
+
+/* ---- layers.c: the logs that entries point into ---- */
+
+/* How many there are besides the image's own; grows while the open_mutex is held, never shrinks. */
+size_t image_layer_count(const struct image *i);
+/* Where the entry's layer is read. NULL: there is no such layer. */
+const struct fetch_source *image_source(const struct image *i, map_entry_t entry);
+/* fetch_read(), fetch_read_now(), fetch_read_wait() of what an entry points at. */
+void image_fetch(struct image *i, struct fetch_op *op, map_entry_t entry, uint32_t skip, uint8_t *buf, size_t len);
+int image_fetch_now(struct image *i, map_entry_t entry, uint32_t skip, void *buf, size_t len);
+int image_fetch_wait(struct image *i, map_entry_t entry, void *buf, size_t len);
+/* Has at least `count` layers known; the open_mutex is held. Blocks on the store. -EBADMSG: the list in the store has not so many. */
+int image_layers_need(struct image *i, size_t count, struct error *err);
+/* The same, and gives the list (to be destroyed; empty when there is none and `count` is 0). */
+int image_layers_load(struct image *i, size_t count, struct layer_list *list, struct error *err);
+void image_layers_free(struct image *i);
 
 /* ---- node.c: map nodes from SQLite or the log ---- */
 
@@ -222,6 +240,10 @@ void engine_set_urgency(struct engine *e);
  * `ours`: the last owner was this host, and the epoch has been claimed: local segments past the store's end go on with the log.
  * Else they are set aside. */
 int image_load(struct image *i, bool ours, struct error *err);
+/* Before a log is read up to `last` by who does not own it: moves local segments that are not what the store has out of the way. -EBUSY
+ * when the image is in memory. Blocks on the store. */
+int image_settle_log(struct engine *e, const struct fetch_source *source, const struct log_view *view,
+                     segment_no_t last, struct error *err);
 /* A snapshot's map, as it will always be; the open_mutex is held. Blocks on the store. */
 int image_load_snapshot(struct image *i, struct error *err);
 
@@ -284,10 +306,23 @@ void engine_recover_images(struct engine *e);
 
 /* ---- snapshot_engine.c ---- */
 
+/* engine_snapshot_create() under any name; `first` (may be NULL) gets that of the image with the lowest id. */
+int snapshot_take(struct engine *e, const uint64_t *images, size_t count, const char *name, struct snapshot *first,
+                  struct error *err);
 /* Remembers a snapshot by its id, so that it can be opened. */
 int snapshot_remember(struct engine *e, const struct snapshot *s);
 /* By id, of those remembered. -ENOENT. */
 int snapshot_get(struct engine *e, uint64_t id, struct snapshot *s);
+
+/* ---- clone.c ---- */
+
+/* Lets go of what the image holds in other images' logs: it is being deleted. 1: something may go now. */
+int engine_layers_release(struct engine *e, uint64_t id, struct error *err);
+
+/* ---- names.c ---- */
+
+/* Whether a node may be made under the name: -EEXIST, -EROFS, -EINVAL, -ENAMETOOLONG. */
+int engine_name_free(struct engine *e, uint64_t dir, const char *name, struct error *err);
 
 /* ---- snapshot_names.c: what is below .snapshots. 1: it is something else that is asked for ---- */
 

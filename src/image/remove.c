@@ -222,10 +222,15 @@ static int delete_image(struct engine *e, uint64_t id, struct error *err)
 	log_view_destroy(&view);
 	if (foreign)
 		return error_set(err, -EBUSY, "another host owns it");
-	rc = snapshot_any(e->pool, id, err);
+	rc = snapshot_any(e->pool, id, false, err);
 	if (rc)
-		return rc < 0 ? rc : error_set(err, -EBUSY, "it has snapshots");
+		return rc < 0 ? rc : error_set(err, -EBUSY, "it has snapshots or clones");
 	remove_local(e, id);
+	rc = engine_layers_release(e, id, err);
+	if (rc < 0)
+		return rc;
+	if (rc)
+		engine_delete_later(e);
 	rc = image_objects_remove(e->pool, id, err);
 	return rc ? rc : catalog_trash_done(e->catalog, id, err);
 }
@@ -247,7 +252,9 @@ void engine_delete_now(struct engine *e, bool at_end)
 
 		if (rc == -EAGAIN)
 			continue; /* open: its turn comes again */
-		if (rc)
+		if (rc == -EBUSY)
+			report_debug("image %016" PRIx64 " stays in the trash: %s", ids[k], error_text(&err));
+		else if (rc)
 			report_notice("image %016" PRIx64 " stays in the trash: %s", ids[k], error_text(&err));
 		pthread_mutex_lock(&e->mutex);
 		hash_remove(e->deletions, ids[k]);

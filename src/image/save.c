@@ -35,6 +35,7 @@ static int take_cut(struct image *i, struct map_batch **batch, struct map_state 
 	st->size = atomic_load(&i->size);
 	st->mtime_ns = atomic_load(&i->mtime_ns);
 	st->allocated = grain_map_allocated(i->map);
+	st->layers = (uint16_t)image_layer_count(i);
 	i->cut_sequence = log ? log_sequence(log) : i->clean_sequence;
 	st->clean = !i->ahead && i->cut_sequence == i->clean_sequence;
 	*batch = grain_map_freeze(i->map);
@@ -281,6 +282,7 @@ static int write_body(struct checkpoint_job *j, struct map_state *st)
 		.allocated = st->allocated,
 		.mtime_ns = st->mtime_ns,
 		.time_ns = clock_wall_ns(),
+		.layers = st->layers,
 	};
 	map_entry_t address;
 

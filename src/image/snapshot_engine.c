@@ -94,6 +94,7 @@ static int take_moment(struct member *m, size_t count, const char *name, struct 
 			.segment = st->checkpoint.segment,
 			.root = st->checkpoint_root,
 			.grain_bytes = i->grain_bytes,
+			.layers = st->layers,
 			.info = { .time_ns = now,
 			          .size = st->size,
 			          .allocated_bytes = st->allocated << i->grain_shift,
@@ -119,7 +120,8 @@ static int put_names(struct engine *e, struct member *m, size_t count, struct er
 		m[k].put = !rc;
 	}
 	for (size_t k = 0; k < count && !rc; k++)
-		rc = snapshot_remember(e, &m[k].snapshot);
+		if (!snapshot_hidden(&m[k].snapshot))
+			rc = snapshot_remember(e, &m[k].snapshot);
 	/* One moment of all, or none. */
 	for (size_t k = 0; k < count && rc; k++)
 		if (m[k].put)
@@ -132,10 +134,6 @@ static int check_new(struct engine *e, const uint64_t *ids, size_t count, const 
 	struct snapshot there;
 	int rc;
 
-	if (!snapshot_name_valid(name))
-		return error_set(err, -EINVAL,
-		                 "\"%s\" is no name for a snapshot: up to %d letters, digits and . _ : + -", name,
-		                 SNAPSHOT_NAME_MAX);
 	for (size_t k = 0; k < count; k++) {
 		if (k && ids[k] == ids[k - 1])
 			return error_set(err, -EINVAL, "an image is named twice");
@@ -148,7 +146,8 @@ static int check_new(struct engine *e, const uint64_t *ids, size_t count, const 
 	return 0;
 }
 
-int engine_snapshot_create(struct engine *e, const uint64_t *images, size_t count, const char *name, struct error *err)
+int snapshot_take(struct engine *e, const uint64_t *images, size_t count, const char *name, struct snapshot *first,
+                  struct error *err)
 {
 	struct member *m = calloc(count, sizeof *m);
 	uint64_t *ids = calloc(count, sizeof *ids);
@@ -166,11 +165,22 @@ int engine_snapshot_create(struct engine *e, const uint64_t *images, size_t coun
 		rc = take_moment(m, count, name, err);
 	if (!rc)
 		rc = put_names(e, m, count, err);
+	if (!rc && first)
+		*first = m[0].snapshot;
 	for (size_t k = 0; k < opened; k++)
 		image_close(m[k].image, IMAGE_WRITE);
 	free(ids);
 	free(m);
 	return rc;
+}
+
+int engine_snapshot_create(struct engine *e, const uint64_t *images, size_t count, const char *name, struct error *err)
+{
+	if (!snapshot_name_valid(name))
+		return error_set(err, -EINVAL,
+		                 "\"%s\" is no name for a snapshot: up to %d letters, digits and . _ : + -", name,
+		                 SNAPSHOT_NAME_MAX);
+	return snapshot_take(e, images, count, name, NULL, err);
 }
 
 /* ---- afterwards ---- */
@@ -216,9 +226,9 @@ struct each_info {
 static int tell_info(void *arg, const struct snapshot *s)
 {
 	struct each_info *t = arg;
-	int rc = snapshot_remember(t->engine, s);
+	int rc = snapshot_hidden(s) ? 0 : snapshot_remember(t->engine, s);
 
-	return rc ? rc : t->each(t->arg, &s->info);
+	return rc || snapshot_hidden(s) ? rc : t->each(t->arg, &s->info);
 }
 
 int engine_snapshot_each(struct engine *e, uint64_t image, int (*each)(void *arg, const struct snapshot_info *s),

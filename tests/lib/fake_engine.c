@@ -185,6 +185,18 @@ int engine_trash_each(struct engine *e, int (*each)(void *arg, const struct tras
 	return rc;
 }
 
+int engine_clone(struct engine *e, uint64_t source, uint64_t dir, const char *name, struct node_attr *attr,
+                 struct error *err)
+{
+	struct fake_engine *fake = fake_of(e);
+
+	memset(attr, 0, sizeof *attr);
+	if (source == 0xdead)
+		return error_set(err, -ENOENT, "no image %016" PRIx64, source);
+	snprintf(fake->cloned, sizeof fake->cloned, "%" PRIx64 " %" PRIx64 " %s", source, dir, name);
+	return 0;
+}
+
 int engine_undelete(struct engine *e, uint64_t id, uint64_t dir, const char *name, struct error *err)
 {
 	struct fake_engine *fake = fake_of(e);
