@@ -76,7 +76,7 @@ static int create(const char *const *words, size_t count, struct error *err)
 			rc = find_image(m.path, &client, &ids[k], err);
 	}
 	if (!rc)
-		rc = ctl_snapshot_create(client, name, ids, count, err);
+		rc = ctl_snapshot_create(client, name, ids, count, NULL, NULL, err);
 	ctl_disconnect(client);
 	return rc;
 }

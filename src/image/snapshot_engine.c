@@ -66,7 +66,8 @@ static int by_id(const void *a, const void *b)
 }
 
 /* The checkpoints that name the moment; `images` are in the order of their ids, by which they are locked. */
-static int take_moment(struct member *m, size_t count, const char *name, struct error *err)
+static int take_moment(struct member *m, size_t count, const char *name, const struct snapshot_watch *watch,
+                       struct error *err)
 {
 	struct image **images = calloc(count, sizeof *images);
 	uint64_t now;
@@ -84,7 +85,7 @@ static int take_moment(struct member *m, size_t count, const char *name, struct 
 		if (!atomic_load(&images[k]->log) || atomic_load(&images[k]->failed))
 			rc = error_set(err, -EIO, "image %016" PRIx64 " has stopped: see garner status", images[k]->id);
 	if (!rc)
-		rc = images_checkpoint(images, count, err);
+		rc = images_checkpoint(images, count, watch, err);
 	for (size_t k = 0; k < count; k++) {
 		struct image *i = images[k];
 		const struct map_state *st = &i->saved;
@@ -108,12 +109,16 @@ static int take_moment(struct member *m, size_t count, const char *name, struct 
 }
 
 /* All that the names will lead to gets into the store before they do. */
-static int put_names(struct engine *e, struct member *m, size_t count, struct error *err)
+static int put_names(struct engine *e, struct member *m, size_t count, const struct snapshot_watch *watch,
+                     struct error *err)
 {
 	int rc = 0;
 
 	for (size_t k = 0; k < count && !rc; k++)
-		rc = engine_flush(e, m[k].snapshot.image, NULL, NULL, err);
+		rc = engine_flush(e, m[k].snapshot.image, watch ? watch->left : NULL, watch ? watch->arg : NULL, err);
+	/* One who left before anything had a name has asked for none. */
+	if (!rc && watch && !watch->left(watch->arg, 0))
+		rc = error_set(err, -EINTR, "given up");
 	for (size_t k = 0; k < count && !rc; k++) {
 		rc = snapshot_save(e->pool, &m[k].snapshot, true, err);
 		m[k].put = !rc;
@@ -148,7 +153,8 @@ static int check_new(struct engine *e, const uint64_t *ids, size_t count, const 
 	return 0;
 }
 
-int engine_snapshot_create(struct engine *e, const uint64_t *images, size_t count, const char *name, struct error *err)
+int engine_snapshot_create_watched(struct engine *e, const uint64_t *images, size_t count, const char *name,
+                                   const struct snapshot_watch *watch, struct error *err)
 {
 	struct member *m = calloc(count, sizeof *m);
 	uint64_t *ids = calloc(count, sizeof *ids);
@@ -163,14 +169,19 @@ int engine_snapshot_create(struct engine *e, const uint64_t *images, size_t coun
 	for (; !rc && opened < count; opened += !rc)
 		rc = image_open(e, ids[opened], IMAGE_WRITE, &m[opened].image, err);
 	if (!rc)
-		rc = take_moment(m, count, name, err);
+		rc = take_moment(m, count, name, watch, err);
 	if (!rc)
-		rc = put_names(e, m, count, err);
+		rc = put_names(e, m, count, watch, err);
 	for (size_t k = 0; k < opened; k++)
 		image_close(m[k].image, IMAGE_WRITE);
 	free(ids);
 	free(m);
 	return rc;
+}
+
+int engine_snapshot_create(struct engine *e, const uint64_t *images, size_t count, const char *name, struct error *err)
+{
+	return engine_snapshot_create_watched(e, images, count, name, NULL, err);
 }
 
 /* ---- afterwards ---- */
