@@ -123,8 +123,11 @@ static int create_quiesced(struct group *g, const char *const *sockets, size_t c
 {
 	struct error thaw = { 0 };
 	struct hold h = { .group = g };
-	int rc = quiesce_begin(sockets, count, &quiesce_usual_limits, &interrupt_noted, &h.guests, err);
+	/* What may take long, and what cannot be at all, comes before guests are held. */
+	int rc = ctl_snapshot_check(g->client, g->name, g->ids, g->count, err);
 
+	if (!rc)
+		rc = quiesce_begin(sockets, count, &quiesce_usual_limits, &interrupt_noted, &h.guests, err);
 	if (rc)
 		return rc;
 	ctl_set_deadline(g->client, clock_monotonic_ns() + QUIESCE_HOLD_MS * 1000000ull);

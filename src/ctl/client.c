@@ -216,7 +216,8 @@ static int answer(struct ctl_client *c, ctl_line_fn *each, void *arg, bool *fini
 	for (;;) {
 		rc = read_line(c, line);
 		if (rc < 0)
-			return error_set(err, rc, "the daemon broke off: %s", strerror(-rc));
+			return rc == -EINTR ? error_set(err, rc, "interrupted")
+			                    : error_set(err, rc, "the daemon broke off: %s", strerror(-rc));
 		if (strncmp(line, "= ", 2) != 0) {
 			rc = parse_end(line, err);
 			*finished = rc != -EPROTO;
@@ -320,19 +321,35 @@ static int snapshot_line(void *arg, const char *line)
 	return 0;
 }
 
-int ctl_snapshot_create(struct ctl_client *client, const char *name, const uint64_t *ids, size_t count,
-                        void (*taken)(void *arg), void *arg, struct error *err)
+/* "snapshot VERB NAME ID..." */
+static int ask_for_group(struct ctl_client *client, const char *verb, const char *name, const uint64_t *ids,
+                         size_t count, struct taken_watch *w, struct error *err)
 {
-	struct taken_watch w = { taken, arg };
 	char request[CTL_REQUEST_MAX];
-	int n = snprintf(request, sizeof request, "snapshot create %s", name);
+	int n = snprintf(request, sizeof request, "snapshot %s %s", verb, name);
 
 	for (size_t k = 0; k < count && n >= 0 && (size_t)n < sizeof request; k++)
 		n += snprintf(request + n, sizeof request - (size_t)n, " %016" PRIx64, ids[k]);
 	/* In front stands "garner 1 ". */
 	if (count > CTL_SNAPSHOT_IMAGES_MAX || n < 0 || (size_t)n > sizeof request - 16)
 		return error_set(err, -E2BIG, "too many images at once");
-	return ctl_call(client, request, snapshot_line, &w, err);
+	return ctl_call(client, request, snapshot_line, w, err);
+}
+
+int ctl_snapshot_check(struct ctl_client *client, const char *name, const uint64_t *ids, size_t count,
+                       struct error *err)
+{
+	struct taken_watch w = { NULL, NULL };
+
+	return ask_for_group(client, "check", name, ids, count, &w, err);
+}
+
+int ctl_snapshot_create(struct ctl_client *client, const char *name, const uint64_t *ids, size_t count,
+                        void (*taken)(void *arg), void *arg, struct error *err)
+{
+	struct taken_watch w = { taken, arg };
+
+	return ask_for_group(client, "create", name, ids, count, &w, err);
 }
 
 int ctl_snapshot_list(struct ctl_client *client, uint64_t id, bool json, ctl_line_fn *line, void *arg,

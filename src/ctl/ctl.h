@@ -11,6 +11,7 @@
  *     takeover ID             fences the owner and takes the image over
  *     snapshot create NAME ID...    of all these images, one moment; sends "taken" once when that is over (what is written
  *                             afterwards is not in it), then "left BYTES" lines until all is in the store
+ *     snapshot check NAME ID...     whether that could be done
  *     snapshot list text|json ID    one line each, oldest first
  *     snapshot delete|protect|unprotect NAME ID
  *     trash                   what was deleted, oldest first: lines "ID DELETED EXPIRES NAME", times in ns, the name in hex
@@ -96,6 +97,8 @@ int ctl_takeover(struct ctl_client *client, uint64_t id, struct error *err);
  * belongs to it is still on its way to the store. */
 int ctl_snapshot_create(struct ctl_client *client, const char *name, const uint64_t *ids, size_t count,
                         void (*taken)(void *arg), void *arg, struct error *err);
+int ctl_snapshot_check(struct ctl_client *client, const char *name, const uint64_t *ids, size_t count,
+                       struct error *err);
 int ctl_snapshot_list(struct ctl_client *client, uint64_t id, bool json, ctl_line_fn *line, void *arg,
                       struct error *err);
 struct ctl_trashed {

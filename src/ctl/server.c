@@ -287,6 +287,8 @@ static int run_snapshot(struct connection *c, char **word, int words, struct err
 		return rc;
 	if (!strcmp(word[0], "create"))
 		return engine_snapshot_create_watched(e, ids, (size_t)count, word[1], &watch, err);
+	if (!strcmp(word[0], "check"))
+		return engine_snapshot_check(e, ids, (size_t)count, word[1], err);
 	if (count != 1)
 		return error_set(err, -EINVAL, "snapshot: wrong words");
 	if (!strcmp(word[0], "delete"))

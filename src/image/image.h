@@ -206,7 +206,10 @@ struct snapshot_info {
  * the store. Blocks. -EEXIST, -EINVAL, and as image_open(). */
 int engine_snapshot_create(struct engine *e, const uint64_t *images, size_t count, const char *name, struct error *err);
 
-/* The same, which tells how it comes on; either function returns false to give the snapshot up (-EINTR), of which nothing
+/* Whether it could be created: everything that may take long is asked for before the moment counts. Answers as creating does. */
+int engine_snapshot_check(struct engine *e, const uint64_t *images, size_t count, const char *name, struct error *err);
+
+/* Creates it, and tells how it comes on; either function returns false to give the snapshot up (-EINTR), of which nothing
  * is left then. They are called on the caller's thread, under locks: they call nothing of the engine. */
 struct snapshot_watch {
 	bool (*taken)(void *arg);                     /* once: what is written from here on is not in it */

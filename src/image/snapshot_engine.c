@@ -153,12 +153,20 @@ static int check_new(struct engine *e, const uint64_t *ids, size_t count, const 
 	return 0;
 }
 
-int engine_snapshot_create_watched(struct engine *e, const uint64_t *images, size_t count, const char *name,
-                                   const struct snapshot_watch *watch, struct error *err)
+static void close_members(struct member *m, size_t count)
 {
-	struct member *m = calloc(count, sizeof *m);
+	for (size_t k = 0; m && k < count; k++)
+		if (m[k].image)
+			image_close(m[k].image, IMAGE_WRITE);
+	free(m);
+}
+
+/* Opens the images, in the order of their ids, when they can have such a snapshot. *members goes to close_members() in any case. */
+static int open_members(struct engine *e, const uint64_t *images, size_t count, const char *name,
+                        struct member **members, struct error *err)
+{
+	struct member *m = *members = calloc(count, sizeof *m);
 	uint64_t *ids = calloc(count, sizeof *ids);
-	size_t opened = 0;
 	int rc = m && ids && count ? 0 : error_set(err, count ? -ENOMEM : -EINVAL, "no image, or out of memory");
 
 	if (!rc) {
@@ -166,16 +174,35 @@ int engine_snapshot_create_watched(struct engine *e, const uint64_t *images, siz
 		qsort(ids, count, sizeof *ids, by_id);
 		rc = check_new(e, ids, count, name, err);
 	}
-	for (; !rc && opened < count; opened += !rc)
-		rc = image_open(e, ids[opened], IMAGE_WRITE, &m[opened].image, err);
+	for (size_t k = 0; !rc && k < count; k++) {
+		rc = image_open(e, ids[k], IMAGE_WRITE, &m[k].image, err);
+		if (rc)
+			m[k].image = NULL;
+	}
+	free(ids);
+	return rc;
+}
+
+int engine_snapshot_check(struct engine *e, const uint64_t *images, size_t count, const char *name, struct error *err)
+{
+	struct member *m;
+	int rc = open_members(e, images, count, name, &m, err);
+
+	close_members(m, count);
+	return rc;
+}
+
+int engine_snapshot_create_watched(struct engine *e, const uint64_t *images, size_t count, const char *name,
+                                   const struct snapshot_watch *watch, struct error *err)
+{
+	struct member *m;
+	int rc = open_members(e, images, count, name, &m, err);
+
 	if (!rc)
 		rc = take_moment(m, count, name, watch, err);
 	if (!rc)
 		rc = put_names(e, m, count, watch, err);
-	for (size_t k = 0; k < opened; k++)
-		image_close(m[k].image, IMAGE_WRITE);
-	free(ids);
-	free(m);
+	close_members(m, count);
 	return rc;
 }
 

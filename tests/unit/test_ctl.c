@@ -177,6 +177,9 @@ static void snapshots_are_asked_for_by_name_and_image(void **state)
 	assert_string_equal(f->fake.snapshot, "create one 00000000000000a1 00000000000000a2");
 	assert_int_equal(ctl_snapshot_create(f->client, "taken", ids, 1, NULL, NULL, &err), -EEXIST);
 	assert_non_null(strstr(err.text, "taken"));
+	assert_int_equal(ctl_snapshot_check(f->client, "two", ids, 2, &err), 0);
+	assert_string_equal(f->fake.snapshot, "check two 00000000000000a1 00000000000000a2");
+	assert_int_equal(ctl_snapshot_check(f->client, "taken", ids, 1, &err), -EEXIST);
 	assert_int_equal(ctl_snapshot_change(f->client, "delete", "one", 0xa1, &err), 0);
 	assert_string_equal(f->fake.snapshot, "delete one 00000000000000a1");
 	assert_int_equal(ctl_snapshot_change(f->client, "protect", "one", 0xa1, &err), 0);

@@ -256,6 +256,9 @@ static void names_are_taken_once_and_kept_when_protected(void **state)
 	(void)state;
 	take(f.engine, id, "one");
 	assert_int_equal(engine_snapshot_create(f.engine, &id, 1, "one", &err), -EEXIST);
+	assert_int_equal(engine_snapshot_check(f.engine, &id, 1, "one", &err), -EEXIST);
+	assert_int_equal(engine_snapshot_check(f.engine, &id, 1, "two", &err), 0);
+	assert_int_equal(count_snapshots(id), 1);
 	assert_int_equal(engine_snapshot_create(f.engine, &id, 1, "a/b", &err), -EINVAL);
 	assert_int_equal(engine_snapshot_create(f.engine, &id, 1, ".one", &err), -EINVAL);
 	assert_int_equal(engine_snapshot_create(f.engine, &id, 1, "", &err), -EINVAL);
