@@ -45,7 +45,7 @@ int command_usage(const struct command *c, const char *format, ...) __attribute_
 
 /* ---- options ------------------------------------------------------------------------------------------------------ */
 
-/* One long option. Exactly one of `value` and `flag` is set. */
+/* One long option. Exactly one of `value` and `flag` is set. One that may be given several times is listed that often. */
 struct command_option {
 	const char *name;   /* "key-file"; a single letter is written with one dash, "l" */
 	const char **value; /* gets the word that follows, or what stands after '=' */

@@ -52,9 +52,15 @@ static const struct command commands[] = {
 	  "  --to-passwd-file F     the same for the second\n"
 	  "                         Interrupted, it goes on when run again.\n",
 	  cmd_copy },
-	{ "snapshot", "create [--group] IMAGE@NAME... | list IMAGE [--json] | delete|protect|unprotect IMAGE@NAME...",
+	{ "snapshot",
+	  "create [--group] [--quiesce SOCKET]... IMAGE@NAME... | list IMAGE [--json] | delete|protect|unprotect "
+	  "IMAGE@NAME...",
 	  "name moments of images",
 	  "  create                 of each image as it is now; with --group one moment of all of them (of one NAME)\n"
+	  "  --quiesce SOCKET       freeze the file systems of the guest meanwhile, through the socket of its QEMU "
+	  "guest "
+	  "agent;\n"
+	  "                         may be repeated; several images want --group\n"
 	  "  list                   what there is, oldest first; --json: for programs\n"
 	  "  delete                 what only that snapshot needed is given back\n"
 	  "  protect, unprotect     a protected one cannot be deleted\n"

@@ -9,7 +9,9 @@
  *     images text|json        state of every image that is open or has unsent data here: one line for each
  *     flush ID                waits until all is in the store; sends "left BYTES" lines meanwhile
  *     takeover ID             fences the owner and takes the image over
- *     snapshot create NAME ID...    of all these images, one moment
+ *     snapshot create NAME ID...    of all these images, one moment; sends "taken" once when that is over (what is written
+ *                             afterwards is not in it), then "left BYTES" lines until all is in the store
+ *     snapshot check NAME ID...     whether that could be done
  *     snapshot list text|json ID    one line each, oldest first
  *     snapshot delete|protect|unprotect NAME ID
  *     trash                   what was deleted, oldest first: lines "ID DELETED EXPIRES NAME", times in ns, the name in hex
@@ -73,6 +75,9 @@ int ctl_connect_socket(const char *socket_path, struct ctl_client **client, stru
 /* NULL is ignored. */
 void ctl_disconnect(struct ctl_client *client);
 
+/* When calls give up (-ETIMEDOUT), by clock_monotonic_ns(); 0: never. May be changed while a call runs, by what it calls. */
+void ctl_set_deadline(struct ctl_client *client, uint64_t deadline_ns);
+
 /* Called for each line of an answer, without "= " and newline. Returns 0 to go on; anything else ends the call, which
  * returns that value, and the connection (further calls answer -ENOTCONN). */
 typedef int ctl_line_fn(void *arg, const char *line);
@@ -89,9 +94,12 @@ int ctl_images(struct ctl_client *client, bool json, ctl_line_fn *line, void *ar
 int ctl_flush(struct ctl_client *client, uint64_t id, bool (*progress)(void *arg, uint64_t bytes_left), void *arg,
               struct error *err);
 int ctl_takeover(struct ctl_client *client, uint64_t id, struct error *err);
-/* -E2BIG for more than CTL_SNAPSHOT_IMAGES_MAX. */
+/* -E2BIG for more than CTL_SNAPSHOT_IMAGES_MAX. `taken` (may be NULL) is called once when the moment is over, while what
+ * belongs to it is still on its way to the store. */
 int ctl_snapshot_create(struct ctl_client *client, const char *name, const uint64_t *ids, size_t count,
-                        struct error *err);
+                        void (*taken)(void *arg), void *arg, struct error *err);
+int ctl_snapshot_check(struct ctl_client *client, const char *name, const uint64_t *ids, size_t count,
+                       struct error *err);
 int ctl_snapshot_list(struct ctl_client *client, uint64_t id, bool json, ctl_line_fn *line, void *arg,
                       struct error *err);
 struct ctl_trashed {

@@ -212,6 +212,15 @@ static bool flush_progress(void *arg, uint64_t bytes_left)
 	return !c->gone && !c->server->stopping;
 }
 
+static bool snapshot_taken(void *arg)
+{
+	static const char line[] = "= taken\n";
+	struct connection *c = arg;
+
+	send_bytes(c, line, sizeof line - 1);
+	return !c->gone && !c->server->stopping;
+}
+
 static int run_flush(struct connection *c, char **word, int words, struct error *err)
 {
 	uint64_t id;
@@ -262,6 +271,7 @@ static int run_snapshot_list(struct connection *c, char **word, struct error *er
 
 static int run_snapshot(struct connection *c, char **word, int words, struct error *err)
 {
+	const struct snapshot_watch watch = { snapshot_taken, flush_progress, c };
 	struct engine *e = c->server->engine;
 	uint64_t ids[CTL_SNAPSHOT_IMAGES_MAX];
 	int rc = 0, count = words - 2;
@@ -276,7 +286,9 @@ static int run_snapshot(struct connection *c, char **word, int words, struct err
 	if (rc)
 		return rc;
 	if (!strcmp(word[0], "create"))
-		return engine_snapshot_create(e, ids, (size_t)count, word[1], err);
+		return engine_snapshot_create_watched(e, ids, (size_t)count, word[1], &watch, err);
+	if (!strcmp(word[0], "check"))
+		return engine_snapshot_check(e, ids, (size_t)count, word[1], err);
 	if (count != 1)
 		return error_set(err, -EINVAL, "snapshot: wrong words");
 	if (!strcmp(word[0], "delete"))

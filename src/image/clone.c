@@ -17,7 +17,7 @@
 /* Of an image as it is now, under a name of its own; this host is its owner then. */
 static int hold_now(struct engine *e, uint64_t image, const char *name, struct snapshot *held, struct error *err)
 {
-	return snapshot_take(e, &image, 1, name, held, err);
+	return snapshot_take(e, &image, 1, name, NULL, held, err);
 }
 
 /* Of a snapshot: the same under another name, so that it can be deleted. */

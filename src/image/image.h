@@ -206,6 +206,19 @@ struct snapshot_info {
  * the store. Blocks. -EEXIST, -EINVAL, and as image_open(). */
 int engine_snapshot_create(struct engine *e, const uint64_t *images, size_t count, const char *name, struct error *err);
 
+/* Whether it could be created: everything that may take long is asked for before the moment counts. Answers as creating does. */
+int engine_snapshot_check(struct engine *e, const uint64_t *images, size_t count, const char *name, struct error *err);
+
+/* Creates it, and tells how it comes on; either function returns false to give the snapshot up (-EINTR), of which nothing
+ * is left then. They are called on the caller's thread, under locks: they call nothing of the engine. */
+struct snapshot_watch {
+	bool (*taken)(void *arg);                     /* once: what is written from here on is not in it */
+	bool (*left)(void *arg, uint64_t bytes_left); /* now and then: what is not in the store yet */
+	void *arg;
+};
+int engine_snapshot_create_watched(struct engine *e, const uint64_t *images, size_t count, const char *name,
+                                   const struct snapshot_watch *watch, struct error *err);
+
 /* -ENOENT; -EBUSY when it is protected. One that is damaged can be deleted. What it alone needed is garbage from then on. Who has it open goes on reading. Blocks. */
 int engine_snapshot_delete(struct engine *e, uint64_t image, const char *name, struct error *err);
 

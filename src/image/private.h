@@ -268,8 +268,9 @@ void image_fail(struct image *i, const char *state, int error, const char *forma
 
 int image_save(struct image *i, struct error *err);
 int image_checkpoint(struct image *i, struct error *err);
-/* Checkpoints as of one moment for all; the open_mutex of each is held. When it fails some may have one all the same. */
-int images_checkpoint(struct image *const *images, size_t count, struct error *err);
+/* Checkpoints as of one moment for all; the open_mutex of each is held. When it fails some may have one all the same. `watch`
+ * (may be NULL) is told when the moment is over, long before the checkpoints are written. */
+int images_checkpoint(struct image *const *images, size_t count, const struct snapshot_watch *watch, struct error *err);
 /* Rewrites the head if a newer checkpoint has reached the store. */
 int image_update_head(struct image *i, struct error *err);
 
@@ -306,9 +307,9 @@ void engine_recover_images(struct engine *e);
 
 /* ---- snapshot_engine.c ---- */
 
-/* engine_snapshot_create() under any name; `first` (may be NULL) gets that of the image with the lowest id. */
-int snapshot_take(struct engine *e, const uint64_t *images, size_t count, const char *name, struct snapshot *first,
-                  struct error *err);
+/* engine_snapshot_create_watched() under any name; `first` (may be NULL) gets that of the image with the lowest id. */
+int snapshot_take(struct engine *e, const uint64_t *images, size_t count, const char *name,
+                  const struct snapshot_watch *watch, struct snapshot *first, struct error *err);
 /* Remembers a snapshot by its id, so that it can be opened. */
 int snapshot_remember(struct engine *e, const struct snapshot *s);
 /* By id, of those remembered. -ENOENT. */

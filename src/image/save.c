@@ -334,7 +334,7 @@ out:
 	return rc ? error_prefix(err, rc, "cannot write a checkpoint of image %016" PRIx64, i->id) : 0;
 }
 
-int images_checkpoint(struct image *const *images, size_t count, struct error *err)
+int images_checkpoint(struct image *const *images, size_t count, const struct snapshot_watch *watch, struct error *err)
 {
 	struct cut {
 		struct map_batch *batch;
@@ -357,6 +357,8 @@ int images_checkpoint(struct image *const *images, size_t count, struct error *e
 	for (size_t k = 0; !rc && k < count; k++)
 		if (cuts[k].rc)
 			rc = cannot_cut(images[k], cuts[k].rc, err);
+	if (!rc && watch && !watch->taken(watch->arg))
+		rc = error_set(err, -EINTR, "given up");
 	/* A batch that was taken must be given back, whatever became of the others. */
 	for (size_t k = 0; k < closed; k++)
 		if (cuts[k].batch) {
@@ -371,7 +373,7 @@ int images_checkpoint(struct image *const *images, size_t count, struct error *e
 
 int image_checkpoint(struct image *i, struct error *err)
 {
-	return images_checkpoint(&i, 1, err);
+	return images_checkpoint(&i, 1, NULL, err);
 }
 
 int image_update_head(struct image *i, struct error *err)

@@ -66,7 +66,8 @@ static int by_id(const void *a, const void *b)
 }
 
 /* The checkpoints that name the moment; `images` are in the order of their ids, by which they are locked. */
-static int take_moment(struct member *m, size_t count, const char *name, struct error *err)
+static int take_moment(struct member *m, size_t count, const char *name, const struct snapshot_watch *watch,
+                       struct error *err)
 {
 	struct image **images = calloc(count, sizeof *images);
 	uint64_t now;
@@ -84,7 +85,7 @@ static int take_moment(struct member *m, size_t count, const char *name, struct 
 		if (!atomic_load(&images[k]->log) || atomic_load(&images[k]->failed))
 			rc = error_set(err, -EIO, "image %016" PRIx64 " has stopped: see garner status", images[k]->id);
 	if (!rc)
-		rc = images_checkpoint(images, count, err);
+		rc = images_checkpoint(images, count, watch, err);
 	for (size_t k = 0; k < count; k++) {
 		struct image *i = images[k];
 		const struct map_state *st = &i->saved;
@@ -109,12 +110,16 @@ static int take_moment(struct member *m, size_t count, const char *name, struct 
 }
 
 /* All that the names will lead to gets into the store before they do. */
-static int put_names(struct engine *e, struct member *m, size_t count, struct error *err)
+static int put_names(struct engine *e, struct member *m, size_t count, const struct snapshot_watch *watch,
+                     struct error *err)
 {
 	int rc = 0;
 
 	for (size_t k = 0; k < count && !rc; k++)
-		rc = engine_flush(e, m[k].snapshot.image, NULL, NULL, err);
+		rc = engine_flush(e, m[k].snapshot.image, watch ? watch->left : NULL, watch ? watch->arg : NULL, err);
+	/* One who left before anything had a name has asked for none. */
+	if (!rc && watch && !watch->left(watch->arg, 0))
+		rc = error_set(err, -EINTR, "given up");
 	for (size_t k = 0; k < count && !rc; k++) {
 		rc = snapshot_save(e->pool, &m[k].snapshot, true, err);
 		m[k].put = !rc;
@@ -146,12 +151,20 @@ static int check_new(struct engine *e, const uint64_t *ids, size_t count, const 
 	return 0;
 }
 
-int snapshot_take(struct engine *e, const uint64_t *images, size_t count, const char *name, struct snapshot *first,
-                  struct error *err)
+static void close_members(struct member *m, size_t count)
 {
-	struct member *m = calloc(count, sizeof *m);
+	for (size_t k = 0; m && k < count; k++)
+		if (m[k].image)
+			image_close(m[k].image, IMAGE_WRITE);
+	free(m);
+}
+
+/* Opens the images, in the order of their ids, when they can have such a snapshot. *members goes to close_members() in any case. */
+static int open_members(struct engine *e, const uint64_t *images, size_t count, const char *name,
+                        struct member **members, struct error *err)
+{
+	struct member *m = *members = calloc(count, sizeof *m);
 	uint64_t *ids = calloc(count, sizeof *ids);
-	size_t opened = 0;
 	int rc = m && ids && count ? 0 : error_set(err, count ? -ENOMEM : -EINVAL, "no image, or out of memory");
 
 	if (!rc) {
@@ -159,28 +172,62 @@ int snapshot_take(struct engine *e, const uint64_t *images, size_t count, const 
 		qsort(ids, count, sizeof *ids, by_id);
 		rc = check_new(e, ids, count, name, err);
 	}
-	for (; !rc && opened < count; opened += !rc)
-		rc = image_open(e, ids[opened], IMAGE_WRITE, &m[opened].image, err);
+	for (size_t k = 0; !rc && k < count; k++) {
+		rc = image_open(e, ids[k], IMAGE_WRITE, &m[k].image, err);
+		if (rc)
+			m[k].image = NULL;
+	}
+	free(ids);
+	return rc;
+}
+
+static int check_name(const char *name, struct error *err)
+{
+	if (snapshot_name_valid(name))
+		return 0;
+	return error_set(err, -EINVAL, "\"%s\" is no name for a snapshot: up to %d letters, digits and . _ : + -", name,
+	                 SNAPSHOT_NAME_MAX);
+}
+
+int engine_snapshot_check(struct engine *e, const uint64_t *images, size_t count, const char *name, struct error *err)
+{
+	struct member *m;
+	int rc = check_name(name, err);
+
+	if (rc)
+		return rc;
+	rc = open_members(e, images, count, name, &m, err);
+	close_members(m, count);
+	return rc;
+}
+
+int snapshot_take(struct engine *e, const uint64_t *images, size_t count, const char *name,
+                  const struct snapshot_watch *watch, struct snapshot *first, struct error *err)
+{
+	struct member *m;
+	int rc = open_members(e, images, count, name, &m, err);
+
 	if (!rc)
-		rc = take_moment(m, count, name, err);
+		rc = take_moment(m, count, name, watch, err);
 	if (!rc)
-		rc = put_names(e, m, count, err);
+		rc = put_names(e, m, count, watch, err);
 	if (!rc && first)
 		*first = m[0].snapshot;
-	for (size_t k = 0; k < opened; k++)
-		image_close(m[k].image, IMAGE_WRITE);
-	free(ids);
-	free(m);
+	close_members(m, count);
 	return rc;
+}
+
+int engine_snapshot_create_watched(struct engine *e, const uint64_t *images, size_t count, const char *name,
+                                   const struct snapshot_watch *watch, struct error *err)
+{
+	int rc = check_name(name, err);
+
+	return rc ? rc : snapshot_take(e, images, count, name, watch, NULL, err);
 }
 
 int engine_snapshot_create(struct engine *e, const uint64_t *images, size_t count, const char *name, struct error *err)
 {
-	if (!snapshot_name_valid(name))
-		return error_set(err, -EINVAL,
-		                 "\"%s\" is no name for a snapshot: up to %d letters, digits and . _ : + -", name,
-		                 SNAPSHOT_NAME_MAX);
-	return snapshot_take(e, images, count, name, NULL, err);
+	return engine_snapshot_create_watched(e, images, count, name, NULL, err);
 }
 
 /* ---- afterwards ---- */

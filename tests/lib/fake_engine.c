@@ -135,9 +135,20 @@ static void note_snapshot(struct engine *e, const char *what, const char *name, 
 		n += snprintf(fake->snapshot + n, sizeof fake->snapshot - (size_t)n, " %016" PRIx64, images[k]);
 }
 
-int engine_snapshot_create(struct engine *e, const uint64_t *images, size_t count, const char *name, struct error *err)
+int engine_snapshot_check(struct engine *e, const uint64_t *images, size_t count, const char *name, struct error *err)
+{
+	note_snapshot(e, "check", name, images, count);
+	return strcmp(name, "taken") ? 0 : error_set(err, -EEXIST, "there is a snapshot \"taken\"");
+}
+
+int engine_snapshot_create_watched(struct engine *e, const uint64_t *images, size_t count, const char *name,
+                                   const struct snapshot_watch *watch, struct error *err)
 {
 	note_snapshot(e, "create", name, images, count);
+	if (!strcmp(name, "never-taken"))
+		return engine_flush(e, images[0], watch->left, watch->arg, err);
+	if (strcmp(name, "taken") && (!watch->taken(watch->arg) || !watch->left(watch->arg, 1000)))
+		return error_set(err, -EINTR, "given up");
 	return strcmp(name, "taken") ? 0 : error_set(err, -EEXIST, "there is a snapshot \"taken\"");
 }
 

@@ -173,10 +173,13 @@ static void snapshots_are_asked_for_by_name_and_image(void **state)
 	struct error err = { 0 };
 	uint64_t ids[101] = { 0xa1, 0xa2 };
 
-	assert_int_equal(ctl_snapshot_create(f->client, "one", ids, 2, &err), 0);
+	assert_int_equal(ctl_snapshot_create(f->client, "one", ids, 2, NULL, NULL, &err), 0);
 	assert_string_equal(f->fake.snapshot, "create one 00000000000000a1 00000000000000a2");
-	assert_int_equal(ctl_snapshot_create(f->client, "taken", ids, 1, &err), -EEXIST);
+	assert_int_equal(ctl_snapshot_create(f->client, "taken", ids, 1, NULL, NULL, &err), -EEXIST);
 	assert_non_null(strstr(err.text, "taken"));
+	assert_int_equal(ctl_snapshot_check(f->client, "two", ids, 2, &err), 0);
+	assert_string_equal(f->fake.snapshot, "check two 00000000000000a1 00000000000000a2");
+	assert_int_equal(ctl_snapshot_check(f->client, "taken", ids, 1, &err), -EEXIST);
 	assert_int_equal(ctl_snapshot_change(f->client, "delete", "one", 0xa1, &err), 0);
 	assert_string_equal(f->fake.snapshot, "delete one 00000000000000a1");
 	assert_int_equal(ctl_snapshot_change(f->client, "protect", "one", 0xa1, &err), 0);
@@ -194,8 +197,41 @@ static void snapshots_are_asked_for_by_name_and_image(void **state)
 	assert_int_equal(ctl_snapshot_list(f->client, 0xdead, false, keep_line, NULL, &err), -ENOENT);
 
 	/* As many as fit into a request, and one more. */
-	assert_int_equal(ctl_snapshot_create(f->client, "many", ids, 100, &err), 0);
-	assert_int_equal(ctl_snapshot_create(f->client, "many", ids, 101, &err), -E2BIG);
+	assert_int_equal(ctl_snapshot_create(f->client, "many", ids, 100, NULL, NULL, &err), 0);
+	assert_int_equal(ctl_snapshot_create(f->client, "many", ids, 101, NULL, NULL, &err), -E2BIG);
+}
+
+static void count_taken(void *arg)
+{
+	++*(unsigned *)arg;
+}
+
+static void a_snapshot_says_when_its_moment_is_taken(void **state)
+{
+	struct fixture *f = *state;
+	const uint64_t id = 0xa1;
+	struct error err = { 0 };
+	unsigned taken = 0;
+
+	assert_int_equal(ctl_snapshot_create(f->client, "one", &id, 1, count_taken, &taken, &err), 0);
+	assert_int_equal(taken, 1);
+	assert_int_equal(ctl_snapshot_create(f->client, "taken", &id, 1, count_taken, &taken, &err), -EEXIST);
+	assert_int_equal(taken, 1);
+}
+
+static void a_snapshot_is_given_up_at_the_deadline(void **state)
+{
+	struct fixture *f = *state;
+	const uint64_t id = 0xa1;
+	struct error err = { 0 };
+	unsigned taken = 0;
+
+	f->fake.flush_blocks = true;
+	ctl_set_deadline(f->client, clock_monotonic_ns() + 300 * 1000000ull);
+	assert_int_equal(ctl_snapshot_create(f->client, "never-taken", &id, 1, count_taken, &taken, &err), -ETIMEDOUT);
+	assert_int_equal(taken, 0);
+	assert_true(fake_engine_wait(&f->fake, 0, 1));
+	assert_int_equal(ctl_status(f->client, 0, true, NULL, NULL, &err), -ENOTCONN);
 }
 
 static int keep_trashed(void *arg, const struct ctl_trashed *t)
@@ -450,6 +486,8 @@ int main(void)
 		CTL_TEST(images_come_one_a_line),
 		CTL_TEST(an_error_arrives_with_its_code_and_text_on_one_line),
 		CTL_TEST(snapshots_are_asked_for_by_name_and_image),
+		CTL_TEST(a_snapshot_says_when_its_moment_is_taken),
+		CTL_TEST(a_snapshot_is_given_up_at_the_deadline),
 		CTL_TEST(names_of_any_bytes_come_out_of_the_trash),
 		CTL_TEST(a_clone_is_asked_for_by_id_and_place),
 		CTL_TEST(flush_tells_its_progress),
