@@ -56,12 +56,34 @@ static int still_there(struct engine *e, const struct catalog_entry *entry, stru
 
 /* ---- the clone --------------------------------------------------------------------------------------------------- */
 
-/* The layers of who begins with `held`: that image's log, and the layers that it has itself. */
-static int make_layers(struct engine *e, const struct snapshot *held, struct layer_list *list, struct error *err)
+/* The image's own list of layers, as one that begins with it has them: behind it. */
+static int inherit_layers(struct engine *e, const struct beginning *b, struct layer_list *list, struct error *err)
 {
+	struct layer_list own;
+	int rc = layer_list_load(e->pool, b->held.image, &own, err);
+
+	if (rc == -ENOENT || (!rc && own.count < b->held.layers))
+		rc = error_set(err, -EBADMSG, "the list of the layers of image %016" PRIx64 " is missing or too short",
+		               b->held.image);
+	for (size_t k = 0; !rc && k < b->held.layers; k++) {
+		own.refs[k].first = false;
+		rc = layer_list_add(list, &own.refs[k], err);
+	}
+	for (size_t k = 0; !rc && b->of_base && k < own.replay_count; k++) {
+		own.replays[k].layer++;
+		rc = layer_list_add_replay(list, &own.replays[k], err);
+	}
+	layer_list_destroy(&own);
+	return rc;
+}
+
+/* The layers of who begins so: that image's log, and the layers that it has itself. */
+static int make_layers(struct engine *e, const struct beginning *b, struct layer_list *list, struct error *err)
+{
+	const struct snapshot *held = &b->held;
 	struct log_view view = { 0 };
-	struct layer_list own = { 0 };
 	struct layer_ref ref = { .image = held->image, .last = held->segment, .first = true };
+	struct layer_replay replay = { .layer = 1, .from = held->whole_from, .to = b->to };
 	int rc = log_view_load(e->pool, held->image, &view, err);
 
 	*list = (struct layer_list){ .base = *held };
@@ -71,16 +93,9 @@ static int make_layers(struct engine *e, const struct snapshot *held, struct lay
 	if (!rc)
 		rc = layer_list_add(list, &ref, err);
 	if (!rc && held->layers)
-		rc = layer_list_load(e->pool, held->image, &own, err);
-	if (rc == -ENOENT || (!rc && own.count < held->layers))
-		rc = error_set(err, -EBADMSG, "the list of the layers of image %016" PRIx64 " is missing or too short",
-		               held->image);
-	for (size_t k = 0; !rc && k < held->layers; k++) {
-		ref = own.refs[k];
-		ref.first = false;
-		rc = layer_list_add(list, &ref, err);
-	}
-	layer_list_destroy(&own);
+		rc = inherit_layers(e, b, list, err);
+	if (!rc && replay.from)
+		rc = layer_list_add_replay(list, &replay, err);
 	if (list->base.root != MAP_ENTRY_NONE)
 		list->base.root = map_entry_deeper(list->base.root, 1);
 	if (rc)
@@ -88,8 +103,8 @@ static int make_layers(struct engine *e, const struct snapshot *held, struct lay
 	return rc;
 }
 
-/* The name comes last. `entry` is that of the image which is cloned, and becomes the clone's. */
-static int make_image(struct engine *e, const struct snapshot *held, struct catalog_entry *entry, uint64_t dir,
+/* The name comes last. */
+static int make_image(struct engine *e, const struct beginning *b, const struct catalog_entry *entry, uint64_t dir,
                       const char *name, uint64_t id, struct error *err)
 {
 	struct catalog_entry clone = *entry;
@@ -97,7 +112,7 @@ static int make_image(struct engine *e, const struct snapshot *held, struct cata
 	int rc = still_there(e, entry, err);
 
 	if (!rc)
-		rc = make_layers(e, held, &list, err);
+		rc = make_layers(e, b, &list, err);
 	if (rc)
 		return rc;
 	rc = layer_list_save(e->pool, id, &list, err);
@@ -105,17 +120,30 @@ static int make_image(struct engine *e, const struct snapshot *held, struct cata
 	clone.id = id;
 	clone.parent = dir;
 	snprintf(clone.name, sizeof clone.name, "%s", name);
+	return rc ? rc : catalog_create_as(e->catalog, &clone, err);
+}
+
+int image_begin(struct engine *e, const struct beginning *b, const struct catalog_entry *entry, uint64_t dir,
+                const char *name, uint64_t id, struct node_attr *attr, struct error *err)
+{
+	int rc = make_image(e, b, entry, dir, name, id, err);
+
 	if (!rc)
-		rc = catalog_create_as(e->catalog, &clone, err);
-	*entry = clone;
+		return engine_getattr(e, id, attr, err);
+	/* Whether the name was made may be unknown: then what it needs stays. */
+	if (rc != -ETIMEDOUT && rc != -EIO) {
+		(void)layer_list_remove(e->pool, id);
+		(void)snapshot_remove(e->pool, b->held.image, b->held.info.name, NULL);
+	}
 	return rc;
 }
 
 int engine_clone(struct engine *e, uint64_t source, uint64_t dir, const char *name, struct node_attr *attr,
                  struct error *err)
 {
+	struct beginning b = { 0 };
 	struct catalog_entry entry;
-	struct snapshot from, held;
+	struct snapshot from;
 	char hold[SNAPSHOT_NAME_MAX + 1];
 	uint64_t id = catalog_new_id();
 	bool is_snapshot = !snapshot_get(e, source, &from);
@@ -126,18 +154,8 @@ int engine_clone(struct engine *e, uint64_t source, uint64_t dir, const char *na
 	if (rc)
 		return rc;
 	layer_hold_name(id, 1, hold);
-	rc = is_snapshot ? hold_snapshot(e, &from, hold, &held, err) : hold_now(e, source, hold, &held, err);
-	if (rc)
-		return rc;
-	rc = make_image(e, &held, &entry, dir, name, id, err);
-	if (!rc)
-		return engine_getattr(e, id, attr, err);
-	/* Whether the name was made may be unknown: then what it needs stays. */
-	if (rc != -ETIMEDOUT && rc != -EIO) {
-		(void)layer_list_remove(e->pool, id);
-		(void)snapshot_remove(e->pool, held.image, hold, NULL);
-	}
-	return rc;
+	rc = is_snapshot ? hold_snapshot(e, &from, hold, &b.held, err) : hold_now(e, source, hold, &b.held, err);
+	return rc ? rc : image_begin(e, &b, &entry, dir, name, id, attr, err);
 }
 
 int engine_layers_release(struct engine *e, uint64_t id, struct error *err)

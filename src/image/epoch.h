@@ -70,6 +70,10 @@ int log_find_end(struct pool *p, uint64_t image, const struct log_view *view, se
 int log_find_by_listing(struct pool *p, uint64_t image, const struct log_view *view, segment_no_t *last,
                         struct error *err);
 
+/* The same from a hint that need not be right, or is 0. */
+int log_find_end_from(struct pool *p, uint64_t image, const struct log_view *view, segment_no_t hint, segment_no_t *end,
+                      struct error *err);
+
 /* The image's head. -ENOENT. */
 int head_load(struct pool *p, uint64_t image, struct head *head, struct error *err);
 int head_save(struct pool *p, uint64_t image, const struct head *head, struct error *err);

@@ -238,6 +238,22 @@ int engine_snapshot_each(struct engine *e, uint64_t image, int (*each)(void *arg
 int engine_clone(struct engine *e, uint64_t source, uint64_t dir, const char *name, struct node_attr *attr,
                  struct error *err);
 
+/* ---- the past ------------------------------------------------------------------------------------------------------ */
+
+/* A moment of an image: its log up to a position, after `record` records of segment `segment`. */
+struct image_moment {
+	uint64_t segment;
+	uint32_t record;
+	uint64_t time_ns; /* wall clock: of the last change before it */
+};
+
+/* Makes an image `name` in `dir` that begins as `image` was at a moment: at the position in `*m`, or, where that is segment 0, at the last
+ * one before the first change that is later than its time. `*m` becomes the moment that was found. What the store has of the
+ * image is enough; what this host has written to it and not uploaded is uploaded first when that is needed. Otherwise as
+ * engine_clone(). -ERANGE: no such moment (the text says which there are); -ENODATA; -EAGAIN: another host has not uploaded it yet. */
+int engine_rewind(struct engine *e, uint64_t image, struct image_moment *m, uint64_t dir, const char *name,
+                  struct node_attr *attr, struct error *err);
+
 /* ---- state ------------------------------------------------------------------------------------------------------- */
 
 struct image_status {

@@ -20,6 +20,7 @@ static void key_of(uint64_t image, char key[STORE_KEY_MAX + 1])
 void layer_list_destroy(struct layer_list *list)
 {
 	free(list->refs);
+	free(list->replays);
 	*list = (struct layer_list){ 0 };
 }
 
@@ -36,6 +37,29 @@ int layer_list_add(struct layer_list *list, const struct layer_ref *ref, struct 
 	list->refs = more;
 	list->refs[list->count++] = *ref;
 	return 0;
+}
+
+int layer_list_add_replay(struct layer_list *list, const struct layer_replay *replay, struct error *err)
+{
+	struct layer_replay *more = reallocarray(list->replays, list->replay_count + 1, sizeof *more);
+
+	if (!more)
+		return error_set(err, -ENOMEM, "out of memory");
+	list->replays = more;
+	list->replays[list->replay_count++] = *replay;
+	return 0;
+}
+
+static int parse_replay(struct layer_list *list, const char *text, struct error *err)
+{
+	struct layer_replay r;
+	int end = 0;
+
+	if (sscanf(text, "%3x:%16" SCNx64 ":%16" SCNx64 ":%8" SCNx32 "%n", &r.layer, &r.from, &r.to.segment,
+	           &r.to.record, &end) != 4 ||
+	    text[end] || !r.layer || r.layer > list->count || !r.from || r.from > r.to.segment)
+		return -EBADMSG;
+	return layer_list_add_replay(list, &r, err);
 }
 
 static int parse_ref(struct layer_list *list, const char *text, struct error *err)
@@ -67,6 +91,8 @@ static int parse(const struct fields *f, struct layer_list *list, struct error *
 	b->grain_bytes = (uint32_t)grain;
 	for (size_t i = 0; !rc && (text = fields_text(f, "layer", i)); i++)
 		rc = parse_ref(list, text, err);
+	for (size_t i = 0; !rc && (text = fields_text(f, "replay", i)); i++)
+		rc = parse_replay(list, text, err);
 	b->layers = (uint32_t)list->count;
 	if (!rc && b->root != MAP_ENTRY_NONE &&
 	    (!map_entry_segment(b->root) || !map_entry_layer(b->root) || map_entry_layer(b->root) > list->count))
@@ -117,6 +143,12 @@ int layer_list_save(struct pool *p, uint64_t image, const struct layer_list *lis
 		         r->first);
 		fields_add_text(f, "layer", text);
 	}
+	for (size_t i = 0; i < list->replay_count; i++) {
+		const struct layer_replay *r = &list->replays[i];
+		snprintf(text, sizeof text, "%x:%" PRIx64 ":%" PRIx64 ":%" PRIx32, r->layer, r->from, r->to.segment,
+		         r->to.record);
+		fields_add_text(f, "replay", text);
+	}
 	image_key(&p->master, image, &sealing);
 	rc = pool_put_object(p, key, OBJECT_LAYERS, &sealing, f, 0, err);
 	sodium_memzero(&sealing, sizeof sealing);
@@ -139,28 +171,45 @@ void layer_hold_name(uint64_t image, size_t layer, char name[SNAPSHOT_NAME_MAX +
 
 /* ---- in memory --------------------------------------------------------------------------------------------------- */
 
-/* A log to be read. */
-struct layer {
-	struct log_view view;
-	struct fetch_source source;
-};
-
 /* The layers as they are known at some time. One that has grown takes its place, and it stays for who looks at it still. */
 struct layer_table {
 	struct layer_table *before;
 	size_t count;
-	struct layer *layer[];
+	struct stored_log *layer[];
 };
 
 static uint64_t epoch_of(void *arg, segment_no_t number)
 {
-	const struct layer *l = arg;
+	const struct stored_log *l = arg;
 
 	return log_view_epoch_of(&l->view, number);
 }
 
-static void layer_free(struct layer *l)
+struct stored_log *stored_log_new(struct engine *e, uint64_t image, uint32_t grain_bytes)
 {
+	struct stored_log *l = calloc(1, sizeof *l);
+
+	if (!l)
+		return NULL;
+	l->source = (struct fetch_source){
+		.cache = e->cache,
+		.store = e->pool->store,
+		.set = engine_set(e, image),
+		.slot_bytes = grain_bytes,
+		.epoch_of = epoch_of,
+		.arg = l,
+	};
+	image_key(&e->pool->master, image, &l->source.key);
+	if (l->source.set)
+		return l;
+	stored_log_free(l);
+	return NULL;
+}
+
+void stored_log_free(struct stored_log *l)
+{
+	if (!l)
+		return;
 	log_view_destroy(&l->view);
 	sodium_memzero(&l->source.key, sizeof l->source.key);
 	free(l);
@@ -171,7 +220,7 @@ void image_layers_free(struct image *i)
 	struct layer_table *t = atomic_load(&i->layers), *before;
 
 	for (size_t k = 0; t && k < t->count; k++)
-		layer_free(t->layer[k]);
+		stored_log_free(t->layer[k]);
 	for (; t; t = before) {
 		before = t->before;
 		free(t);
@@ -196,37 +245,20 @@ const struct fetch_source *image_source(const struct image *i, map_entry_t entry
 	return t && layer <= t->count ? &t->layer[layer - 1]->source : NULL;
 }
 
-static int layer_new(struct image *i, const struct layer_ref *ref, struct layer **layer, struct error *err)
+static int layer_new(struct image *i, const struct layer_ref *ref, struct stored_log **layer, struct error *err)
 {
 	struct engine *e = i->engine;
-	struct layer *l = calloc(1, sizeof *l);
-	int rc = l ? 0 : -ENOMEM;
+	struct stored_log *l = *layer = stored_log_new(e, ref->image, i->grain_bytes);
+	int rc = l ? 0 : error_set(err, -ENOMEM, "out of memory");
 
-	*layer = NULL;
-	if (rc)
-		return error_set(err, rc, "out of memory");
-	l->source = (struct fetch_source){
-		.cache = e->cache,
-		.store = e->pool->store,
-		.set = engine_set(e, ref->image),
-		.slot_bytes = i->grain_bytes,
-		.epoch_of = epoch_of,
-		.arg = l,
-	};
-	image_key(&e->pool->master, ref->image, &l->source.key);
-	if (!l->source.set)
-		rc = error_set(err, -ENOMEM, "out of memory");
 	if (!rc && ref->epoch)
 		rc = terms_load(e->pool, ref->image, ref->epoch, &l->view, err);
 	if (!rc)
 		rc = image_settle_log(e, &l->source, &l->view, ref->last, err);
-	if (rc) {
-		layer_free(l);
-		return error_prefix(err, rc, "the log of image %016" PRIx64 ", which this one is a clone of",
-		                    ref->image);
-	}
-	*layer = l;
-	return 0;
+	if (!rc)
+		return 0;
+	stored_log_free(l);
+	return error_prefix(err, rc, "the log of image %016" PRIx64 ", which this one is a clone of", ref->image);
 }
 
 /* Makes known what the list has and the table has not. */
@@ -252,7 +284,7 @@ static int extend_table(struct image *i, const struct layer_list *list, struct e
 		return 0;
 	}
 	for (size_t k = old ? old->count : 0; k < t->count; k++)
-		layer_free(t->layer[k]);
+		stored_log_free(t->layer[k]);
 	free(t);
 	return rc;
 }

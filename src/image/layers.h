@@ -7,6 +7,9 @@
  * is of layer k + j for the image that reads it. A layer is an image and the epoch whose list of terms says which of its
  * segments count.
  *
+ * An image that begins at a moment between two checkpoints has, besides the map of the first of them, the records after it: those are
+ * replayed when the map is made, until the image's own log has a checkpoint.
+ *
  * The first layer of a group holds on to what it needs: a snapshot of that image, with a name that no user can give (layer_hold_name()),
  * which is put before the first entry that leads there and removed when the image here is.
  */
@@ -26,12 +29,21 @@ struct layer_ref {
 	bool first;        /* of a group: it has a snapshot there */
 };
 
+/* Records of a layer that go on top of the base: those of segments from... before position `to`. */
+struct layer_replay {
+	unsigned layer;
+	segment_no_t from;
+	struct log_position to;
+};
+
 /* The object. `base` is where the map begins while the log has no checkpoint: root (with its layer), size, allocated_bytes,
- * mtime_ns, grain_bytes. */
+ * mtime_ns, grain_bytes; then come the replays, in this order. */
 struct layer_list {
 	struct snapshot base;
 	struct layer_ref *refs; /* layers 1... */
 	size_t count;
+	struct layer_replay *replays;
+	size_t replay_count;
 };
 
 /* -ENOENT: the image has none. */
@@ -39,6 +51,7 @@ int layer_list_load(struct pool *p, uint64_t image, struct layer_list *list, str
 int layer_list_save(struct pool *p, uint64_t image, const struct layer_list *list, struct error *err);
 /* -E2BIG when there would be too many, -ENOMEM. */
 int layer_list_add(struct layer_list *list, const struct layer_ref *ref, struct error *err);
+int layer_list_add_replay(struct layer_list *list, const struct layer_replay *replay, struct error *err);
 int layer_list_remove(struct pool *p, uint64_t image);
 void layer_list_destroy(struct layer_list *list);
 

@@ -32,11 +32,7 @@ static int find_stored_end(struct image *i, segment_no_t *end, struct error *err
 		hint = head.checkpoint.segment;
 	if (!rc && !i->head_checkpoint.segment)
 		i->head_checkpoint = head.checkpoint;
-	rc = hint ? log_find_end(p, i->id, &i->view, hint, end, err) : -ENOENT;
-	if (rc != -ENOENT)
-		return rc;
-	rc = log_find_by_listing(p, i->id, &i->view, &hint, err);
-	return rc ? rc : log_find_end(p, i->id, &i->view, hint, end, err);
+	return log_find_end_from(p, i->id, &i->view, hint, end, err);
 }
 
 /* The digest of a segment that is sealed here or in the store. */
@@ -276,48 +272,49 @@ static int newest_checkpoint(struct image *i, segment_no_t last, struct log_posi
 	return rc;
 }
 
-static int read_checkpoint(struct image *i, struct log_position at, struct checkpoint *c, struct error *err)
+int checkpoint_read(const struct fetch_source *source, segment_no_t number, size_t before, struct checkpoint *c,
+                    struct error *err)
 {
 	uint8_t body[CHECKPOINT_BYTES];
 	struct record *records = NULL;
 	size_t count = 0;
-	int rc = fetch_records(&i->source, at.segment, &records, &count, err);
+	int rc = fetch_records(source, number, &records, &count, err);
 
-	/* Packing drops overwritten records, so the number may have moved: the last checkpoint of the segment is meant. */
-	size_t k = count;
+	size_t k = count < before ? count : before;
 	while (!rc && k && records[k - 1].kind != RECORD_CHECKPOINT)
 		k--;
 	if (!rc && !k)
-		rc = error_set(err, -EBADMSG, "segment %" PRIu64 " has no checkpoint", at.segment);
+		rc = 1;
 	if (!rc)
-		rc = fetch_read_wait(&i->source, at.segment, records[k - 1].slot, 0, body, sizeof body);
+		rc = fetch_read_wait(source, number, records[k - 1].slot, 0, body, sizeof body);
 	if (!rc)
 		rc = checkpoint_decode(body, c, err);
 	free(records);
-	return rc ? error_prefix(err, rc, "checkpoint in segment %" PRIu64, at.segment) : 0;
+	return rc < 0 ? error_prefix(err, rc, "checkpoint in segment %" PRIu64, number) : rc;
 }
 
 /* Where the map of a clone begins. */
-static int base_of_clone(struct image *i, struct checkpoint *c, struct error *err)
+static int base_of_clone(struct image *i, struct checkpoint *c, struct layer_list *list, struct error *err)
 {
-	struct layer_list list;
-	int rc = image_layers_load(i, 0, &list, err);
+	int rc = image_layers_load(i, 0, list, err);
 
-	if (rc || !list.count)
+	if (rc || !list->count)
 		return rc;
-	c->root = list.base.root;
-	c->size = list.base.info.size;
-	c->allocated = list.base.info.allocated_bytes >> i->grain_shift;
-	c->mtime_ns = list.base.info.mtime_ns;
-	c->layers = (uint32_t)list.count;
-	layer_list_destroy(&list);
+	c->root = list->base.root;
+	c->size = list->base.info.size;
+	c->allocated = list->base.info.allocated_bytes >> i->grain_shift;
+	c->mtime_ns = list->base.info.mtime_ns;
+	c->layers = (uint32_t)list->count;
 	return 0;
 }
+
+static int replay_layer(struct image *i, const struct layer_replay *r, struct error *err);
 
 static int base_from_checkpoint(struct image *i, segment_no_t last, struct error *err)
 {
 	struct log_position at;
 	struct checkpoint c = { .position = { 1, 0 } };
+	struct layer_list list = { 0 };
 	map_entry_t entries[MAP_FANOUT] = { 0 };
 	int rc = map_db_forget(i->engine->db, i->id, err);
 
@@ -326,10 +323,13 @@ static int base_from_checkpoint(struct image *i, segment_no_t last, struct error
 		                 i->engine->cache_dir);
 	if (!rc)
 		rc = newest_checkpoint(i, last, &at, err);
+	/* Packing drops overwritten records, so its number may have moved: the last checkpoint of the segment is meant. */
 	if (!rc && at.segment)
-		rc = read_checkpoint(i, at, &c, err);
+		rc = checkpoint_read(&i->source, at.segment, SIZE_MAX, &c, err);
 	else if (!rc)
-		rc = base_of_clone(i, &c, err);
+		rc = base_of_clone(i, &c, &list, err);
+	if (rc == 1)
+		rc = error_set(err, -EBADMSG, "segment %" PRIu64 " has no checkpoint", at.segment);
 	if (!rc)
 		rc = image_layers_need(i, c.layers, err);
 	struct map_need root = { .level = MAP_LEVELS - 1, .index = 0, .address = c.root };
@@ -338,7 +338,7 @@ static int base_from_checkpoint(struct image *i, segment_no_t last, struct error
 	if (!rc)
 		rc = grain_map_install(i->map, root.level, root.index, entries);
 	if (rc)
-		return rc;
+		goto out;
 	i->saved = (struct map_state){
 		.checkpoint = at,
 		.checkpoint_root = c.root,
@@ -352,7 +352,11 @@ static int base_from_checkpoint(struct image *i, segment_no_t last, struct error
 	grain_map_set_allocated(i->map, c.allocated);
 	atomic_store(&i->size, c.size);
 	atomic_store(&i->mtime_ns, c.mtime_ns);
-	return 0;
+	for (size_t k = 0; !rc && k < list.replay_count; k++)
+		rc = replay_layer(i, &list.replays[k], err);
+out:
+	layer_list_destroy(&list);
+	return rc;
 }
 
 /* ---- replay ---- */
@@ -404,7 +408,9 @@ static int replay_zero(struct image *i, grain_no_t first, uint64_t count, struct
 	return rc;
 }
 
-static int replay_record(struct image *i, segment_no_t number, const struct record *r, struct error *err)
+/* A record of the image's own log, or of that of a layer, which is part of what the image began as. */
+static int replay_record(struct image *i, unsigned layer, segment_no_t number, const struct record *r,
+                         struct error *err)
 {
 	int rc = 0;
 
@@ -412,7 +418,7 @@ static int replay_record(struct image *i, segment_no_t number, const struct reco
 	case RECORD_DATA:
 		if (r->value >= MAP_GRAINS_MAX)
 			return error_set(err, -EBADMSG, "segment %" PRIu64 " holds grain %" PRIu64, number, r->value);
-		rc = replay_range(i, r->value, 1, map_entry(0, number, r->slot), err);
+		rc = replay_range(i, r->value, 1, map_entry(layer, number, r->slot), err);
 		break;
 	case RECORD_ZERO:
 		rc = replay_zero(i, r->value, r->count, err);
@@ -421,9 +427,12 @@ static int replay_record(struct image *i, segment_no_t number, const struct reco
 		atomic_store(&i->size, r->value);
 		break;
 	case RECORD_MARK:
-		i->since_mark = false;
+		if (!layer)
+			i->since_mark = false;
 		return 0;
 	case RECORD_CHECKPOINT:
+		if (layer)
+			return 0;
 		i->ahead = i->since_mark;
 		i->saved.checkpoint = (struct log_position){ number, 0 };
 		i->saved.size = atomic_load(&i->size);
@@ -465,7 +474,7 @@ static int replay(struct image *i, segment_no_t last, struct error *err)
 		/* The position counts records as written; packing may have dropped some, all of them overwritten: replaying from the
 		 * start of the segment gives the same map. */
 		for (size_t k = 0; !rc && k < count; k++)
-			rc = replay_record(i, number, &records[k], err);
+			rc = replay_record(i, 0, number, &records[k], err);
 		free(records);
 		if (!rc) {
 			i->position = (struct log_position){ number + 1, 0 };
@@ -473,6 +482,34 @@ static int replay(struct image *i, segment_no_t last, struct error *err)
 		}
 	}
 	return rc;
+}
+
+/* Of a layer. What is saved meanwhile is no state to begin with: its position says that it is none. */
+static int replay_layer(struct image *i, const struct layer_replay *r, struct error *err)
+{
+	const struct fetch_source *source = image_source(i, map_entry(r->layer, r->from, 0));
+	int rc = source ? 0 : error_set(err, -EBADMSG, "there is no layer %u", r->layer);
+
+	i->position = (struct log_position){ 0, 0 };
+	for (segment_no_t n = r->from; !rc && n <= r->to.segment; n++) {
+		struct record *records;
+		size_t count;
+
+		if (n == r->to.segment && !r->to.record)
+			break;
+		rc = fetch_records(source, n, &records, &count, err);
+		if (rc)
+			break;
+		if (n == r->to.segment && count > r->to.record)
+			count = r->to.record;
+		for (size_t k = 0; !rc && k < count; k++)
+			rc = replay_record(i, r->layer, n, &records[k], err);
+		free(records);
+		if (!rc)
+			rc = save_if_full(i, err);
+	}
+	i->position = (struct log_position){ 1, 0 };
+	return rc ? error_prefix(err, rc, "what the image began as") : 0;
 }
 
 /* ---- all of it ---- */

@@ -253,3 +253,14 @@ int image_objects_remove(struct pool *p, uint64_t image, struct error *err)
 		rc = remove_below(p->store, all, NULL, err);
 	return rc;
 }
+
+int log_find_end_from(struct pool *p, uint64_t image, const struct log_view *view, segment_no_t hint, segment_no_t *end,
+                      struct error *err)
+{
+	int rc = hint ? log_find_end(p, image, view, hint, end, err) : -ENOENT;
+
+	if (rc != -ENOENT)
+		return rc;
+	rc = log_find_by_listing(p, image, view, &hint, err);
+	return rc ? rc : log_find_end(p, image, view, hint, end, err);
+}

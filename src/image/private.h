@@ -26,6 +26,7 @@
 #include "image/trace.h"
 #include "log/log.h"
 #include "log/upload.h"
+#include "map/checkpoint.h"
 #include "map/grain_map.h"
 #include "map/map_db.h"
 
@@ -181,6 +182,16 @@ void image_unuse_log(struct image *i);
 
 /* ---- layers.c: the logs that entries point into ---- */
 
+/* The log of an image as the store has it, to be read by whoever; who makes it sees to the view. */
+struct stored_log {
+	struct log_view view;
+	struct fetch_source source;
+};
+/* NULL when memory is short. */
+struct stored_log *stored_log_new(struct engine *e, uint64_t image, uint32_t grain_bytes);
+/* NULL is ignored. */
+void stored_log_free(struct stored_log *l);
+
 /* How many there are besides the image's own; grows while the open_mutex is held, never shrinks. */
 size_t image_layer_count(const struct image *i);
 /* Where the entry's layer is read. NULL: there is no such layer. */
@@ -246,6 +257,10 @@ int image_settle_log(struct engine *e, const struct fetch_source *source, const 
                      segment_no_t last, struct error *err);
 /* A snapshot's map, as it will always be; the open_mutex is held. Blocks on the store. */
 int image_load_snapshot(struct image *i, struct error *err);
+
+/* The last checkpoint among the first `before` records of a segment. 1: there is none. Blocks on the store. */
+int checkpoint_read(const struct fetch_source *source, segment_no_t number, size_t before, struct checkpoint *c,
+                    struct error *err);
 
 /* ---- own.c: ownership ---- */
 
@@ -316,6 +331,17 @@ int snapshot_remember(struct engine *e, const struct snapshot *s);
 int snapshot_get(struct engine *e, uint64_t id, struct snapshot *s);
 
 /* ---- clone.c ---- */
+
+/* What a new image begins as: a moment of another one, which is held. */
+struct beginning {
+	struct snapshot held;
+	bool of_base;           /* its root is what that image began with, and so does this one */
+	struct log_position to; /* with held.whole_from: the records from there to here come on top */
+};
+
+/* Makes the image: its layers, and then its name. `entry` is that of the other image. When it fails nothing is held any more. */
+int image_begin(struct engine *e, const struct beginning *b, const struct catalog_entry *entry, uint64_t dir,
+                const char *name, uint64_t id, struct node_attr *attr, struct error *err);
 
 /* Lets go of what the image holds in other images' logs: it is being deleted. 1: something may go now. */
 int engine_layers_release(struct engine *e, uint64_t id, struct error *err);

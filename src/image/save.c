@@ -80,7 +80,8 @@ static int chain_at(struct image *i, struct map_state *st, struct error *err)
 
 	st->segment_created_ns = created_at(i, st->position);
 	memset(st->prev_digest, 0, DIGEST_BYTES);
-	if (!before)
+	/* Segment 0: while what the image began as is put together. */
+	if (st->position.segment <= 1)
 		return 0;
 	if (log && before == i->last) {
 		/* Where the log began: it may be nowhere here. */

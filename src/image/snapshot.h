@@ -5,7 +5,7 @@
  * to lies in the log up to the checkpoint's segment, so the log must keep what a snapshot needs for as long as it is there.
  *
  * Object images/<id>/snapshots/<hash of the name>, sealed with the image key: name, id, time, checkpoint's segment, root, size,
- * allocated, mtime, grain, layers, protected. It is put when all it leads to is in the store. The calls here block on the store; any
+ * allocated, mtime, grain, layers, from, protected. It is put when all it leads to is in the store. The calls here block on the store; any
  * thread; nothing is cached.
  */
 #ifndef GARNER_IMAGE_SNAPSHOT_H
@@ -22,6 +22,7 @@ struct snapshot {
 	map_entry_t root;     /* MAP_ENTRY_NONE: nothing was mapped */
 	uint32_t grain_bytes;
 	uint32_t layers; /* that entries may point into, besides the image's own log (layers.h) */
+	segment_no_t whole_from; /* this segment and those after it, up to `segment`, are held with all they hold; 0: none */
 };
 
 /* Puts the object: -EEXIST when `fresh` and there is one of that name, else over what is there. */

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* past.c: finding moments by their time or position. Segments are in the order of time, as far as the clocks of their owners were. */
+#include "image/past.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+int past_open(struct engine *e, const struct catalog_entry *image, struct past *p, struct error *err)
+{
+	struct head head;
+	int rc;
+
+	*p = (struct past){ .engine = e, .image = image->id };
+	p->log = stored_log_new(e, image->id, image->grain_bytes);
+	if (!p->log)
+		return error_set(err, -ENOMEM, "out of memory");
+	rc = log_view_load(e->pool, image->id, &p->log->view, err);
+	if (!rc && p->log->view.term_count) {
+		segment_no_t hint = head_load(e->pool, image->id, &head, NULL) ? 0 : head.checkpoint.segment;
+		rc = log_find_end_from(e->pool, image->id, &p->log->view, hint, &p->end, err);
+	}
+	if (!rc && !p->end)
+		return error_set(err, -ENODATA, "%s has no past: nothing that was written to it is in the store",
+		                 image->name);
+	return rc ? rc : image_settle_log(e, &p->log->source, &p->log->view, p->end, err);
+}
+
+static void forget_last(struct past *p)
+{
+	free(p->last.records);
+	p->last = (struct past_segment){ 0 };
+}
+
+void past_close(struct past *p)
+{
+	forget_last(p);
+	stored_log_free(p->log);
+	p->log = NULL;
+}
+
+/* ---- one segment ------------------------------------------------------------------------------------------------- */
+
+/* Of records as they were packed: up to which nothing can have been dropped. Slots were given in the order of the records, so a
+ * slot that is missing shows where. */
+static size_t dense_prefix(const struct record *records, size_t count)
+{
+	uint32_t next = 0;
+	size_t whole = 0;
+
+	for (size_t k = 0; k < count; k++) {
+		if (!record_has_slot(records[k].kind))
+			continue;
+		if (records[k].slot != next)
+			break;
+		next++;
+		whole = k + 1;
+	}
+	return whole;
+}
+
+/* How many records were written to the segment, where the next one says so; else 0. */
+static int written_count(struct past *p, segment_no_t number, uint64_t *written, struct error *err)
+{
+	struct record *records;
+	size_t count;
+	int rc;
+
+	*written = 0;
+	if (number == p->end)
+		return 0;
+	rc = fetch_records(&p->log->source, number + 1, &records, &count, err);
+	if (rc)
+		return rc;
+	if (count && records[0].kind == RECORD_FOLLOWS)
+		*written = records[0].value;
+	free(records);
+	return 0;
+}
+
+/* Of records as they were written, of which the store has fewer. */
+static int first_dropped(const struct record *records, size_t count, size_t *whole)
+{
+	bool *keep = malloc(count + 1);
+	int rc = keep ? records_mark_needed(records, count, keep) : -ENOMEM;
+
+	for (*whole = 0; !rc && *whole < count && keep[*whole]; ++*whole)
+		;
+	free(keep);
+	return rc;
+}
+
+/* A moment must be the same wherever it is asked for: as the store has the segment, whether it is here as it was written or not. */
+static int find_whole(struct past *p, struct past_segment *s, struct error *err)
+{
+	struct segment_meta meta;
+	uint64_t written;
+	int rc = fetch_meta(&p->log->source, s->number, &meta, err);
+
+	if (!rc && meta.record_count != s->count)
+		return first_dropped(s->records, s->count, &s->whole);
+	if (!rc)
+		rc = written_count(p, s->number, &written, err);
+	if (!rc)
+		s->whole = written == s->count ? s->count : dense_prefix(s->records, s->count);
+	return rc;
+}
+
+static int look_at_records(struct past *p, segment_no_t number, struct error *err)
+{
+	int rc;
+
+	if (p->last.number == number)
+		return 0;
+	forget_last(p);
+	rc = fetch_records(&p->log->source, number, &p->last.records, &p->last.count, err);
+	if (rc || !p->last.count) {
+		free(p->last.records);
+		p->last.records = NULL;
+		return rc ? rc : error_set(err, -EBADMSG, "segment %" PRIu64 " has no records", number);
+	}
+	p->last.number = number;
+	p->last.whole = SIZE_MAX;
+	return 0;
+}
+
+int past_look(struct past *p, segment_no_t number, struct error *err)
+{
+	int rc = look_at_records(p, number, err);
+
+	if (!rc && p->last.whole == SIZE_MAX)
+		rc = find_whole(p, &p->last, err);
+	if (rc)
+		forget_last(p);
+	return rc;
+}
+
+/* ---- moments ----------------------------------------------------------------------------------------------------- */
+
+static int out_of_range(struct past *p, const char *why, struct error *err)
+{
+	char oldest[CLOCK_TEXT_MAX], newest[CLOCK_TEXT_MAX];
+	int rc = look_at_records(p, 1, err);
+
+	if (rc)
+		return rc;
+	clock_wall_format(p->last.records[0].time_ns, oldest);
+	rc = look_at_records(p, p->end, err);
+	if (rc)
+		return rc;
+	clock_wall_format(p->last.records[p->last.count - 1].time_ns, newest);
+	return error_set(err, -ERANGE, "%s; there are moments from %s to %s (log 1.1 to %" PRIu64 ".0): garner history",
+	                 why, oldest, newest, p->end + 1);
+}
+
+/* The last segment that begins no later than `time_ns`, in the sense that it does and the one after it does not; 0: none does. */
+static int segment_at(struct past *p, uint64_t time_ns, segment_no_t *number, struct error *err)
+{
+	segment_no_t low = 0, high = p->end + 1;
+
+	while (high - low > 1) {
+		segment_no_t middle = low + (high - low) / 2;
+		int rc = look_at_records(p, middle, err);
+
+		if (rc)
+			return rc;
+		if (p->last.records[0].time_ns <= time_ns)
+			low = middle;
+		else
+			high = middle;
+	}
+	*number = low;
+	return 0;
+}
+
+/* Where the records before are no later than that. */
+static int find_by_time(struct past *p, struct image_moment *m, struct error *err)
+{
+	segment_no_t number;
+	size_t k = 0;
+	int rc = segment_at(p, m->time_ns, &number, err);
+
+	if (!rc && !number)
+		return out_of_range(p, "that is before the image's first moment", err);
+	if (!rc)
+		rc = past_look(p, number, err);
+	if (rc)
+		return rc;
+	while (k < p->last.count && p->last.records[k].time_ns <= m->time_ns)
+		k++;
+	if (k < p->last.count && k > p->last.whole)
+		k = p->last.whole;
+	m->segment = k < p->last.count ? number : number + 1;
+	m->record = k < p->last.count ? (uint32_t)k : 0;
+	if (m->segment == 1 && !m->record)
+		return out_of_range(p, "what was written first was dropped for what came soon after", err);
+	return 0;
+}
+
+static int check_position(struct past *p, struct image_moment *m, struct error *err)
+{
+	char why[160];
+	int rc;
+
+	if (m->segment > p->end + 1 || (m->segment == p->end + 1 && m->record) || (m->segment == 1 && !m->record))
+		return out_of_range(p, "the log has no such position", err);
+	if (!m->record)
+		return 0;
+	rc = past_look(p, m->segment, err);
+	if (rc)
+		return rc;
+	if (m->record <= p->last.whole && m->record <= p->last.count)
+		return 0;
+	snprintf(why, sizeof why,
+	         "of segment %" PRIu64 " there are no moments between %" PRIu64 ".%zu and %" PRIu64
+	         ".0: what others overwrote was dropped (garner history --keep)",
+	         m->segment, m->segment, p->last.whole, m->segment + 1);
+	return out_of_range(p, why, err);
+}
+
+/* The time of the last record before the position. */
+static int find_time(struct past *p, struct image_moment *m, struct error *err)
+{
+	int rc = look_at_records(p, m->record ? m->segment : m->segment - 1, err);
+
+	if (!rc)
+		m->time_ns = p->last.records[(m->record ? m->record : p->last.count) - 1].time_ns;
+	return rc;
+}
+
+int past_find(struct past *p, struct image_moment *m, struct error *err)
+{
+	int rc = m->segment ? check_position(p, m, err) : find_by_time(p, m, err);
+
+	return rc ? rc : find_time(p, m, err);
+}
+
+/* ---- what is not in the store yet -------------------------------------------------------------------------------- */
+
+/* Whether the moment may be later than what the store has. */
+static int is_later(struct past *p, const struct image_moment *m, bool *later, struct error *err)
+{
+	int rc;
+
+	*later = m->segment > p->end;
+	if (m->segment)
+		return 0;
+	rc = look_at_records(p, p->end, err);
+	if (!rc)
+		*later = p->last.records[p->last.count - 1].time_ns <= m->time_ns;
+	return rc;
+}
+
+/* Whether this host owns the image now: its log is here, and more of it may be here than in the store. */
+static bool owned_here(struct engine *e, uint64_t id)
+{
+	struct image *i = image_get(e, id);
+	bool owned = i && atomic_load(&i->log);
+
+	if (i)
+		image_put(i);
+	return owned;
+}
+
+int past_reach(struct past *p, const struct catalog_entry *image, const struct image_moment *m, struct error *err)
+{
+	struct engine *e = p->engine;
+	const struct log_view *v;
+	bool later, here = owned_here(e, image->id);
+	int rc = past_open(e, image, p, err);
+
+	if (!rc)
+		rc = is_later(p, m, &later, err);
+	if (rc == -ENODATA && here) {
+		later = true;
+		rc = 0;
+	}
+	if (rc || !later)
+		return rc;
+	if (here) {
+		past_close(p);
+		rc = engine_flush(e, image->id, NULL, NULL, err);
+		return rc ? rc : past_open(e, image, p, err);
+	}
+	v = &p->log->view;
+	if (v->newest_epoch && !v->released && v->owner_host != e->host.id)
+		return error_set(
+			err, -EAGAIN,
+			"%s is written by %s, and what it has not uploaded is not in the store yet: rewind there, or "
+			"to an earlier moment",
+			image->name, v->owner_name);
+	return 0;
+}
+
+int past_checkpoint(struct past *p, const struct image_moment *m, struct checkpoint *c, struct error *err)
+{
+	const struct fetch_source *source = &p->log->source;
+	struct segment_meta meta;
+	int rc = m->record ? checkpoint_read(source, m->segment, m->record, c, err) : 1;
+
+	if (rc <= 0 || m->segment == 1)
+		return rc;
+	rc = fetch_meta(source, m->segment - 1, &meta, err);
+	if (rc)
+		return rc;
+	if (!meta.checkpoint.segment)
+		return 1;
+	rc = checkpoint_read(source, meta.checkpoint.segment, SIZE_MAX, c, err);
+	return rc == 1 ? error_set(err, -EBADMSG, "segment %" PRIu64 " has no checkpoint", meta.checkpoint.segment)
+	               : rc;
+}

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* test_rewind.c: new images as others were: that each moment that can be had is what the disk was then.
+ *
+ * The oracle keeps the state after every change, with its position in the log and the time. GARNER_TEST_SEED repeats a run,
+ * GARNER_TEST_ROUNDS makes it longer.
+ */
+#include "lib/image_fixture.h"
+#include "lib/oracle.h"
+
+#include "base/clock.h"
+#include "image/past.h"
+#include "image/verify.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define DISK ((size_t)384 << 10)
+#define DISK_MAX (2 * DISK)
+#define TRACKS 40
+
+static struct image_fixture f;
+static struct error err;
+
+/* After some change. */
+struct state {
+	struct oracle *disk;
+	struct log_position at;
+	uint64_t time_ns;
+};
+
+/* An image, and everything that it was. */
+struct track {
+	char name[20];
+	bool gone;
+	struct oracle *disk; /* now */
+	struct state *states;
+	size_t count;
+};
+
+static struct track tracks[TRACKS];
+static size_t track_count;
+
+static int set_up(void **state)
+{
+	(void)state;
+	alarm(300);
+	memset(&err, 0, sizeof err);
+	image_fixture_init(&f, true);
+	f.options.trash_ms = 1;
+	image_fixture_open(&f, 0);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	for (size_t k = 0; k < track_count; k++) {
+		for (size_t n = 0; n < tracks[k].count; n++)
+			oracle_free(tracks[k].states[n].disk);
+		free(tracks[k].states);
+		oracle_free(tracks[k].disk);
+	}
+	memset(tracks, 0, sizeof tracks);
+	track_count = 0;
+	image_fixture_destroy(&f);
+	return 0;
+}
+
+static struct random some_random(void)
+{
+	uint64_t seed = env_number("GARNER_TEST_SEED", clock_wall_ns());
+
+	print_message("seed %" PRIu64 "\n", seed);
+	return (struct random){ seed };
+}
+
+/* ---- changes ------------------------------------------------------------------------------------------------------ */
+
+static struct track *new_track(struct oracle *disk)
+{
+	struct track *t = &tracks[track_count];
+
+	assert_true(track_count < TRACKS);
+	snprintf(t->name, sizeof t->name, "disk%zu", track_count++);
+	t->disk = disk;
+	return t;
+}
+
+static void note(struct track *t, struct image *i)
+{
+	struct log *log = atomic_load(&i->log);
+
+	assert_non_null(log);
+	t->states = reallocarray(t->states, t->count + 1, sizeof *t->states);
+	assert_non_null(t->states);
+	t->states[t->count++] = (struct state){ oracle_clone(t->disk), log_position(log), clock_wall_ns() };
+	assert_non_null(t->states[t->count - 1].disk);
+}
+
+static void change(struct random *r, struct track *t, struct image *i)
+{
+	static uint8_t buf[24000];
+	size_t len = 1 + random_below(r, random_once_in(r, 4) ? sizeof buf : 5000);
+	uint64_t size = oracle_size(t->disk), at = random_below(r, DISK_MAX - sizeof buf);
+
+	switch (random_below(r, 12)) {
+	case 0:
+		len = random_below(r, DISK_MAX);
+		assert_int_equal(resize_wait(i, len), 0);
+		oracle_resize(t->disk, len);
+		break;
+	case 1:
+	case 2:
+		assert_int_equal(discard_wait(i, at, 4 * len), 0);
+		oracle_zero(t->disk, at, 4 * len);
+		break;
+	default:
+		/* In a few places again and again. */
+		if (size > DISK / 4 && random_once_in(r, 2))
+			at = random_below(r, DISK / 4);
+		random_fill(r, buf, len);
+		assert_int_equal(write_wait(i, at, buf, len), len);
+		oracle_write(t->disk, at, buf, len);
+	}
+	note(t, i);
+	if (random_once_in(r, 6))
+		assert_int_equal(flush_wait(i, IMAGE_FLUSH_LOCAL), 0);
+	if (random_once_in(r, 15))
+		assert_int_equal(save_now(i, random_once_in(r, 2)), 0);
+	if (random_once_in(r, 10))
+		usleep(150000); /* the segment ends */
+}
+
+static void change_some(struct random *r, struct track *t, unsigned changes)
+{
+	struct image *i = image_fixture_open_image(f.engine, t->name);
+
+	while (changes--)
+		change(r, t, i);
+	image_fixture_close_image(i);
+}
+
+static struct track *begin_disk(void)
+{
+	struct track *t = new_track(oracle_new());
+
+	image_fixture_create(f.engine, t->name);
+	return t;
+}
+
+static void restart(bool lose_cache)
+{
+	image_fixture_close(&f);
+	if (lose_cache)
+		image_fixture_lose_cache(&f, 0);
+	image_fixture_open(&f, 0);
+}
+
+/* ---- comparing ---------------------------------------------------------------------------------------------------- */
+
+static uint64_t id_of(struct engine *e, const char *path)
+{
+	struct node_attr attr;
+
+	if (engine_resolve(e, path, &attr, &err))
+		fail_msg("%s: %s", path, error_text(&err));
+	return attr.id;
+}
+
+/* Whether the image is as one of the two says, sector by sector; b is NULL when only one will do. */
+static void check_either(struct engine *e, const char *name, const struct oracle *a, const struct oracle *b)
+{
+	static uint8_t is[DISK_MAX], first[DISK_MAX], second[DISK_MAX];
+	struct node_attr attr;
+	struct image *i;
+
+	assert_int_equal(engine_resolve(e, name, &attr, &err), 0);
+	if (attr.size != oracle_size(a) && (!b || attr.size != oracle_size(b)))
+		fail_msg("%s: %" PRIu64 " bytes instead of %" PRIu64, name, attr.size, oracle_size(a));
+	if (image_open(e, attr.id, IMAGE_READ, &i, &err))
+		fail_msg("%s: %s", name, error_text(&err));
+	memset(is, 0, sizeof is);
+	assert_int_equal(read_wait(i, 0, is, sizeof is), attr.size);
+	image_close(i, IMAGE_READ);
+	oracle_read(a, 0, first, sizeof first);
+	oracle_read(b ? b : a, 0, second, sizeof second);
+	for (size_t k = 0; k < attr.size; k += 512)
+		if (memcmp(is + k, first + k, 512) != 0 && memcmp(is + k, second + k, 512) != 0)
+			fail_msg("%s: other bytes at %zu", name, k);
+}
+
+static uint64_t errors_in_pool(void)
+{
+	static struct verify_report report;
+
+	memset(&report, 0, sizeof report);
+	assert_int_equal(pool_verify(f.engine->pool, NULL, &report, NULL, NULL, &err), 0);
+	for (size_t k = 0; k < report.text_count; k++)
+		print_message("  %s\n", report.text[k]);
+	return report.errors;
+}
+
+/* ---- rewinding ---------------------------------------------------------------------------------------------------- */
+
+static int rewind_to(struct engine *e, const char *from, struct image_moment *m, const char *name)
+{
+	struct node_attr attr;
+	int rc = engine_rewind(e, id_of(e, from), m, NODE_ROOT, name, &attr, &err);
+
+	if (rc && rc != -ERANGE)
+		fail_msg("%s: %s", from, error_text(&err));
+	return rc;
+}
+
+/* The last state that is no later than the position. -1: none. */
+static int state_at(const struct track *t, struct log_position at)
+{
+	int k = (int)t->count - 1;
+
+	while (k >= 0 && log_position_compare(t->states[k].at, at) > 0)
+		k--;
+	return k;
+}
+
+/* Rewinds to a state, by its time or position, and compares. With `exact` it must be that very one. Whether it could be had. */
+static bool rewind_and_check(struct track *t, size_t wanted, bool by_time, bool exact)
+{
+	const struct state *s = &t->states[wanted];
+	const struct oracle *after;
+	struct image_moment m = { .time_ns = s->time_ns };
+	char name[20];
+
+	if (!by_time)
+		m = (struct image_moment){ .segment = s->at.segment, .record = s->at.record };
+	snprintf(name, sizeof name, "disk%zu", track_count);
+	if (rewind_to(f.engine, t->name, &m, name)) {
+		assert_false(exact);
+		return false;
+	}
+	assert_true(m.time_ns <= s->time_ns);
+	int k = state_at(t, (struct log_position){ m.segment, m.record });
+	int order = k < 0 ? -1 : log_position_compare(t->states[k].at, s->at);
+	assert_true(order <= 0);
+	if (exact || !by_time)
+		assert_int_equal(order, 0);
+	/* The end of a segment may lie within a change. */
+	after = order < 0 ? t->states[k + 1].disk : NULL;
+	if (k >= 0)
+		check_either(f.engine, name, t->states[k].disk, after);
+	if (!after)
+		new_track(oracle_clone(t->states[k].disk));
+	else
+		assert_int_equal(engine_unlink(f.engine, NODE_ROOT, name, &err), 0);
+	return true;
+}
+
+static void every_moment_that_can_be_had_is_what_the_disk_was(void **state)
+{
+	struct random r = some_random();
+	uint64_t rounds = env_number("GARNER_TEST_ROUNDS", 30), had = 0;
+
+	(void)state;
+	begin_disk();
+	for (uint64_t n = 0; n < rounds; n++) {
+		struct track *t = &tracks[random_below(&r, track_count)];
+		if (t->gone)
+			t = &tracks[track_count - 1];
+		if (!t->gone)
+			change_some(&r, t, 1 + (unsigned)random_below(&r, n ? 12 : 60));
+		if (!t->gone && track_count < TRACKS)
+			had += rewind_and_check(t, random_below(&r, t->count), random_once_in(&r, 2), false);
+		if (random_once_in(&r, 5))
+			restart(random_once_in(&r, 2));
+		if (!t->gone && random_once_in(&r, 8) && track_count > 3) {
+			assert_int_equal(engine_unlink(f.engine, NODE_ROOT, t->name, &err), 0);
+			t->gone = true;
+		}
+		for (size_t k = random_below(&r, 3); k < track_count; k += 3)
+			if (!tracks[k].gone)
+				check_either(f.engine, tracks[k].name, tracks[k].disk, NULL);
+	}
+	print_message("%" PRIu64 " of %" PRIu64 " moments could be had\n", had, rounds);
+	assert_true(had > rounds / 4);
+	restart(true);
+	for (size_t k = 0; k < track_count; k++)
+		if (!tracks[k].gone)
+			check_either(f.engine, tracks[k].name, tracks[k].disk, NULL);
+	assert_int_equal(errors_in_pool(), 0);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		T(every_moment_that_can_be_had_is_what_the_disk_was),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
