@@ -108,11 +108,9 @@ int fetch_records(const struct fetch_source *source, segment_no_t number, struct
 
 	if (s && atomic_load(&s->life) >= LIFE_SEALED) {
 		struct segment_file *f = segment_open_file(s, err);
-		uint8_t digest[DIGEST_BYTES];
 		rc = f ? segment_file_read_records(f, false, records, count, err) : -ENOENT;
-		if (!rc &&
-		    (segment_digest(segment_set_image(source->set), number, s->prev_digest, *records, *count, digest) ||
-		     memcmp(digest, s->digest, sizeof digest) != 0)) {
+		if (!rc && segment_digest_fits(segment_set_image(source->set), number, s->prev_digest, *records, *count,
+		                               s->digest, NULL)) {
 			free(*records);
 			rc = error_set(err, -EBADMSG, "the index of %s does not match its digest", f->path);
 		}

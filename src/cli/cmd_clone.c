@@ -5,27 +5,6 @@
 
 #include "ctl/ctl.h"
 
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-
-/* Both in one mount. */
-static int one_mount(const char *from, uint64_t dir, const char *to, struct error *err)
-{
-	char parent[PATH_MAX];
-	struct stat a, b;
-	int rc = target_parent(to, parent, err);
-
-	if (rc)
-		return rc;
-	if (stat(from, &a) || stat(parent, &b))
-		return error_set(err, -errno, "%s: %s", to, strerror(errno));
-	if (a.st_dev != b.st_dev || b.st_ino != dir)
-		return error_set(err, -EXDEV, "%s is not in the mount of %s: use garner copy between pools", to, from);
-	return 0;
-}
-
 int cmd_clone(const struct command *c, int argc, char **argv)
 {
 	const struct command_option options[] = { { 0 } };
@@ -40,9 +19,7 @@ int cmd_clone(const struct command *c, int argc, char **argv)
 		return command_parse_exit(rc);
 	rc = target_moment(words[0], from, &err);
 	if (!rc)
-		rc = target_place(words[1], &dir, name, &err);
-	if (!rc)
-		rc = one_mount(from, dir, words[1], &err);
+		rc = target_place_beside(words[1], from, &dir, name, &err);
 	if (!rc)
 		rc = ctl_connect(from, &client, &id, &err);
 	if (!rc)

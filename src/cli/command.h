@@ -28,6 +28,8 @@ int cmd_info(const struct command *c, int argc, char **argv);
 int cmd_status(const struct command *c, int argc, char **argv);
 int cmd_flush(const struct command *c, int argc, char **argv);
 int cmd_clone(const struct command *c, int argc, char **argv);
+int cmd_history(const struct command *c, int argc, char **argv);
+int cmd_rewind(const struct command *c, int argc, char **argv);
 int cmd_snapshot(const struct command *c, int argc, char **argv);
 int cmd_takeover(const struct command *c, int argc, char **argv);
 int cmd_import(const struct command *c, int argc, char **argv);

@@ -72,6 +72,20 @@ static const struct command commands[] = {
 	  "  NEW                    the new image, in the same mount\n"
 	  "                         They share what they have in common; either can be changed or deleted.\n",
 	  cmd_clone },
+	{ "rewind", "IMAGE --to MOMENT --as NEW", "make an image that begins as another one was at some moment",
+	  "  --to TIME              \"2026-11-21 23:10:05\" (local time), 2026-11-21T23:10:05Z, or -10m: ten minutes "
+	  "ago\n"
+	  "  --to @NAME             a snapshot of it\n"
+	  "  --to SEGMENT.RECORD    a position of its log, as garner history shows them\n"
+	  "  --as NEW               the new image, in the same mount\n"
+	  "                         The image may be in use meanwhile. They share what they have in common.\n",
+	  cmd_rewind },
+	{ "history", "IMAGE [--since TIME] [--json] | IMAGE --keep DURATION",
+	  "which moments an image can be rewound to, and how many are kept",
+	  "  --since TIME           only from then on, as for rewind\n"
+	  "  --json                 for programs\n"
+	  "  --keep DURATION        from now on every moment of so long a time can be had: 24h, 7d; 0: no more\n",
+	  cmd_history },
 	{ "undelete", "MOUNTPOINT [NAME|ID [IMAGE]]", "what was deleted, and have it back",
 	  "                         Without a name: what is in the trash, the oldest first.\n"
 	  "  NAME, ID               which of them; an ID where several had that name\n"

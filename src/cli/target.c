@@ -176,6 +176,25 @@ int target_place(const char *path, uint64_t *dir, char name[NAME_BYTES_MAX + 1],
 	return 0;
 }
 
+int target_place_beside(const char *path, const char *beside, uint64_t *dir, char name[NAME_BYTES_MAX + 1],
+                        struct error *err)
+{
+	char parent[PATH_MAX];
+	struct stat a, b;
+	int rc = target_place(path, dir, name, err);
+
+	if (!rc)
+		rc = target_parent(path, parent, err);
+	if (rc)
+		return rc;
+	if (stat(beside, &a) || stat(parent, &b))
+		return error_set(err, -errno, "%s: %s", path, strerror(errno));
+	if (a.st_dev != b.st_dev || b.st_ino != *dir)
+		return error_set(err, -EXDEV, "%s is not in the mount of %s: use garner copy between pools", path,
+		                 beside);
+	return 0;
+}
+
 int target_moment(const char *word, char out[PATH_MAX], struct error *err)
 {
 	const char *at = strrchr(word, '@');

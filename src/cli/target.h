@@ -35,6 +35,10 @@ int target_want_place(const char *path, struct error *err);
 /* Where something is to be made at `path`, as above: its directory's inode number and the name. */
 int target_place(const char *path, uint64_t *dir, char name[NAME_BYTES_MAX + 1], struct error *err);
 
+/* The same in the mount in which `beside` is. */
+int target_place_beside(const char *path, const char *beside, uint64_t *dir, char name[NAME_BYTES_MAX + 1],
+                        struct error *err);
+
 /* The file that is meant by "IMAGE" or "IMAGE@SNAPSHOT", in a mount: the image itself, or the one below .snapshots. */
 int target_moment(const char *word, char out[PATH_MAX], struct error *err);
 

@@ -17,6 +17,12 @@
  *     trash                   what was deleted, oldest first: lines "ID DELETED EXPIRES NAME", times in ns, the name in hex
  *     undelete ID DIR NAME    brings it back: DIR an id, NAME in hex; 0 and - for where it was
  *     clone ID DIR NAME       a new image as the image or snapshot ID is: DIR an id, NAME in hex
+ *     rewind ID DIR NAME SEGMENT RECORD TIME     a new image as ID was at that position of its log (SEGMENT 0: at that time, in ns); sends
+ *                             "moment SEGMENT RECORD TIME": which one it was
+ *     history ID SINCE        its past from that time on: lines "keep SECONDS", "segments COUNT", "oldest SEGMENT RECORD TIME", "newest ..."
+ *                             and, the oldest first, "snapshot TIME NAME", "span SEGMENT RECORD TIME BYTES" (written from then on; the last
+ *                             one is the end)
+ *     keep ID SECONDS         so much of its history is kept
  * JSON comes as one line for each object. Knows nothing of FUSE, nor of segments.
  */
 #ifndef GARNER_CTL_CTL_H
@@ -113,6 +119,24 @@ int ctl_trash_list(struct ctl_client *client, int (*each)(void *arg, const struc
 int ctl_undelete(struct ctl_client *client, uint64_t id, uint64_t dir, const char *name, struct error *err);
 
 int ctl_clone(struct ctl_client *client, uint64_t id, uint64_t dir, const char *name, struct error *err);
+/* As engine_rewind(). */
+int ctl_rewind(struct ctl_client *client, uint64_t id, struct image_moment *m, uint64_t dir, const char *name,
+               struct error *err);
+/* As engine_history(); the snapshots of that time, too. */
+struct ctl_past {
+	struct history history;
+	struct {
+		char name[SNAPSHOT_NAME_MAX + 1];
+		uint64_t time_ns;
+	} * snapshots;
+	size_t snapshot_count;
+	struct history_span *spans;
+	size_t span_count;
+};
+/* Ended by ctl_past_free() in any case. */
+int ctl_history(struct ctl_client *client, uint64_t id, uint64_t since_ns, struct ctl_past *past, struct error *err);
+void ctl_past_free(struct ctl_past *past);
+int ctl_keep(struct ctl_client *client, uint64_t id, uint64_t seconds, struct error *err);
 /* `verb`: delete, protect or unprotect. */
 int ctl_snapshot_change(struct ctl_client *client, const char *verb, const char *name, uint64_t id, struct error *err);
 

@@ -359,11 +359,122 @@ static int run_clone(struct connection *c, char **word, int words, struct error 
 	return rc ? rc : engine_clone(c->server->engine, p.id, p.dir, p.name, &attr, err);
 }
 
+static int parse_number(const char *word, uint64_t *number, struct error *err)
+{
+	char *end;
+
+	errno = 0;
+	*number = strtoull(word, &end, 10);
+	return word[0] >= '0' && word[0] <= '9' && !*end && !errno
+	               ? 0
+	               : error_set(err, -EINVAL, "\"%s\" is not a number", word);
+}
+
+static int run_rewind(struct connection *c, char **word, int words, struct error *err)
+{
+	struct image_moment m;
+	struct node_attr attr;
+	struct placing p;
+	uint64_t record;
+	char line[96];
+	int n, rc = parse_placing(word, true, &p, err);
+
+	(void)words;
+	if (!rc)
+		rc = parse_number(word[3], &m.segment, err);
+	if (!rc)
+		rc = parse_number(word[4], &record, err);
+	if (!rc)
+		rc = parse_number(word[5], &m.time_ns, err);
+	if (!rc && record > UINT32_MAX)
+		rc = error_set(err, -EINVAL, "no segment has %" PRIu64 " records", record);
+	if (rc)
+		return rc;
+	m.record = (uint32_t)record;
+	rc = engine_rewind(c->server->engine, p.id, &m, p.dir, p.name, &attr, err);
+	if (rc)
+		return rc;
+	n = snprintf(line, sizeof line, "= moment %" PRIu64 " %" PRIu32 " %" PRIu64 "\n", m.segment, m.record,
+	             m.time_ns);
+	send_bytes(c, line, (size_t)n);
+	return 0;
+}
+
+struct past_out {
+	FILE *out;
+	uint64_t since_ns;
+};
+
+static int print_span(void *arg, const struct history_span *s)
+{
+	struct past_out *o = arg;
+
+	fprintf(o->out, "span %" PRIu64 " %" PRIu32 " %" PRIu64 " %" PRIu64 "\n", s->begin.segment, s->begin.record,
+	        s->begin.time_ns, s->bytes);
+	return 0;
+}
+
+static int print_snapshot_time(void *arg, const struct snapshot_info *s)
+{
+	struct past_out *o = arg;
+
+	if (s->time_ns >= o->since_ns)
+		fprintf(o->out, "snapshot %" PRIu64 " %s\n", s->time_ns, s->name);
+	return 0;
+}
+
+static int run_history(struct connection *c, char **word, int words, struct error *err)
+{
+	struct past_out o;
+	struct history h;
+	char *text = NULL;
+	size_t size = 0;
+	uint64_t id;
+	int rc = parse_id(word[0], &id, err);
+
+	(void)words;
+	if (!rc)
+		rc = parse_number(word[1], &o.since_ns, err);
+	if (rc)
+		return rc;
+	o.out = open_memstream(&text, &size);
+	if (!o.out)
+		return error_set(err, -errno, "out of memory");
+	rc = engine_history(c->server->engine, id, o.since_ns, &h, print_span, &o, err);
+	if (!rc)
+		rc = engine_snapshot_each(c->server->engine, id, print_snapshot_time, &o, err);
+	if (!rc)
+		fprintf(o.out,
+		        "keep %" PRIu64 "\nsegments %" PRIu64 "\noldest %" PRIu64 " %" PRIu32 " %" PRIu64
+		        "\nnewest %" PRIu64 " %" PRIu32 " %" PRIu64 "\n",
+		        h.keep_s, h.segments, h.oldest.segment, h.oldest.record, h.oldest.time_ns, h.newest.segment,
+		        h.newest.record, h.newest.time_ns);
+	return finish_stream(c, o.out, &text, rc, err);
+}
+
+static int run_keep(struct connection *c, char **word, int words, struct error *err)
+{
+	uint64_t id, seconds;
+	int rc = parse_id(word[0], &id, err);
+
+	(void)words;
+	if (!rc)
+		rc = parse_number(word[1], &seconds, err);
+	return rc ? rc : engine_history_keep(c->server->engine, id, seconds, err);
+}
+
 static const struct command commands[] = {
-	{ "status", 1, 2, run_status }, { "images", 1, 1, run_images },
-	{ "flush", 1, 1, run_flush },   { "takeover", 1, 1, run_takeover },
-	{ "trash", 0, 0, run_trash },   { "undelete", 3, 3, run_undelete },
-	{ "clone", 3, 3, run_clone },   { "snapshot", 3, 2 + CTL_SNAPSHOT_IMAGES_MAX, run_snapshot },
+	{ "status", 1, 2, run_status },
+	{ "images", 1, 1, run_images },
+	{ "flush", 1, 1, run_flush },
+	{ "takeover", 1, 1, run_takeover },
+	{ "trash", 0, 0, run_trash },
+	{ "undelete", 3, 3, run_undelete },
+	{ "rewind", 6, 6, run_rewind },
+	{ "history", 2, 2, run_history },
+	{ "keep", 2, 2, run_keep },
+	{ "clone", 3, 3, run_clone },
+	{ "snapshot", 3, 2 + CTL_SNAPSHOT_IMAGES_MAX, run_snapshot },
 };
 
 /* "garner 1 COMMAND [WORD...]". The line is cut up in place. */

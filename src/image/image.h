@@ -254,6 +254,29 @@ struct image_moment {
 int engine_rewind(struct engine *e, uint64_t image, struct image_moment *m, uint64_t dir, const char *name,
                   struct node_attr *attr, struct error *err);
 
+/* Every moment of the last so many seconds can be had from now on; 0: those between which nothing was overwritten soon, and the ends of segments.
+ * An owner elsewhere goes by it when it opens the image next. Blocks. -EINVAL: more than HISTORY_MAX_S. */
+#define HISTORY_MAX_S UINT64_C(315360000)
+int engine_history_keep(struct engine *e, uint64_t image, uint64_t seconds, struct error *err);
+
+/* What there is of an image's past, in the store. */
+struct history {
+	uint64_t keep_s; /* see engine_history_keep() */
+	struct image_moment oldest, newest;
+	uint64_t segments;
+};
+
+/* From one time to the next one that is told, about so much was written. */
+struct history_span {
+	struct image_moment begin;
+	uint64_t bytes; /* of the disk; each time that it was written */
+};
+
+/* `span` is called for spans from `since_ns` on, oldest first, until it returns non-zero, which is returned; a last one of 0 bytes is the end.
+ * There are some hundred at most: of a long log samples are read. Blocks. -ENODATA, as engine_rewind(). */
+int engine_history(struct engine *e, uint64_t image, uint64_t since_ns, struct history *h,
+                   int (*span)(void *arg, const struct history_span *s), void *arg, struct error *err);
+
 /* ---- state ------------------------------------------------------------------------------------------------------- */
 
 struct image_status {

@@ -517,7 +517,9 @@ static int replay_layer(struct image *i, const struct layer_replay *r, struct er
 /* What the segment after the end will refer to; with `ours` the end is that of the segments that are here and not in the store. */
 static int settle_end(struct image *i, segment_no_t end, bool ours, segment_no_t *last, struct error *err)
 {
-	struct recovery r = { .last = end, .dropping = image_segment_dropped, .arg = i };
+	struct recovery r = {
+		.last = end, .keep_all = i->policy.history_s != 0, .dropping = image_segment_dropped, .arg = i
+	};
 	struct segment_meta meta;
 	int rc = 0;
 

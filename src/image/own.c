@@ -118,6 +118,7 @@ static int start_log(struct image *i, struct error *err)
 		.segment_bytes = e->options.segment_size,
 		.epoch = i->epoch,
 		.error_when_full = e->options.on_full == FULL_ERROR,
+		.keep_all = i->policy.history_s != 0,
 		.hooks = { .grown = on_grown,
 		           .dropped = image_segment_dropped,
 		           .need_space = on_need_space,
@@ -165,6 +166,18 @@ static int start_log(struct image *i, struct error *err)
 	return rc ? error_set(err, rc, "cannot begin the log: %s", strerror(-rc)) : 0;
 }
 
+/* One that cannot be read may ask for history. */
+static int load_policy(struct image *i, struct error *err)
+{
+	int rc = policy_load(i->engine->pool, i->id, &i->policy, err);
+
+	if (rc != -EBADMSG)
+		return rc;
+	report_warning("%s; until it is set anew (garner history --keep) all history is kept", error_text(err));
+	i->policy.history_s = HISTORY_MAX_S;
+	return 0;
+}
+
 int image_acquire(struct image *i, bool force, struct error *err)
 {
 	struct engine *e = i->engine;
@@ -179,6 +192,8 @@ int image_acquire(struct image *i, bool force, struct error *err)
 	/* Our own lease must be good before others can see us as the owner. */
 	if (!rc)
 		rc = engine_renew_lease(e, err);
+	if (!rc)
+		rc = load_policy(i, err);
 	if (!rc)
 		rc = epoch_claim_patiently(e->pool, i->id, &e->host, &view, &e->stop_waiting, err);
 	if (rc) {

@@ -61,25 +61,6 @@ static size_t dense_prefix(const struct record *records, size_t count)
 	return whole;
 }
 
-/* How many records were written to the segment, where the next one says so; else 0. */
-static int written_count(struct past *p, segment_no_t number, uint64_t *written, struct error *err)
-{
-	struct record *records;
-	size_t count;
-	int rc;
-
-	*written = 0;
-	if (number == p->end)
-		return 0;
-	rc = fetch_records(&p->log->source, number + 1, &records, &count, err);
-	if (rc)
-		return rc;
-	if (count && records[0].kind == RECORD_FOLLOWS)
-		*written = records[0].value;
-	free(records);
-	return 0;
-}
-
 /* Of records as they were written, of which the store has fewer. */
 static int first_dropped(const struct record *records, size_t count, size_t *whole)
 {
@@ -96,19 +77,16 @@ static int first_dropped(const struct record *records, size_t count, size_t *who
 static int find_whole(struct past *p, struct past_segment *s, struct error *err)
 {
 	struct segment_meta meta;
-	uint64_t written;
 	int rc = fetch_meta(&p->log->source, s->number, &meta, err);
 
 	if (!rc && meta.record_count != s->count)
 		return first_dropped(s->records, s->count, &s->whole);
 	if (!rc)
-		rc = written_count(p, s->number, &written, err);
-	if (!rc)
-		s->whole = written == s->count ? s->count : dense_prefix(s->records, s->count);
+		s->whole = meta.written_count == s->count ? s->count : dense_prefix(s->records, s->count);
 	return rc;
 }
 
-static int look_at_records(struct past *p, segment_no_t number, struct error *err)
+int past_look_at_records(struct past *p, segment_no_t number, struct error *err)
 {
 	int rc;
 
@@ -128,7 +106,7 @@ static int look_at_records(struct past *p, segment_no_t number, struct error *er
 
 int past_look(struct past *p, segment_no_t number, struct error *err)
 {
-	int rc = look_at_records(p, number, err);
+	int rc = past_look_at_records(p, number, err);
 
 	if (!rc && p->last.whole == SIZE_MAX)
 		rc = find_whole(p, &p->last, err);
@@ -139,30 +117,52 @@ int past_look(struct past *p, segment_no_t number, struct error *err)
 
 /* ---- moments ----------------------------------------------------------------------------------------------------- */
 
-static int out_of_range(struct past *p, const char *why, struct error *err)
+/* The time of the last record before the position. */
+static int find_time(struct past *p, struct image_moment *m, struct error *err)
 {
-	char oldest[CLOCK_TEXT_MAX], newest[CLOCK_TEXT_MAX];
-	int rc = look_at_records(p, 1, err);
+	int rc = past_look_at_records(p, m->record ? m->segment : m->segment - 1, err);
 
-	if (rc)
-		return rc;
-	clock_wall_format(p->last.records[0].time_ns, oldest);
-	rc = look_at_records(p, p->end, err);
-	if (rc)
-		return rc;
-	clock_wall_format(p->last.records[p->last.count - 1].time_ns, newest);
-	return error_set(err, -ERANGE, "%s; there are moments from %s to %s (log 1.1 to %" PRIu64 ".0): garner history",
-	                 why, oldest, newest, p->end + 1);
+	if (!rc)
+		m->time_ns = p->last.records[(m->record ? m->record : p->last.count) - 1].time_ns;
+	return rc;
 }
 
-/* The last segment that begins no later than `time_ns`, in the sense that it does and the one after it does not; 0: none does. */
-static int segment_at(struct past *p, uint64_t time_ns, segment_no_t *number, struct error *err)
+int past_ends(struct past *p, struct image_moment *oldest, struct image_moment *newest, struct error *err)
+{
+	int rc = past_look(p, 1, err);
+
+	if (rc)
+		return rc;
+	*oldest = p->last.whole ? (struct image_moment){ .segment = 1, .record = 1 }
+	                        : (struct image_moment){ .segment = 2 };
+	*newest = (struct image_moment){ .segment = p->end + 1 };
+	rc = find_time(p, oldest, err);
+	return rc ? rc : find_time(p, newest, err);
+}
+
+static int out_of_range(struct past *p, const char *why, struct error *err)
+{
+	char from[CLOCK_TEXT_MAX], to[CLOCK_TEXT_MAX];
+	struct image_moment oldest, newest;
+	int rc = past_ends(p, &oldest, &newest, err);
+
+	if (rc)
+		return rc;
+	clock_wall_format(oldest.time_ns, from);
+	clock_wall_format(newest.time_ns, to);
+	return error_set(err, -ERANGE,
+	                 "%s; there are moments from %s (log %" PRIu64 ".%" PRIu32 ") to %s (log %" PRIu64
+	                 ".0): see garner history",
+	                 why, from, oldest.segment, oldest.record, to, newest.segment);
+}
+
+int past_segment_at(struct past *p, uint64_t time_ns, segment_no_t *number, struct error *err)
 {
 	segment_no_t low = 0, high = p->end + 1;
 
 	while (high - low > 1) {
 		segment_no_t middle = low + (high - low) / 2;
-		int rc = look_at_records(p, middle, err);
+		int rc = past_look_at_records(p, middle, err);
 
 		if (rc)
 			return rc;
@@ -180,7 +180,7 @@ static int find_by_time(struct past *p, struct image_moment *m, struct error *er
 {
 	segment_no_t number;
 	size_t k = 0;
-	int rc = segment_at(p, m->time_ns, &number, err);
+	int rc = past_segment_at(p, m->time_ns, &number, err);
 
 	if (!rc && !number)
 		return out_of_range(p, "that is before the image's first moment", err);
@@ -220,16 +220,6 @@ static int check_position(struct past *p, struct image_moment *m, struct error *
 	return out_of_range(p, why, err);
 }
 
-/* The time of the last record before the position. */
-static int find_time(struct past *p, struct image_moment *m, struct error *err)
-{
-	int rc = look_at_records(p, m->record ? m->segment : m->segment - 1, err);
-
-	if (!rc)
-		m->time_ns = p->last.records[(m->record ? m->record : p->last.count) - 1].time_ns;
-	return rc;
-}
-
 int past_find(struct past *p, struct image_moment *m, struct error *err)
 {
 	int rc = m->segment ? check_position(p, m, err) : find_by_time(p, m, err);
@@ -247,7 +237,7 @@ static int is_later(struct past *p, const struct image_moment *m, bool *later, s
 	*later = m->segment > p->end;
 	if (m->segment)
 		return 0;
-	rc = look_at_records(p, p->end, err);
+	rc = past_look_at_records(p, p->end, err);
 	if (!rc)
 		*later = p->last.records[p->last.count - 1].time_ns <= m->time_ns;
 	return rc;

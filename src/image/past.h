@@ -34,8 +34,15 @@ void past_close(struct past *p);
  * is later than what that has uploaded, -EAGAIN. */
 int past_reach(struct past *p, const struct catalog_entry *image, const struct image_moment *m, struct error *err);
 
-/* Brings a segment into p->last. */
+/* Brings a segment's records into p->last; and says in there, too, how many are whole. */
+int past_look_at_records(struct past *p, segment_no_t number, struct error *err);
 int past_look(struct past *p, segment_no_t number, struct error *err);
+
+/* The first and the last one. */
+int past_ends(struct past *p, struct image_moment *oldest, struct image_moment *newest, struct error *err);
+
+/* The last segment that begins no later than that; 0: none does. Clocks may have been put back: of several one is given. */
+int past_segment_at(struct past *p, uint64_t time_ns, segment_no_t *number, struct error *err);
 
 /* The moment that is meant by `m` (see image.h): fills in the rest. -ERANGE says what there is. */
 int past_find(struct past *p, struct image_moment *m, struct error *err);

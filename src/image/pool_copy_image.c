@@ -289,24 +289,30 @@ static bool head_fits(const struct image_copy *i)
 	return fits;
 }
 
-static int copy_hints(struct image_copy *i, struct error *err)
+/* An object of the image that may be there, as it is now. */
+static int copy_as_it_is(struct image_copy *i, const char *name, struct error *err)
 {
 	char key[STORE_KEY_MAX + 1];
-	struct copy_object trace;
+	struct copy_object o;
+	int rc;
+
+	image_object_key(i->image, name, key);
+	rc = pool_copy_get_one(i->c, i->c->from->store, key, &o, err);
+	o.replace = true;
+	if (!rc)
+		rc = pool_copy_put_one(i->c, &o, err);
+	pool_copy_objects_free(&o, 1);
+	return rc;
+}
+
+static int copy_hints(struct image_copy *i, struct error *err)
+{
 	int rc = 0;
 
 	i->head.replace = true;
 	if (head_fits(i))
 		rc = pool_copy_put_one(i->c, &i->head, err);
-	if (rc)
-		return rc;
-	image_object_key(i->image, "trace", key);
-	rc = pool_copy_get_one(i->c, i->c->from->store, key, &trace, err);
-	trace.replace = true;
-	if (!rc)
-		rc = pool_copy_put_one(i->c, &trace, err);
-	pool_copy_objects_free(&trace, 1);
-	return rc;
+	return rc ? rc : copy_as_it_is(i, "trace", err);
 }
 
 /* ---- snapshots --------------------------------------------------------------------------------------------------- */
@@ -416,6 +422,8 @@ int pool_copy_image(struct pool_copy *c, const struct catalog_entry *entry, stru
 		rc = copy_log(&i, err);
 	if (!rc)
 		rc = copy_layers(&i, err);
+	if (!rc)
+		rc = copy_as_it_is(&i, "policy", err);
 	if (!rc && hash_put(c->copied, entry->id, c))
 		rc = -ENOMEM;
 	pool_copy_objects_free(&i.head, 1);

@@ -20,6 +20,7 @@
 #include "image/epoch.h"
 #include "image/image.h"
 #include "image/layers.h"
+#include "image/policy.h"
 #include "image/pool.h"
 #include "image/readahead.h"
 #include "image/snapshot.h"
@@ -147,6 +148,7 @@ struct image {
 	_Atomic(struct log *) log; /* NULL: not writable here */
 	struct upload *upload;     /* with log */
 	uint64_t epoch;
+	struct policy policy; /* as the owner goes by; guarded by open_mutex */
 	_Atomic int failed;          /* -errno: writes are refused */
 	_Atomic bool rows_damaged;   /* what SQLite has of the map is not to be used again */
 	pthread_mutex_t state_mutex; /* guards what follows */
@@ -345,6 +347,12 @@ int image_begin(struct engine *e, const struct beginning *b, const struct catalo
 
 /* Lets go of what the image holds in other images' logs: it is being deleted. 1: something may go now. */
 int engine_layers_release(struct engine *e, uint64_t id, struct error *err);
+
+/* ---- history.c ---- */
+
+/* From which segment on an image's log is to be kept whole, so that every moment of its history can be had: that where the newest
+ * checkpoint was cut that is older than the window. 0: it keeps no history. Blocks on the store. */
+int history_keeps_from(struct engine *e, const struct catalog_entry *image, segment_no_t *from, struct error *err);
 
 /* ---- names.c ---- */
 

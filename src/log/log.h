@@ -55,6 +55,7 @@ struct log_options {
 	uint32_t grain_bytes, segment_bytes;
 	uint64_t epoch;
 	bool error_when_full; /* -ENOSPC instead of waiting */
+	bool keep_all;        /* segments are sealed whole: see log_keep_all() */
 	struct log_hooks hooks;
 	void *arg;
 	/* Where the log goes on: */
@@ -119,6 +120,10 @@ void log_close_aged(struct log *l, uint64_t age_ns);
 
 /* Waits until all segments up to `number` are sealed, and copies the digest of `number`. 0 or -EIO. */
 int log_wait_sealed(struct log *l, segment_no_t number, uint8_t digest[DIGEST_BYTES]);
+
+/* Whether segments that are sealed from now on are to go to the store with all they hold, or without what their own later records
+ * overwrite. */
+void log_keep_all(struct log *l, bool all);
 
 /* Bytes in slots of segments that are not sealed. */
 uint64_t log_open_bytes(struct log *l);

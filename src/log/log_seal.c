@@ -19,7 +19,7 @@ static void carry(const struct record *records, size_t count, segment_no_t numbe
 	}
 }
 
-static int seal_segment(struct log *l, struct segment *s, bool stream, struct error *err)
+static int seal_segment(struct log *l, struct segment *s, bool all, bool stream, struct error *err)
 {
 	struct segment_file *f = atomic_load(&s->file);
 	struct record *records = NULL;
@@ -40,7 +40,8 @@ static int seal_segment(struct log *l, struct segment *s, bool stream, struct er
 	s->image_size = l->image_size;
 	s->checkpoint = l->checkpoint;
 	carry(records, count, s->number, &s->image_size, &s->checkpoint);
-	rc = segment_digest(segment_set_image(l->options.set), s->number, l->digest, records, count, digest);
+	rc = (all ? segment_digest_whole : segment_digest)(segment_set_image(l->options.set), s->number, l->digest,
+	                                                   records, count, digest);
 	free(records);
 	if (!rc)
 		rc = segment_file_seal(f, s->record_count, s->slot_count, l->digest, digest, err);
@@ -72,9 +73,9 @@ void log_seal_job(void *arg)
 		l->frontier_waiters--;
 		if (l->failed || (atomic_load(&s->stage) && log_write_out_closed(l, c)))
 			break;
-		bool stream = log_is_stream(l, s, s->slot_count);
+		bool stream = log_is_stream(l, s, s->slot_count), all = l->options.keep_all;
 		pthread_mutex_unlock(&l->mutex);
-		int rc = seal_segment(l, s, stream, &err);
+		int rc = seal_segment(l, s, all, stream, &err);
 		if (rc) {
 			log_fail(l, rc, error_text(&err));
 			pthread_mutex_lock(&l->mutex);
@@ -99,6 +100,13 @@ void log_seal_job(void *arg)
 	l->sealing = false;
 	pthread_mutex_unlock(&l->mutex);
 	log_job_end(l);
+}
+
+void log_keep_all(struct log *l, bool all)
+{
+	pthread_mutex_lock(&l->mutex);
+	l->options.keep_all = all;
+	pthread_mutex_unlock(&l->mutex);
 }
 
 int log_wait_sealed(struct log *l, segment_no_t number, uint8_t digest[DIGEST_BYTES])

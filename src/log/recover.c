@@ -133,14 +133,21 @@ static int take(struct found *f, struct recovery *r, struct error *err)
 {
 	struct segment *s = f->segment;
 	uint8_t digest[DIGEST_BYTES];
-	int rc = segment_digest(segment_set_image(s->set), s->number, r->digest, f->records, f->count, digest);
+	uint64_t image = segment_set_image(s->set);
+	int rc = 0;
 
-	if (rc)
+	if (f->sealed) {
+		memcpy(digest, f->file->header.digest, DIGEST_BYTES);
+		rc = segment_digest_fits(image, s->number, r->digest, f->records, f->count, digest, NULL);
+	} else {
+		rc = (r->keep_all ? segment_digest_whole : segment_digest)(image, s->number, r->digest, f->records,
+		                                                           f->count, digest);
+	}
+	if (rc && rc != -EBADMSG)
 		return rc;
 	carry(f, r);
 	if (f->sealed) {
-		if (memcmp(f->file->header.prev_digest, r->digest, DIGEST_BYTES) != 0 ||
-		    memcmp(f->file->header.digest, digest, DIGEST_BYTES) != 0)
+		if (rc || memcmp(f->file->header.prev_digest, r->digest, DIGEST_BYTES) != 0)
 			return error_set(err, -EBADMSG, "%s is not the segment that follows in this log",
 			                 f->file->path);
 	} else {

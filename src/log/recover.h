@@ -19,6 +19,7 @@ struct recovery {
 	uint8_t digest[DIGEST_BYTES];
 	uint64_t image_size;
 	struct log_position checkpoint;
+	bool keep_all; /* what is sealed here is sealed whole: the image keeps history */
 	void (*dropping)(void *arg, struct segment *s); /* a segment file is about to be deleted; may be NULL */
 	void *arg;
 	/* out */

@@ -89,6 +89,12 @@ int segment_header_decode(const uint8_t in[SEGMENT_HEADER_BYTES], struct segment
  * encoded with salt 0 and numbered from 0. Both hosts and verify compute the same. 0 or -ENOMEM. */
 int segment_digest(uint64_t image, segment_no_t number, const uint8_t prev_digest[DIGEST_BYTES],
                    const struct record *records, size_t count, uint8_t out[DIGEST_BYTES]);
+/* The same of a segment that is sealed whole, since its image keeps history: all its records are needed. */
+int segment_digest_whole(uint64_t image, segment_no_t number, const uint8_t prev_digest[DIGEST_BYTES],
+                         const struct record *records, size_t count, uint8_t out[DIGEST_BYTES]);
+/* Whether `digest` is that of these records in one of both ways: 0, -EBADMSG, -ENOMEM. `*whole` (may be NULL): in the second. */
+int segment_digest_fits(uint64_t image, segment_no_t number, const uint8_t prev_digest[DIGEST_BYTES],
+                        const struct record *records, size_t count, const uint8_t digest[DIGEST_BYTES], bool *whole);
 /* The same of needed records that are encoded already (`len` bytes of index, as in a stored object). */
 void segment_digest_index(uint64_t image, segment_no_t number, const uint8_t prev_digest[DIGEST_BYTES],
                           const uint8_t *index, size_t len, uint8_t out[DIGEST_BYTES]);

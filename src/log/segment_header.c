@@ -135,30 +135,58 @@ void segment_digest_index(uint64_t image, segment_no_t number, const uint8_t pre
 	digest_of(link, sizeof link, index, len, out);
 }
 
-int segment_digest(uint64_t image, segment_no_t number, const uint8_t prev_digest[DIGEST_BYTES],
-                   const struct record *records, size_t count, uint8_t out[DIGEST_BYTES])
+/* `keep`: which of the records; NULL: all. */
+static int digest_records(uint64_t image, segment_no_t number, const uint8_t prev_digest[DIGEST_BYTES],
+                          const struct record *records, size_t count, const bool *keep, uint8_t out[DIGEST_BYTES])
 {
-	uint8_t *index = NULL;
-	bool *keep = NULL;
+	uint8_t *index = malloc(count * RECORD_BYTES + 1);
 	uint32_t n = 0;
-	int rc = -ENOMEM;
 
-	index = malloc(count * RECORD_BYTES + 1);
-	keep = malloc(count + 1);
-	if (!index || !keep)
-		goto out;
-	rc = records_mark_needed(records, count, keep);
-	if (rc < 0)
-		goto out;
+	if (!index)
+		return -ENOMEM;
 	for (size_t i = 0; i < count; i++) {
-		if (!keep[i])
+		if (keep && !keep[i])
 			continue;
 		record_encode(&records[i], 0, n, index + (size_t)n * RECORD_BYTES);
 		n++;
 	}
 	segment_digest_index(image, number, prev_digest, index, (size_t)n * RECORD_BYTES, out);
-out:
-	free(keep);
 	free(index);
+	return 0;
+}
+
+int segment_digest(uint64_t image, segment_no_t number, const uint8_t prev_digest[DIGEST_BYTES],
+                   const struct record *records, size_t count, uint8_t out[DIGEST_BYTES])
+{
+	bool *keep = malloc(count + 1);
+	int rc = keep ? records_mark_needed(records, count, keep) : -ENOMEM;
+
+	if (rc == 0)
+		rc = digest_records(image, number, prev_digest, records, count, keep, out);
+	free(keep);
 	return rc;
+}
+
+int segment_digest_whole(uint64_t image, segment_no_t number, const uint8_t prev_digest[DIGEST_BYTES],
+                         const struct record *records, size_t count, uint8_t out[DIGEST_BYTES])
+{
+	return digest_records(image, number, prev_digest, records, count, NULL, out);
+}
+
+int segment_digest_fits(uint64_t image, segment_no_t number, const uint8_t prev_digest[DIGEST_BYTES],
+                        const struct record *records, size_t count, const uint8_t digest[DIGEST_BYTES], bool *whole)
+{
+	uint8_t is[DIGEST_BYTES];
+	int rc = segment_digest(image, number, prev_digest, records, count, is);
+
+	if (whole)
+		*whole = false;
+	if (rc || !memcmp(is, digest, sizeof is))
+		return rc;
+	rc = segment_digest_whole(image, number, prev_digest, records, count, is);
+	if (rc)
+		return rc;
+	if (whole)
+		*whole = true;
+	return memcmp(is, digest, sizeof is) ? -EBADMSG : 0;
 }

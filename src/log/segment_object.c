@@ -4,7 +4,7 @@
  * Header, little-endian: 0 magic "GARNSEGS", 8 version u32, 12 flags u32 (1: sealed with a key), 16 pool uuid, 32 image u64,
  * 40 number u64, 48 epoch u64, 56 slot bytes u32, 60 slots u32, 64 record count u32, 68 chunk count u32, 72 checkpoint
  * (segment u64, record u32, zero u32), 88 prev digest, 120 digest, 152 image size u64, 160 time of packing u64, 168 index
- * box, 220 zero u32, 224 digest of the table, 256 chunks offset u64, zeros, 480 tag. Magic, version and tag stay where they
+ * box, 220 zero u32, 224 digest of the table, 256 chunks offset u64, 264 records as written u32 (0: not said), zeros, 480 tag. Magic, version and tag stay where they
  * are in every later version.
  *
  * The tag speaks for the header, the header for the index (its box) and for the table (its digest), the table for the
@@ -134,36 +134,43 @@ static int out_of_memory(struct error *err)
 	return error_set(err, -ENOMEM, "out of memory");
 }
 
-/* Keeps the needed records, and makes sure that what will be written is what a reader accepts. */
-static int gather(struct packing *k)
+/* Keeps the needed records: all of them, if that is what was sealed. */
+static int keep_needed(struct packing *k)
 {
 	const struct segment_pack *p = k->p;
-	uint8_t digest[DIGEST_BYTES];
-	bool *keep = malloc(p->record_count + 1);
-	bool bad;
-	int rc;
+	bool whole, *keep = malloc(p->record_count + 1);
+	int rc = keep ? segment_digest_fits(p->image, p->number, p->prev_digest, p->records, p->record_count, p->digest,
+	                                    &whole)
+	              : -ENOMEM;
 
-	k->records = malloc((p->record_count + 1) * sizeof *k->records);
-	k->index = malloc(p->record_count * RECORD_BYTES + 1);
-	if (!keep || !k->records || !k->index) {
-		free(keep);
-		return out_of_memory(k->err);
-	}
-	rc = records_mark_needed(p->records, p->record_count, keep);
+	if (rc == 0 && !whole)
+		rc = records_mark_needed(p->records, p->record_count, keep);
 	for (size_t i = 0; rc == 0 && i < p->record_count; i++) {
-		if (!keep[i])
+		if (!whole && !keep[i])
 			continue;
 		record_encode(&p->records[i], 0, k->count, k->index + (size_t)k->count * RECORD_BYTES);
 		k->records[k->count++] = p->records[i];
 	}
 	free(keep);
-	if (rc < 0)
-		return out_of_memory(k->err);
+	if (rc == -EBADMSG)
+		return error_set(k->err, rc, "the records of segment %" PRIu64 " do not give its digest", p->number);
+	return rc < 0 ? out_of_memory(k->err) : 0;
+}
 
-	segment_digest_index(p->image, p->number, p->prev_digest, k->index, (size_t)k->count * RECORD_BYTES, digest);
-	if (memcmp(digest, p->digest, DIGEST_BYTES) != 0)
-		return error_set(k->err, -EBADMSG, "the records of segment %" PRIu64 " do not give its digest",
-		                 p->number);
+/* Keeps what is needed, and makes sure that what will be written is what a reader accepts. */
+static int gather(struct packing *k)
+{
+	const struct segment_pack *p = k->p;
+	bool bad;
+	int rc;
+
+	k->records = malloc((p->record_count + 1) * sizeof *k->records);
+	k->index = malloc(p->record_count * RECORD_BYTES + 1);
+	if (!k->records || !k->index)
+		return out_of_memory(k->err);
+	rc = keep_needed(k);
+	if (rc < 0)
+		return rc;
 	k->owners = slot_owners_new(k->records, k->count, p->shape.slots, &bad);
 	if (!k->owners)
 		return out_of_memory(k->err);
@@ -269,6 +276,7 @@ static void pack_header(struct packing *k, size_t chunks_offset)
 	seal_box_encode(&k->index_box, h + 168);
 	digest_of(h + k->table, (size_t)k->chunks * SEGMENT_TABLE_ENTRY, NULL, 0, h + 224);
 	put_le64(h + 256, chunks_offset);
+	put_le32(h + 264, (uint32_t)p->record_count);
 	header_tag(k->key, h, h + HEADER_TAG);
 }
 
@@ -409,6 +417,7 @@ int segment_meta_decode(const uint8_t *bytes, size_t len, const struct seal_key 
 		return error_set(err, -EBADMSG, "segment header makes no sense: the index box is none");
 	memcpy(m.table_digest, bytes + 224, DIGEST_BYTES);
 	m.chunks_offset = get_le64(bytes + 256);
+	m.written_count = get_le32(bytes + 264);
 	m.table_offset = m.index_offset + m.index_box.stored_length;
 
 	misfit = meta_misfit(&m);

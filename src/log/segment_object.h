@@ -5,8 +5,8 @@
  *   0    header, 512 bytes: magic "GARNSEGS", version, flags, pool uuid, image, number, epoch, slot bytes, slots (of the
  *        whole segment), record count, chunk count, position of the last checkpoint at or before the end of this segment
  *        (segment, record; 0 when none), prev digest, digest, image size after the last record, time of packing, index box
- *        (SEAL_BOX_BYTES), BLAKE2b-256 of the table, offset of the chunks; in its last 32 bytes BLAKE2b-256 of all before,
- *        keyed with the image key in a sealed pool.
+ *        (SEAL_BOX_BYTES), BLAKE2b-256 of the table, offset of the chunks, record count before packing; in its last 32
+ *        bytes BLAKE2b-256 of all before, keyed with the image key in a sealed pool.
  *   512  index box: the needed records (record.h), encoded with salt 0 and numbered from 0. Always sealed.
  *   ...  table: chunk count entries of SEGMENT_TABLE_ENTRY bytes: offset from the chunks' start, box. A chunk without a
  *        needed slot has stored length 0.
@@ -45,6 +45,7 @@ struct segment_meta {
 	segment_no_t number;
 	uint64_t epoch;
 	uint32_t slot_bytes, slots, record_count, chunk_count;
+	uint32_t written_count; /* records before packing; 0: not known */
 	struct log_position checkpoint;
 	uint8_t prev_digest[DIGEST_BYTES], digest[DIGEST_BYTES];
 	uint64_t image_size;
@@ -61,7 +62,7 @@ struct segment_pack {
 	segment_no_t number;
 	uint64_t epoch;
 	struct segment_shape shape;
-	const struct record *records; /* all of them; packing drops those not needed */
+	const struct record *records; /* all of them; packing drops those not needed, unless it was sealed whole */
 	size_t record_count;
 	struct log_position checkpoint;
 	const uint8_t *prev_digest, *digest;

@@ -31,6 +31,7 @@ enum object_kind {
 	OBJECT_TRACE = 8,
 	OBJECT_SNAPSHOT = 9,
 	OBJECT_LAYERS = 10,
+	OBJECT_POLICY = 11,
 };
 
 /* The fields of one object, in order. */

@@ -218,3 +218,41 @@ int engine_undelete(struct engine *e, uint64_t id, uint64_t dir, const char *nam
 	         name ? name : "(none)");
 	return 0;
 }
+
+int engine_rewind(struct engine *e, uint64_t image, struct image_moment *m, uint64_t dir, const char *name,
+                  struct node_attr *attr, struct error *err)
+{
+	struct fake_engine *fake = fake_of(e);
+
+	memset(attr, 0, sizeof *attr);
+	if (image == 0xdead)
+		return error_set(err, -ERANGE, "that is before the image's first moment");
+	snprintf(fake->rewound, sizeof fake->rewound, "%" PRIx64 " %" PRIu64 ".%" PRIu32 " %" PRIu64 " %" PRIx64 " %s",
+	         image, m->segment, m->record, m->time_ns, dir, name);
+	*m = (struct image_moment){ 12, 34, 5600000000 };
+	return 0;
+}
+
+int engine_history(struct engine *e, uint64_t image, uint64_t since_ns, struct history *h,
+                   int (*span)(void *arg, const struct history_span *s), void *arg, struct error *err)
+{
+	static const struct history_span two[] = { { { 1, 0, 1000000000 }, 4096 }, { { 3, 0, 3000000000 }, 0 } };
+	int rc = find(fake_of(e), image) ? 0 : error_set(err, -ENODATA, "no past");
+
+	*h = (struct history){
+		.keep_s = 60, .oldest = { 1, 1, 1000000000 }, .newest = { 3, 0, since_ns }, .segments = 2
+	};
+	for (size_t k = 0; k < 2 && !rc; k++)
+		rc = span(arg, &two[k]);
+	return rc;
+}
+
+int engine_history_keep(struct engine *e, uint64_t image, uint64_t seconds, struct error *err)
+{
+	struct fake_engine *fake = fake_of(e);
+
+	if (image == 0xdead)
+		return error_set(err, -ENOENT, "no image %016" PRIx64, image);
+	fake->kept_s = seconds;
+	return 0;
+}

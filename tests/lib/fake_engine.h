@@ -15,6 +15,8 @@ struct fake_engine {
 	uint64_t taken_over;   /* the last id that engine_takeover() was given */
 	char snapshot[400];    /* what was asked about snapshots last: "create NAME 00000000000000a1 ..." */
 	char cloned[300];      /* "ID DIR NAME" of the last engine_clone() */
+	char rewound[400];     /* "ID SEGMENT.RECORD TIME DIR NAME" of the last engine_rewind() */
+	uint64_t kept_s;       /* of the last engine_history_keep() */
 	char undeleted[300];   /* "ID DIR NAME" of the last engine_undelete() */
 	uint64_t flushed;      /* the last id of a finished flush */
 	bool flush_blocks;     /* a flush goes on until it is given up */

@@ -279,6 +279,51 @@ static void a_clone_is_asked_for_by_id_and_place(void **state)
 	assert_int_equal(ctl_call(f->client, "clone 00000000000000a1 00000000000000d1 -", NULL, NULL, &err), -EINVAL);
 }
 
+static void rewinding_says_which_moment_it_was(void **state)
+{
+	struct fixture *f = *state;
+	struct image_moment m = { .time_ns = 7 };
+	struct error err = { 0 };
+
+	assert_int_equal(ctl_rewind(f->client, 0xa1, &m, 0xd1, "as it was", &err), 0);
+	assert_string_equal(f->fake.rewound, "a1 0.0 7 d1 as it was");
+	assert_true(m.segment == 12 && m.record == 34 && m.time_ns == 5600000000);
+	assert_int_equal(ctl_rewind(f->client, 0xa1, &m, 0xd1, "again", &err), 0);
+	assert_string_equal(f->fake.rewound, "a1 12.34 5600000000 d1 again");
+	assert_int_equal(ctl_rewind(f->client, 0xdead, &m, 0xd1, "x", &err), -ERANGE);
+	assert_non_null(strstr(error_text(&err), "first moment"));
+	assert_int_equal(
+		ctl_call(f->client, "rewind 00000000000000a1 00000000000000d1 61 1 4294967296 0", NULL, NULL, &err),
+		-EINVAL);
+	assert_int_equal(ctl_call(f->client, "rewind 00000000000000a1 00000000000000d1 61 1 x 0", NULL, NULL, &err),
+	                 -EINVAL);
+}
+
+static void the_past_is_told_and_what_is_kept_is_set(void **state)
+{
+	struct fixture *f = *state;
+	struct ctl_past past;
+	struct error err = { 0 };
+
+	assert_int_equal(ctl_history(f->client, 0xa1, 1500000000, &past, &err), 0);
+	assert_int_equal(past.history.keep_s, 60);
+	assert_int_equal(past.history.segments, 2);
+	assert_true(past.history.oldest.segment == 1 && past.history.oldest.record == 1);
+	assert_true(past.history.newest.segment == 3 && past.history.newest.time_ns == 1500000000);
+	assert_int_equal(past.span_count, 2);
+	assert_true(past.spans[0].begin.segment == 1 && past.spans[0].bytes == 4096);
+	assert_true(past.spans[1].begin.time_ns == 3000000000 && past.spans[1].bytes == 0);
+	/* The first snapshot is older than what was asked for. */
+	assert_int_equal(past.snapshot_count, 1);
+	assert_string_equal(past.snapshots[0].name, "two");
+	ctl_past_free(&past);
+	assert_int_equal(ctl_history(f->client, 0xdead, 0, &past, &err), -ENODATA);
+	ctl_past_free(&past);
+	assert_int_equal(ctl_keep(f->client, 0xa1, 86400, &err), 0);
+	assert_int_equal(f->fake.kept_s, 86400);
+	assert_int_equal(ctl_keep(f->client, 0xdead, 1, &err), -ENOENT);
+}
+
 static bool note_left(void *arg, uint64_t bytes_left)
 {
 	uint64_t *seen = arg;
@@ -490,6 +535,8 @@ int main(void)
 		CTL_TEST(a_snapshot_is_given_up_at_the_deadline),
 		CTL_TEST(names_of_any_bytes_come_out_of_the_trash),
 		CTL_TEST(a_clone_is_asked_for_by_id_and_place),
+		CTL_TEST(rewinding_says_which_moment_it_was),
+		CTL_TEST(the_past_is_told_and_what_is_kept_is_set),
 		CTL_TEST(flush_tells_its_progress),
 		CTL_TEST(a_flush_is_given_up_when_its_caller_leaves),
 		CTL_TEST(a_long_flush_does_not_hold_up_others),

@@ -296,11 +296,34 @@ static void every_moment_that_can_be_had_is_what_the_disk_was(void **state)
 	assert_int_equal(errors_in_pool(), 0);
 }
 
+static void with_history_every_moment_can_be_had(void **state)
+{
+	struct random r = some_random();
+	uint64_t rounds = env_number("GARNER_TEST_ROUNDS", 12);
+	struct track *t = begin_disk();
+	uint64_t id = id_of(f.engine, t->name);
+
+	(void)state;
+	assert_int_equal(engine_history_keep(f.engine, id, 3600, &err), 0);
+	for (uint64_t n = 0; n < rounds; n++) {
+		change_some(&r, t, 30);
+		for (int k = 0; k < 3 && track_count < TRACKS; k++)
+			assert_true(rewind_and_check(t, random_below(&r, t->count), random_once_in(&r, 2), true));
+		if (random_once_in(&r, 3))
+			restart(random_once_in(&r, 2));
+	}
+	restart(true);
+	for (size_t k = 0; k < track_count; k++)
+		check_either(f.engine, tracks[k].name, tracks[k].disk, NULL);
+	assert_int_equal(errors_in_pool(), 0);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		T(every_moment_that_can_be_had_is_what_the_disk_was),
+		T(with_history_every_moment_can_be_had),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
