@@ -14,12 +14,6 @@
 
 /* ---- the moment -------------------------------------------------------------------------------------------------- */
 
-/* Of an image as it is now, under a name of its own; this host is its owner then. */
-static int hold_now(struct engine *e, uint64_t image, const char *name, struct snapshot *held, struct error *err)
-{
-	return snapshot_take(e, &image, 1, name, NULL, held, err);
-}
-
 /* Of a snapshot: the same under another name, so that it can be deleted. */
 static int hold_snapshot(struct engine *e, const struct snapshot *s, const char *name, struct snapshot *held,
                          struct error *err)
@@ -35,12 +29,32 @@ static int hold_snapshot(struct engine *e, const struct snapshot *s, const char 
 	if (rc)
 		return rc;
 	/* What it alone holds may be on its way out if it was deleted meanwhile. */
-	rc = snapshot_load(e->pool, s->image, s->info.name, &there, err);
+	rc = snapshot_load_any(e->pool, s->image, s->info.name, &there, err);
 	if (!rc && there.info.id != s->info.id)
 		rc = error_set(err, -ENOENT, "snapshot %s was deleted meanwhile", s->info.name);
 	if (rc)
-		(void)snapshot_remove(e->pool, s->image, name, NULL);
+		moment_let_go(e, held);
 	return rc;
+}
+
+int moment_hold(struct engine *e, uint64_t source, const struct snapshot *snapshot, uint64_t holder, uint64_t *hold,
+                struct snapshot *held, struct error *err)
+{
+	char name[SNAPSHOT_NAME_MAX + 1];
+
+	randombytes_buf(hold, sizeof *hold);
+	*hold |= 1;
+	layer_hold_name(holder, *hold, name);
+	return snapshot ? hold_snapshot(e, snapshot, name, held, err)
+	                : snapshot_take(e, &source, 1, name, NULL, held, err);
+}
+
+void moment_let_go(struct engine *e, const struct snapshot *held)
+{
+	struct error err = { 0 };
+
+	if (snapshot_remove(e->pool, held->image, held->info.name, &err))
+		report_debug("%s", error_text(&err));
 }
 
 /* Whether the image that is held still has its name, as seen by all. */
@@ -56,51 +70,20 @@ static int still_there(struct engine *e, const struct catalog_entry *entry, stru
 
 /* ---- the clone --------------------------------------------------------------------------------------------------- */
 
-/* The layers of who begins with `held`: that image's log, and the layers that it has itself. */
-static int make_layers(struct engine *e, const struct snapshot *held, struct layer_list *list, struct error *err)
-{
-	struct log_view view = { 0 };
-	struct layer_list own = { 0 };
-	struct layer_ref ref = { .image = held->image, .last = held->segment, .first = true };
-	int rc = log_view_load(e->pool, held->image, &view, err);
-
-	*list = (struct layer_list){ .base = *held };
-	if (!rc && view.term_count)
-		ref.epoch = view.terms[view.term_count - 1].epoch;
-	log_view_destroy(&view);
-	if (!rc)
-		rc = layer_list_add(list, &ref, err);
-	if (!rc && held->layers)
-		rc = layer_list_load(e->pool, held->image, &own, err);
-	if (rc == -ENOENT || (!rc && own.count < held->layers))
-		rc = error_set(err, -EBADMSG, "the list of the layers of image %016" PRIx64 " is missing or too short",
-		               held->image);
-	for (size_t k = 0; !rc && k < held->layers; k++) {
-		ref = own.refs[k];
-		ref.first = false;
-		rc = layer_list_add(list, &ref, err);
-	}
-	layer_list_destroy(&own);
-	if (list->base.root != MAP_ENTRY_NONE)
-		list->base.root = map_entry_deeper(list->base.root, 1);
-	if (rc)
-		layer_list_destroy(list);
-	return rc;
-}
-
 /* The name comes last. `entry` is that of the image which is cloned, and becomes the clone's. */
-static int make_image(struct engine *e, const struct snapshot *held, struct catalog_entry *entry, uint64_t dir,
-                      const char *name, uint64_t id, struct error *err)
+static int make_image(struct engine *e, const struct snapshot *held, uint64_t hold, struct catalog_entry *entry,
+                      uint64_t dir, const char *name, uint64_t id, struct error *err)
 {
 	struct catalog_entry clone = *entry;
-	struct layer_list list;
+	struct layer_list list = { .base = *held };
 	int rc = still_there(e, entry, err);
 
+	if (list.base.root != MAP_ENTRY_NONE)
+		list.base.root = map_entry_deeper(list.base.root, 1);
 	if (!rc)
-		rc = make_layers(e, held, &list, err);
-	if (rc)
-		return rc;
-	rc = layer_list_save(e->pool, id, &list, err);
+		rc = layer_list_add_group(&list, e->pool, held, hold, err);
+	if (!rc)
+		rc = layer_list_save(e->pool, id, &list, err);
 	layer_list_destroy(&list);
 	clone.id = id;
 	clone.parent = dir;
@@ -116,8 +99,7 @@ int engine_clone(struct engine *e, uint64_t source, uint64_t dir, const char *na
 {
 	struct catalog_entry entry;
 	struct snapshot from, held;
-	char hold[SNAPSHOT_NAME_MAX + 1];
-	uint64_t id = catalog_new_id();
+	uint64_t id = catalog_new_id(), hold;
 	bool is_snapshot = !snapshot_get(e, source, &from);
 	int rc = engine_name_free(e, dir, name, err);
 
@@ -125,17 +107,16 @@ int engine_clone(struct engine *e, uint64_t source, uint64_t dir, const char *na
 		rc = error_set(err, -ENOENT, "no image %016" PRIx64, source);
 	if (rc)
 		return rc;
-	layer_hold_name(id, 1, hold);
-	rc = is_snapshot ? hold_snapshot(e, &from, hold, &held, err) : hold_now(e, source, hold, &held, err);
+	rc = moment_hold(e, source, is_snapshot ? &from : NULL, id, &hold, &held, err);
 	if (rc)
 		return rc;
-	rc = make_image(e, &held, &entry, dir, name, id, err);
+	rc = make_image(e, &held, hold, &entry, dir, name, id, err);
 	if (!rc)
 		return engine_getattr(e, id, attr, err);
 	/* Whether the name was made may be unknown: then what it needs stays. */
 	if (rc != -ETIMEDOUT && rc != -EIO) {
 		(void)layer_list_remove(e->pool, id);
-		(void)snapshot_remove(e->pool, held.image, hold, NULL);
+		moment_let_go(e, &held);
 	}
 	return rc;
 }
@@ -149,9 +130,9 @@ int engine_layers_release(struct engine *e, uint64_t id, struct error *err)
 	if (rc)
 		return rc == -ENOENT ? 0 : rc;
 	for (size_t k = 0; rc >= 0 && k < list.count; k++) {
-		if (!list.refs[k].first)
+		if (!list.refs[k].hold)
 			continue;
-		layer_hold_name(id, k + 1, hold);
+		layer_hold_name(id, list.refs[k].hold, hold);
 		rc = snapshot_remove(e->pool, list.refs[k].image, hold, err);
 		if (!rc || rc == -ENOENT)
 			rc = 1;

@@ -44,6 +44,7 @@ struct engine_options {
 	uint64_t seal_after_ms;    /* 5000 */
 	uint64_t map_memory;       /* 64 MiB: memory for grain map nodes */
 	uint64_t stage_size;       /* 64 MiB: memory in which writes are gathered */
+	uint64_t share_min;        /* 16 MiB: what is smaller is copied, not shared, between images */
 	uint64_t lease_ms;         /* 15000: how long another host waits for this one */
 	uint64_t trash_ms;         /* 7 days: how long a deleted image can be had back; 1: it goes at once */
 	uint64_t stop_deadline_ms; /* 60000: how long engine_close() uploads before it keeps the rest for next time */
@@ -177,7 +178,8 @@ int64_t image_set_mtime(struct image *i, uint64_t mtime_ns, image_done_fn *done,
 /* SEEK_DATA (data true) or SEEK_HOLE from `offset`: answers with the offset found, or -ENXIO. */
 int64_t image_seek(struct image *i, uint64_t offset, bool data, image_done_fn *done, void *arg);
 
-/* Copies between two images, or within one (ranges may not overlap then: -EINVAL). Answers with the bytes copied. Always
+/* Copies between two images, or within one (ranges may not overlap then: -EINVAL). What is large is shared, not copied, where grains lie alike and all of
+ * the source is known to the store, or can be put there. Answers with the bytes copied. Always
  * answers by `done` (returns -EINPROGRESS), unless it fails at once. Holes stay holes. */
 int64_t image_copy(struct image *from, uint64_t offset, struct image *to, uint64_t to_offset, uint64_t len,
                    image_done_fn *done, void *arg);

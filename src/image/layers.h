@@ -23,7 +23,7 @@ struct layer_ref {
 	uint64_t image;    /* whose log it is */
 	uint64_t epoch;    /* its terms up to there count; 0: nothing of it was ever written */
 	segment_no_t last; /* no entry leads further */
-	bool first;        /* of a group: it has a snapshot there */
+	uint64_t hold;     /* of the first of a group: which snapshot there is held (layer_hold_name()); else 0 */
 };
 
 /* The object. `base` is where the map begins while the log has no checkpoint: root (with its layer), size, allocated_bytes,
@@ -42,7 +42,15 @@ int layer_list_add(struct layer_list *list, const struct layer_ref *ref, struct 
 int layer_list_remove(struct pool *p, uint64_t image);
 void layer_list_destroy(struct layer_list *list);
 
-/* The name of the snapshot of the image that layer `layer` (1...) of `image` is. */
-void layer_hold_name(uint64_t image, size_t layer, char name[SNAPSHOT_NAME_MAX + 1]);
+/* Whether `image` leads to the log of `other`, by layers of any depth: 1, 0, or an error. Blocks on the store. */
+int layer_reaches(struct pool *p, uint64_t image, uint64_t other, struct error *err);
+
+/* The name of a snapshot that `image` holds on to. */
+void layer_hold_name(uint64_t image, uint64_t hold, char name[SNAPSHOT_NAME_MAX + 1]);
+
+/* Adds the layers of who takes over entries of `held`: that image's log, held as `hold`, and the layers that it has itself. Blocks on the
+ * store. */
+int layer_list_add_group(struct layer_list *list, struct pool *p, const struct snapshot *held, uint64_t hold,
+                         struct error *err);
 
 #endif

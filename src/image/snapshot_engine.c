@@ -42,7 +42,7 @@ int snapshot_get(struct engine *e, uint64_t id, struct snapshot *s)
 	return known ? 0 : -ENOENT;
 }
 
-static void forget(struct engine *e, uint64_t id)
+void snapshot_forget(struct engine *e, uint64_t id)
 {
 	pthread_mutex_lock(&e->mutex);
 	struct snapshot *known = hash_remove(e->snapshots, id);
@@ -247,7 +247,7 @@ int engine_snapshot_delete(struct engine *e, uint64_t image, const char *name, s
 	bool known = !rc;
 	rc = snapshot_remove(e->pool, image, name, err);
 	if (!rc && known)
-		forget(e, s.info.id);
+		snapshot_forget(e, s.info.id);
 	return rc;
 }
 
