@@ -72,6 +72,11 @@ static const struct command commands[] = {
 	  "  NEW                    the new image, in the same mount\n"
 	  "                         They share what they have in common; either can be changed or deleted.\n",
 	  cmd_clone },
+	{ "diff", "IMAGE@NAME IMAGE[@NAME] [--json]", "what differs between two moments of an image",
+	  "  IMAGE@NAME             a snapshot; without @NAME: the image as it is now\n"
+	  "  --json                 for programs: a line for each range\n"
+	  "                         Says which ranges were written, by the map of the image: no data is read.\n",
+	  cmd_diff },
 	{ "undelete", "MOUNTPOINT [NAME|ID [IMAGE]]", "what was deleted, and have it back",
 	  "                         Without a name: what is in the trash, the oldest first.\n"
 	  "  NAME, ID               which of them; an ID where several had that name\n"
