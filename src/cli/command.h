@@ -70,7 +70,7 @@ int command_finish(const struct command *c, int code);
 
 /* ---- interruption ------------------------------------------------------------------------------------------------- */
 
-/* From now on SIGINT, SIGTERM and SIGHUP do not kill but are noted, and break off calls that wait. */
+/* From now on SIGINT, SIGTERM and SIGHUP do not kill but are noted, and break off calls that wait; SIGPIPE is ignored. */
 void interrupt_catch(void);
 
 /* Whether one has come. */

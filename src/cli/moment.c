@@ -6,11 +6,13 @@
 #include "cli/target.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static int check_name(const char *name, struct error *err)
@@ -50,6 +52,13 @@ int moment_parse(const char *word, struct moment *m, struct error *err)
 	if (!strchr(word, '@') || access(word, F_OK) == 0)
 		return cut_up(word, strlen(word), "", m, err);
 	return moment_parse_named(word, m, err);
+}
+
+int moment_beside(const struct moment *m, const char *word, struct moment *other, struct error *err)
+{
+	int rc = check_name(word, err);
+
+	return rc ? rc : cut_up(m->path, strlen(m->path), word, other, err);
 }
 
 int moment_connect(const char *path, struct ctl_client **client, uint64_t *id, struct error *err)
@@ -97,7 +106,8 @@ void moment_release(struct moment *m)
 		               m->path, m->s.name, error_text(&err));
 }
 
-int moment_file(const struct moment *m, char path[PATH_MAX], struct error *err)
+/* Where the snapshot is to be read. */
+static int file_of(const struct moment *m, char path[PATH_MAX], struct error *err)
 {
 	char mount[PATH_MAX], *image;
 	size_t len;
@@ -113,6 +123,28 @@ int moment_file(const struct moment *m, char path[PATH_MAX], struct error *err)
 	             m->s.name);
 	free(image);
 	return n > 0 && n < PATH_MAX ? 0 : error_set(err, -ENAMETOOLONG, "%s: the path is too long", m->path);
+}
+
+int moment_open(const struct moment *m, int *fd, struct error *err)
+{
+	char path[PATH_MAX];
+	struct stat st;
+	int rc = file_of(m, path, err);
+
+	if (rc)
+		return rc;
+	/* For a moment the kernel remembers a snapshot that had the name before. */
+	for (unsigned tries = 0; tries < 100; tries++) {
+		*fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (*fd < 0)
+			return error_set(err, -errno, "%s: %s", path, strerror(errno));
+		if (fstat(*fd, &st) == 0 && st.st_ino == m->s.id)
+			return 0;
+		close(*fd);
+		*fd = -1;
+		usleep(50000);
+	}
+	return error_set(err, -ESTALE, "%s is another snapshot than a moment ago", path);
 }
 
 int moment_diff(const struct moment *from, const struct moment *to, image_range_fn *each, void *arg, struct error *err)

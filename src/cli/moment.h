@@ -23,6 +23,9 @@ int moment_parse(const char *word, struct moment *m, struct error *err);
 /* The same where a snapshot has to be named. */
 int moment_parse_named(const char *word, struct moment *m, struct error *err);
 
+/* Another snapshot of the same image, by its name. */
+int moment_beside(const struct moment *m, const char *word, struct moment *other, struct error *err);
+
 /* A connection to the daemon that has the image, and the image's id. */
 int moment_connect(const char *path, struct ctl_client **client, uint64_t *id, struct error *err);
 
@@ -32,8 +35,8 @@ int moment_find(struct moment *m, const char *label, struct error *err);
 /* Deletes the snapshot if it was made by moment_find(); a failure is reported. */
 void moment_release(struct moment *m);
 
-/* Where the snapshot is to be read. */
-int moment_file(const struct moment *m, char path[PATH_MAX], struct error *err);
+/* Opens the snapshot's file for reading. */
+int moment_open(const struct moment *m, int *fd, struct error *err);
 
 /* Calls each() for what differs between two moments of one image that were found (`from` NULL: from an empty image), as
  * image_diff() does. The daemon is asked piece by piece, so each() may take its time. */
