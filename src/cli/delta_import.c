@@ -104,6 +104,7 @@ static int open_stream(struct import *m)
 static int check_stream(struct import *m)
 {
 	struct delta_frame f = { 0 };
+	uint8_t before[DELTA_HEADER_BYTES], after[DELTA_HEADER_BYTES];
 	struct delta_header again;
 	int rc = 0;
 
@@ -117,8 +118,12 @@ static int check_stream(struct import *m)
 		rc = failed(m, m->file, -errno);
 	if (!rc)
 		rc = begin_stream(m, &again);
-	if (!rc && memcmp(&again, &m->h, sizeof again) != 0)
-		rc = error_set(m->err, -EAGAIN, "%s was written to meanwhile", m->file);
+	if (!rc) {
+		delta_header_encode(&m->h, before);
+		delta_header_encode(&again, after);
+		if (memcmp(before, after, sizeof before) != 0)
+			rc = error_set(m->err, -EAGAIN, "%s was written to meanwhile", m->file);
+	}
 	return rc;
 }
 

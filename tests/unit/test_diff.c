@@ -68,7 +68,7 @@ static int keep(void *arg, const struct image_range *range)
 static struct image *open_moment(uint64_t image, const char *name)
 {
 	struct snapshot_info info;
-	struct image *i;
+	struct image *i = NULL;
 
 	if (!name)
 		return NULL;
