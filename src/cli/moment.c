@@ -15,6 +15,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* How long a snapshot that was not waited for may take to appear. */
+#define DOUBT_TRIES 10
+#define DOUBT_US 100000
+
 static int check_name(const char *name, struct error *err)
 {
 	if (snapshot_name_valid(name))
@@ -77,9 +81,10 @@ int moment_find(struct moment *m, const char *label, struct error *err)
 	if (!rc && !m->s.name[0]) {
 		randombytes_buf(&random, sizeof random);
 		snprintf(m->s.name, sizeof m->s.name, "%s-%016" PRIx64, label, random);
-		/* Also when it seems to have failed, and only the answer was lost. */
-		m->passing = true;
 		rc = ctl_snapshot_create(client, m->s.name, &m->image, 1, NULL, NULL, err);
+		/* The daemon gives up what nobody waits for any more, if it learns of that in time. */
+		m->in_doubt = rc == -EINTR || rc == -ECONNRESET;
+		m->passing = !rc || m->in_doubt;
 	}
 	if (!rc)
 		rc = ctl_snapshot_find(client, m->s.name, m->image, &m->s, err);
@@ -87,22 +92,33 @@ int moment_find(struct moment *m, const char *label, struct error *err)
 	return rc ? error_prefix(err, rc, "%s", m->path) : 0;
 }
 
-void moment_release(struct moment *m)
+static int delete_passing(const struct moment *m, struct error *err)
 {
 	struct ctl_client *client = NULL;
-	struct error err = { 0 };
 	uint64_t id;
+	int rc = moment_connect(m->path, &client, &id, err);
+
+	if (!rc)
+		rc = ctl_snapshot_change(client, "delete", m->s.name, id, err);
+	ctl_disconnect(client);
+	return rc;
+}
+
+void moment_release(struct moment *m)
+{
+	struct error err = { 0 };
 	int rc;
 
 	if (!m->passing)
 		return;
 	m->passing = false;
-	rc = moment_connect(m->path, &client, &id, &err);
-	if (!rc)
-		rc = ctl_snapshot_change(client, "delete", m->s.name, id, &err);
-	ctl_disconnect(client);
+	rc = delete_passing(m, &err);
+	for (unsigned tries = 0; m->in_doubt && rc == -ENOENT && tries < DOUBT_TRIES; tries++) {
+		usleep(DOUBT_US);
+		rc = delete_passing(m, &err);
+	}
 	if (rc && rc != -ENOENT)
-		report_warning("%s@%s was for a moment only and cannot be deleted (garner snapshot delete): %s",
+		report_warning("%s@%s was for a moment only: if it is there, delete it (garner snapshot delete): %s",
 		               m->path, m->s.name, error_text(&err));
 }
 

@@ -14,7 +14,8 @@
 struct moment {
 	char path[PATH_MAX];    /* of the image */
 	struct snapshot_info s; /* its name is "" for now; the rest is known after moment_find() */
-	bool passing;           /* the snapshot was made by moment_find() */
+	bool passing;           /* the snapshot was made by moment_find() ... */
+	bool in_doubt;          /* ... or may be, later: it was not waited for */
 	uint64_t image;         /* its id */
 };
 

@@ -26,7 +26,7 @@ mount_fs segment_size=1M
 near=$daemon
 first=$pool
 pool=$(place far-pool)
-[[ $store_kind == file ]] && mkdir "${pool#file://}" || "$garner" init "$pool"
+"$garner" init "$pool"
 mount_at "$pool" "$work/far-cache" "$far" segment_size=1M || fail 'no second mount'
 far_daemon=$daemon
 mkdir "$far/sub"
@@ -60,6 +60,8 @@ same_moment b
 same_moment c
 same "$disk" "$copy"
 [[ $(snapshots "$disk") == 'a b c' && $(snapshots "$copy") == 'a b c' ]] || fail 'the snapshots'
+[[ $("$garner" snapshot list "$disk" --json | jq -r .id) == "$("$garner" snapshot list "$copy" --json | jq -r .origin)" ]] ||
+	fail 'where they are from'
 "$garner" import --onto "$copy" "$work/b-c" | grep -q 'already' || fail 'once more'
 
 echo '== what is refused changes nothing'
