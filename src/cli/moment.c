@@ -122,30 +122,11 @@ void moment_release(struct moment *m)
 		               m->path, m->s.name, error_text(&err));
 }
 
-/* Where the snapshot is to be read. */
-static int file_of(const struct moment *m, char path[PATH_MAX], struct error *err)
-{
-	char mount[PATH_MAX], *image;
-	size_t len;
-	int n, rc = target_mount_point(m->path, mount, err);
-
-	if (rc)
-		return rc;
-	image = realpath(m->path, NULL);
-	if (!image)
-		return error_set(err, -errno, "%s: %s", m->path, strerror(errno));
-	len = strlen(mount);
-	n = snprintf(path, PATH_MAX, "%s/.snapshots%s/%s", len > 1 ? mount : "", image + (len > 1 ? len : 0),
-	             m->s.name);
-	free(image);
-	return n > 0 && n < PATH_MAX ? 0 : error_set(err, -ENAMETOOLONG, "%s: the path is too long", m->path);
-}
-
 int moment_open(const struct moment *m, int *fd, struct error *err)
 {
 	char path[PATH_MAX];
 	struct stat st;
-	int rc = file_of(m, path, err);
+	int rc = target_snapshot(m->path, m->s.name, path, err);
 
 	if (rc)
 		return rc;

@@ -322,6 +322,46 @@ static void only_the_ways_to_what_differs_are_read(void **state)
 	image_fixture_close_image(i);
 }
 
+/* The maps of a clone's moments lead into the log of what it was cloned from, and from there further. */
+static void a_clone_differs_by_what_was_written_to_it(void **state)
+{
+	const uint64_t leaf = 2 * MIB;
+	uint64_t id = image_fixture_create(f.engine, "disk");
+	struct image *i = image_fixture_open_image(f.engine, "disk");
+	struct node_attr attr;
+	struct ranges r;
+
+	(void)state;
+	for (uint64_t k = 0; k < 600; k++)
+		write_grain(i, k * leaf);
+	image_fixture_close_image(i);
+	for (unsigned depth = 0; depth < 3; depth++) {
+		char name[20];
+
+		snprintf(name, sizeof name, "clone%u", depth);
+		assert_int_equal(engine_clone(f.engine, id, NODE_ROOT, name, &attr, &err), 0);
+		id = attr.id;
+		take(id, "one");
+		i = image_fixture_open_image(f.engine, name);
+		write_grain(i, (5 + depth) * leaf + GRAIN);
+		image_fixture_close_image(i);
+		take(id, "two");
+		diff(id, "one", "two", 0, SIZE_MAX, &r);
+		assert_int_equal(r.count, 1);
+		assert_int_equal(r.list[0].offset, (5 + depth) * leaf + GRAIN);
+		assert_int_equal(r.nodes, 2 * MAP_LEVELS);
+		free(r.list);
+		/* Data and holes of all leaves, of which those that were written to are longer. */
+		diff(id, NULL, "two", 0, SIZE_MAX, &r);
+		assert_int_equal(r.count, 600 + 599);
+		for (uint64_t k = 0; k < 600; k++) {
+			assert_true(r.list[2 * k].data && r.list[2 * k].offset == k * leaf);
+			assert_int_equal(r.list[2 * k].length, k >= 5 && k <= 5 + depth ? 2 * GRAIN : GRAIN);
+		}
+		free(r.list);
+	}
+}
+
 static void only_snapshots_of_one_image_are_compared(void **state)
 {
 	uint64_t id = image_fixture_create(f.engine, "disk"), other = image_fixture_create(f.engine, "other");
@@ -350,6 +390,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(any_two_moments_differ_where_they_were_touched, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(only_the_ways_to_what_differs_are_read, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_clone_differs_by_what_was_written_to_it, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(only_snapshots_of_one_image_are_compared, set_up, tear_down),
 	};
 
