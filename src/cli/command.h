@@ -29,6 +29,7 @@ int cmd_status(const struct command *c, int argc, char **argv);
 int cmd_flush(const struct command *c, int argc, char **argv);
 int cmd_clone(const struct command *c, int argc, char **argv);
 int cmd_snapshot(const struct command *c, int argc, char **argv);
+int cmd_diff(const struct command *c, int argc, char **argv);
 int cmd_takeover(const struct command *c, int argc, char **argv);
 int cmd_import(const struct command *c, int argc, char **argv);
 int cmd_export(const struct command *c, int argc, char **argv);
@@ -69,7 +70,7 @@ int command_finish(const struct command *c, int code);
 
 /* ---- interruption ------------------------------------------------------------------------------------------------- */
 
-/* From now on SIGINT, SIGTERM and SIGHUP do not kill but are noted, and break off calls that wait. */
+/* From now on SIGINT, SIGTERM and SIGHUP do not kill but are noted, and break off calls that wait; SIGPIPE is ignored. */
 void interrupt_catch(void);
 
 /* Whether one has come. */

@@ -369,7 +369,8 @@ static int open_parts(struct engine *e, struct error *err)
 	e->sharing = executor_new("garner-share", 1, false);
 	e->catalog = catalog_new(e->pool, e->db);
 	if (!e->images || !e->sets || !e->unlinked || !e->deletions || !e->snapshots || !e->budget || !e->work ||
-	    !e->packers || !e->prefetch || !e->sharing || !e->catalog || asprintf(&spare_dir, "%s/spare", e->cache_dir) < 0)
+	    !e->packers || !e->prefetch || !e->sharing || !e->catalog ||
+	    asprintf(&spare_dir, "%s/spare", e->cache_dir) < 0)
 		return error_set(err, -ENOMEM, "cannot start: out of memory or threads");
 	rc = spare_pool_new(e->disk, spare_dir, SPARES, &e->spares, err);
 	free(spare_dir);

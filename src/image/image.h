@@ -197,7 +197,9 @@ bool snapshot_name_valid(const char *name);
 
 struct snapshot_info {
 	char name[SNAPSHOT_NAME_MAX + 1];
-	uint64_t id;      /* its inode number, for image_open(); the same on every host */
+	uint64_t id; /* its inode number, for image_open(); the same on every host */
+	uint64_t
+		origin; /* of which snapshot it holds the content, of this pool or of another: its own id, unless it was imported */
 	uint64_t time_ns; /* the moment */
 	uint64_t size, allocated_bytes, mtime_ns;
 	bool is_protected;
@@ -221,6 +223,9 @@ struct snapshot_watch {
 int engine_snapshot_create_watched(struct engine *e, const uint64_t *images, size_t count, const char *name,
                                    const struct snapshot_watch *watch, struct error *err);
 
+/* The same of one image that was made equal to snapshot `origin` of any pool. */
+int engine_snapshot_import(struct engine *e, uint64_t image, const char *name, uint64_t origin, struct error *err);
+
 /* -ENOENT; -EBUSY when it is protected. One that is damaged can be deleted. What it alone needed is garbage from then on. Who has it open goes on reading. Blocks. */
 int engine_snapshot_delete(struct engine *e, uint64_t image, const char *name, struct error *err);
 
@@ -239,6 +244,24 @@ int engine_snapshot_each(struct engine *e, uint64_t image, int (*each)(void *arg
  * -E2BIG (a clone of a clone of ... too many), and as image_open(). */
 int engine_clone(struct engine *e, uint64_t source, uint64_t dir, const char *name, struct node_attr *attr,
                  struct error *err);
+
+/* The snapshot of that name, which can then be opened by its id. -ENOENT. Blocks. */
+int engine_snapshot_find(struct engine *e, uint64_t image, const char *name, struct snapshot_info *info,
+                         struct error *err);
+
+struct image_range {
+	uint64_t offset, length; /* bytes */
+	bool data;               /* false: reads as zeros, or lies past the end */
+};
+/* Returns 0 to go on; anything else ends the call, which returns that value. */
+typedef int image_range_fn(void *arg, const struct image_range *range);
+
+/* Calls each() for every range from offset `begin` on in which snapshot `to` may differ from snapshot `from` (NULL: from an empty
+ * image), in order, neighbours of one kind joined; both are open, and of one image (else -EINVAL). What was written again
+ * with the same bytes counts, and so does all between the ends when the sizes differ. Costs what differs and not what is there:
+ * `nodes_read` (may be NULL) is how many map nodes had to be read. Blocks on the store. */
+int image_diff(struct image *from, struct image *to, uint64_t begin, image_range_fn *each, void *arg,
+               uint64_t *nodes_read, struct error *err);
 
 /* ---- state ------------------------------------------------------------------------------------------------------- */
 

@@ -127,9 +127,9 @@ struct image {
 	uint64_t clean_sequence; /* of the log when the last checkpoint was complete */
 	uint64_t cut_sequence;   /* of the log at the last cut */
 	struct log_position head_checkpoint; /* what the store's head says */
-	bool remapped;           /* the map has changed by other means than records since the last checkpoint */
-	struct snapshot shared;  /* whose entries were taken over last (share.c; only there) ... */
-	unsigned shared_layer;   /* ... and as which layer; 0: none */
+	bool remapped;          /* the map has changed by other means than records since the last checkpoint */
+	struct snapshot shared; /* whose entries were taken over last (share.c; only there) ... */
+	unsigned shared_layer;  /* ... and as which layer; 0: none */
 
 	pthread_mutex_t view_mutex; /* guards view */
 	struct log_view view;
@@ -324,7 +324,8 @@ int snapshot_get(struct engine *e, uint64_t id, struct snapshot *s);
 /* ---- share.c ---- */
 
 /* Whether image_share() is worth trying. */
-bool image_can_share(const struct image *from, uint64_t offset, const struct image *to, uint64_t to_offset, uint64_t len);
+bool image_can_share(const struct image *from, uint64_t offset, const struct image *to, uint64_t to_offset,
+                     uint64_t len);
 /* Has a range of `to`, which is large enough, be what it is in `from`, without copying it: how many bytes of it, or an error, after which they
  * are to be copied. On the executor `sharing`. Blocks on the store. */
 int64_t image_share(struct image *from, uint64_t offset, struct image *to, uint64_t to_offset, uint64_t len,
