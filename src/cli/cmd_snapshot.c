@@ -1,54 +1,17 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* cmd_snapshot.c: garner snapshot: names moments of images, through the daemon that has the pool mounted. */
 #include "cli/command.h"
+#include "cli/moment.h"
 #include "cli/quiesce.h"
-#include "cli/target.h"
 
 #include "base/clock.h"
-#include "ctl/ctl.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define IMAGES_MAX 64
 #define GUESTS_MAX 64
-
-/* "IMAGE@NAME", cut up. */
-struct moment {
-	char path[PATH_MAX];
-	const char *name;
-};
-
-static int parse_moment(const char *word, struct moment *m, struct error *err)
-{
-	const char *at = strrchr(word, '@');
-
-	if (!at || at == word || !at[1])
-		return error_set(err, -EINVAL,
-		                 "%s: give an image and the snapshot's name, as in vm1.raw@before-upgrade", word);
-	if ((size_t)(at - word) >= sizeof m->path)
-		return error_set(err, -ENAMETOOLONG, "%s: the path is too long", word);
-	memcpy(m->path, word, (size_t)(at - word));
-	m->path[at - word] = '\0';
-	m->name = at + 1;
-	if (!snapshot_name_valid(m->name))
-		return error_set(err, -EINVAL,
-		                 "%s: a snapshot's name is up to %d letters, digits and . _ : + -, and does not begin "
-		                 "with . or -",
-		                 m->name, SNAPSHOT_NAME_MAX);
-	return 0;
-}
-
-/* A connection to the daemon that has the image, and the image's id. */
-static int find_image(const char *path, struct ctl_client **client, uint64_t *id, struct error *err)
-{
-	int rc = target_want_image(path, err);
-
-	return rc ? rc : ctl_connect(path, client, id, err);
-}
 
 static int print_line(void *arg, const char *line)
 {
@@ -62,7 +25,7 @@ static int print_line(void *arg, const char *line)
 /* What one moment is made of. */
 struct group {
 	struct ctl_client *client;
-	const char *name;
+	char name[SNAPSHOT_NAME_MAX + 1];
 	uint64_t ids[IMAGES_MAX];
 	size_t count;
 };
@@ -75,14 +38,14 @@ static int find_group(struct group *g, const char *const *words, size_t count, s
 	for (size_t k = 0; k < count && !rc; k++) {
 		ctl_disconnect(g->client);
 		g->client = NULL;
-		rc = parse_moment(words[k], &m, err);
-		if (!rc && g->name && strcmp(m.name, g->name) != 0)
+		rc = moment_parse_named(words[k], &m, err);
+		if (!rc && k && strcmp(m.s.name, g->name) != 0)
 			rc = error_set(err, -EINVAL, "the snapshots of a group have one name: %s or %s", g->name,
-			               m.name);
+			               m.s.name);
 		if (rc)
 			break;
-		g->name = m.name;
-		rc = find_image(m.path, &g->client, &g->ids[k], err);
+		strcpy(g->name, m.s.name); /* the same size */
+		rc = moment_connect(m.path, &g->client, &g->ids[k], err);
 	}
 	g->count = count;
 	return rc;
@@ -184,12 +147,12 @@ static int change(const char *verb, const char *word, struct error *err)
 	struct ctl_client *client = NULL;
 	struct moment m;
 	uint64_t id;
-	int rc = parse_moment(word, &m, err);
+	int rc = moment_parse_named(word, &m, err);
 
 	if (!rc)
-		rc = find_image(m.path, &client, &id, err);
+		rc = moment_connect(m.path, &client, &id, err);
 	if (!rc)
-		rc = ctl_snapshot_change(client, verb, m.name, id, err);
+		rc = ctl_snapshot_change(client, verb, m.s.name, id, err);
 	ctl_disconnect(client);
 	return rc;
 }
@@ -198,7 +161,7 @@ static int list(const char *path, bool json, struct error *err)
 {
 	struct ctl_client *client = NULL;
 	uint64_t id;
-	int rc = find_image(path, &client, &id, err);
+	int rc = moment_connect(path, &client, &id, err);
 
 	if (!rc)
 		rc = ctl_snapshot_list(client, id, json, print_line, NULL, err);

@@ -137,6 +137,8 @@ void interrupt_catch(void)
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
 	struct sigaction old;
 
+	/* A reader that went away is an error like others, so that what was begun is ended in order. */
+	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&action.sa_mask);
 	for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
 		/* nohup ignores hang-ups on purpose. Shells ignore SIGINT for what runs in their background, but who sends it

@@ -31,6 +31,7 @@ int cmd_clone(const struct command *c, int argc, char **argv);
 int cmd_history(const struct command *c, int argc, char **argv);
 int cmd_rewind(const struct command *c, int argc, char **argv);
 int cmd_snapshot(const struct command *c, int argc, char **argv);
+int cmd_diff(const struct command *c, int argc, char **argv);
 int cmd_takeover(const struct command *c, int argc, char **argv);
 int cmd_import(const struct command *c, int argc, char **argv);
 int cmd_export(const struct command *c, int argc, char **argv);
@@ -71,7 +72,7 @@ int command_finish(const struct command *c, int code);
 
 /* ---- interruption ------------------------------------------------------------------------------------------------- */
 
-/* From now on SIGINT, SIGTERM and SIGHUP do not kill but are noted, and break off calls that wait. */
+/* From now on SIGINT, SIGTERM and SIGHUP do not kill but are noted, and break off calls that wait; SIGPIPE is ignored. */
 void interrupt_catch(void);
 
 /* Whether one has come. */

@@ -31,13 +31,21 @@ static const struct command commands[] = {
 	{ "status", "MOUNTPOINT|IMAGE [--json]", "how a mount or an image is doing, and how far the store is behind",
 	  "  --json                 for programs\n", cmd_status },
 	{ "flush", "MOUNTPOINT|IMAGE", "wait until everything written before is in the store", "", cmd_flush },
-	{ "import", "FILE IMAGE [--replace]", "copy a raw disk file into a mount",
+	{ "import", "FILE IMAGE [--replace] | --onto IMAGE FILE|-",
+	  "copy a raw disk file, or what has changed, into a mount",
 	  "  --replace              let the new image take the place of one that has that name\n"
-	  "                         Interrupted, it leaves IMAGE.garner-part, and goes on from there when run again.\n",
+	  "                         Interrupted, it leaves IMAGE.garner-part, and goes on from there when run again.\n"
+	  "  --onto IMAGE           FILE, or standard input, is a stream of garner export --since or --stream: IMAGE "
+	  "is\n"
+	  "                         brought from its snapshot at which the stream begins to that at which it ends\n",
 	  cmd_import },
-	{ "export", "IMAGE FILE [--replace]", "copy an image out of a mount",
+	{ "export", "IMAGE FILE [--replace] | --since NAME|--stream IMAGE[@NAME] FILE|- [--replace]",
+	  "copy an image, or what has changed, out of a mount",
 	  "  --replace              let the copy take the place of a file that has that name\n"
-	  "                         Interrupted, it leaves FILE.garner-part, and goes on from there when run again.\n",
+	  "                         Interrupted, it leaves FILE.garner-part, and goes on from there when run again.\n"
+	  "  --since NAME           only what has changed since the snapshot of that name, as a stream for\n"
+	  "                         garner import --onto; up to snapshot IMAGE@NAME, or up to now\n"
+	  "  --stream               all of it, as such a stream\n",
 	  cmd_export },
 	{ "verify", "STORE [IMAGE] " KEY_WORDS, "read everything in a store and check every tag and chain",
 	  "  IMAGE                  only that one, by its name in the pool\n" KEY_DETAIL, cmd_verify },
@@ -86,6 +94,11 @@ static const struct command commands[] = {
 	  "  --json                 for programs\n"
 	  "  --keep DURATION        from now on every moment of so long a time can be had: 24h, 7d; 0: no more\n",
 	  cmd_history },
+	{ "diff", "IMAGE@NAME IMAGE[@NAME] [--json]", "what differs between two moments of an image",
+	  "  IMAGE@NAME             a snapshot; without @NAME: the image as it is now\n"
+	  "  --json                 for programs: a line for each range\n"
+	  "                         Says which ranges were written, by the map of the image: no data is read.\n",
+	  cmd_diff },
 	{ "undelete", "MOUNTPOINT [NAME|ID [IMAGE]]", "what was deleted, and have it back",
 	  "                         Without a name: what is in the trash, the oldest first.\n"
 	  "  NAME, ID               which of them; an ID where several had that name\n"

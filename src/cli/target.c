@@ -195,10 +195,26 @@ int target_place_beside(const char *path, const char *beside, uint64_t *dir, cha
 	return 0;
 }
 
+int target_snapshot(const char *image, const char *name, char out[PATH_MAX], struct error *err)
+{
+	char mount[PATH_MAX], full[PATH_MAX];
+	size_t len;
+	int n, rc = target_mount_point(image, mount, err);
+
+	if (rc)
+		return rc;
+	if (!realpath(image, full))
+		return not_there(image, -errno, err);
+	len = strlen(mount) > 1 ? strlen(mount) : 0;
+	mount[len] = '\0';
+	n = snprintf(out, PATH_MAX, "%s/.snapshots%s/%s", mount, full + len, name);
+	return n > 0 && n < PATH_MAX ? 0 : error_set(err, -ENAMETOOLONG, "%.40s...: the path is too long", image);
+}
+
 int target_moment(const char *word, char out[PATH_MAX], struct error *err)
 {
 	const char *at = strrchr(word, '@');
-	char image[PATH_MAX], mount[PATH_MAX], full[PATH_MAX];
+	char image[PATH_MAX];
 	struct stat st;
 	int rc;
 
@@ -212,14 +228,9 @@ int target_moment(const char *word, char out[PATH_MAX], struct error *err)
 	snprintf(image, sizeof image, "%.*s", (int)(at - word), word);
 	rc = target_want_image(image, err);
 	if (!rc)
-		rc = target_mount_point(image, mount, err);
+		rc = target_snapshot(image, at + 1, out, err);
 	if (rc)
 		return rc;
-	if (!realpath(image, full))
-		return not_there(image, -errno, err);
-	int n = snprintf(out, PATH_MAX, "%s/.snapshots/%s/%s", mount, full + strlen(mount) + 1, at + 1);
-	if (n < 0 || n >= PATH_MAX)
-		return error_set(err, -ENAMETOOLONG, "%.40s...: the path is too long", word);
 	if (stat(out, &st))
 		return error_set(err, -errno, "%s: there is no snapshot \"%s\" (garner snapshot list %s)", image,
 		                 at + 1, image);

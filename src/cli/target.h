@@ -38,6 +38,8 @@ int target_place(const char *path, uint64_t *dir, char name[NAME_BYTES_MAX + 1],
 /* The same in the mount in which `beside` is. */
 int target_place_beside(const char *path, const char *beside, uint64_t *dir, char name[NAME_BYTES_MAX + 1],
                         struct error *err);
+/* The file below .snapshots that is snapshot `name` of an image; does not look whether it is there. */
+int target_snapshot(const char *image, const char *name, char out[PATH_MAX], struct error *err);
 
 /* The file that is meant by "IMAGE" or "IMAGE@SNAPSHOT", in a mount: the image itself, or the one below .snapshots. */
 int target_moment(const char *word, char out[PATH_MAX], struct error *err);

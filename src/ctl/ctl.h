@@ -14,6 +14,10 @@
  *     snapshot check NAME ID...     whether that could be done
  *     snapshot list text|json ID    one line each, oldest first
  *     snapshot delete|protect|unprotect NAME ID
+ *     snapshot find NAME ID   one line: "ID ORIGIN TIME SIZE", the ids in hex, time in ns
+ *     snapshot import NAME ID ORIGIN    one that holds what snapshot ORIGIN holds
+ *     diff ID FROM TO BEGIN   what differs between two snapshots (FROM -: an empty image) from offset BEGIN on: lines "data|zero
+ *                             OFFSET LENGTH"; after some thousands of them a line "more OFFSET": where to begin next
  *     trash                   what was deleted, oldest first: lines "ID DELETED EXPIRES NAME", times in ns, the name in hex
  *     undelete ID DIR NAME    brings it back: DIR an id, NAME in hex; 0 and - for where it was
  *     clone ID DIR NAME       a new image as the image or snapshot ID is: DIR an id, NAME in hex
@@ -35,6 +39,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #define CTL_VERSION 1
 #define CTL_REQUEST_MAX 2048        /* bytes of a request line, newline included */
@@ -46,6 +51,12 @@
 #define CTL_NAME_TEXT_MAX (2 * NAME_BYTES_MAX + 1)
 void ctl_name_encode(const char *name, char out[CTL_NAME_TEXT_MAX]);
 int ctl_name_decode(const char *text, char name[NAME_BYTES_MAX + 1]);
+
+/* ---- diff.c: what the server prints, and the client reads ---- */
+
+int ctl_print_found(FILE *out, struct engine *e, const char *name, uint64_t id, struct error *err);
+int ctl_print_diff(FILE *out, struct engine *e, uint64_t id, const char *from, const char *to, uint64_t begin,
+                   struct error *err);
 
 /* The extended attributes by which a mount tells where its socket is and how an image does. */
 #define CTL_XATTR_SOCKET "user.garner.socket"
@@ -108,6 +119,14 @@ int ctl_snapshot_check(struct ctl_client *client, const char *name, const uint64
                        struct error *err);
 int ctl_snapshot_list(struct ctl_client *client, uint64_t id, bool json, ctl_line_fn *line, void *arg,
                       struct error *err);
+/* Only name, id, origin, time and size are told; `name` may be that of `info`. */
+int ctl_snapshot_find(struct ctl_client *client, const char *name, uint64_t id, struct snapshot_info *info,
+                      struct error *err);
+int ctl_snapshot_import(struct ctl_client *client, const char *name, uint64_t id, uint64_t origin, struct error *err);
+/* What differs between two snapshots from offset *begin on, or some of it: *begin is then where to go on; else UINT64_MAX. The
+ * ranges are malloc'ed. `from` NULL: an empty image. */
+int ctl_diff(struct ctl_client *client, uint64_t id, const char *from, const char *to, uint64_t *begin,
+             struct image_range **ranges, size_t *count, struct error *err);
 struct ctl_trashed {
 	uint64_t id;
 	char deleted[CLOCK_TEXT_MAX], expires[CLOCK_TEXT_MAX]; /* "2026-02-03 04:05:06 +0000" */

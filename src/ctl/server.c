@@ -269,6 +269,39 @@ static int run_snapshot_list(struct connection *c, char **word, struct error *er
 	return finish_stream(c, o.out, &text, rc, err);
 }
 
+static int run_snapshot_find(struct connection *c, const char *name, uint64_t id, struct error *err)
+{
+	char *text = NULL;
+	size_t size = 0;
+	FILE *out = open_memstream(&text, &size);
+
+	if (!out)
+		return error_set(err, -errno, "out of memory");
+	return finish_stream(c, out, &text, ctl_print_found(out, c->server->engine, name, id, err), err);
+}
+
+static int run_diff(struct connection *c, char **word, int words, struct error *err)
+{
+	char *text = NULL, *end;
+	size_t size = 0;
+	uint64_t id, begin;
+	FILE *out;
+	int rc = parse_id(word[0], &id, err);
+
+	(void)words;
+	errno = 0;
+	begin = strtoull(word[3], &end, 10);
+	if (!rc && (errno || *end || word[3][0] < '0' || word[3][0] > '9'))
+		rc = error_set(err, -EINVAL, "\"%s\" is not an offset", word[3]);
+	if (rc)
+		return rc;
+	out = open_memstream(&text, &size);
+	if (!out)
+		return error_set(err, -errno, "out of memory");
+	rc = ctl_print_diff(out, c->server->engine, id, word[1], word[2], begin, err);
+	return finish_stream(c, out, &text, rc, err);
+}
+
 static int run_snapshot(struct connection *c, char **word, int words, struct error *err)
 {
 	const struct snapshot_watch watch = { snapshot_taken, flush_progress, c };
@@ -289,8 +322,12 @@ static int run_snapshot(struct connection *c, char **word, int words, struct err
 		return engine_snapshot_create_watched(e, ids, (size_t)count, word[1], &watch, err);
 	if (!strcmp(word[0], "check"))
 		return engine_snapshot_check(e, ids, (size_t)count, word[1], err);
+	if (!strcmp(word[0], "import") && count == 2)
+		return engine_snapshot_import(e, ids[0], word[1], ids[1], err);
 	if (count != 1)
 		return error_set(err, -EINVAL, "snapshot: wrong words");
+	if (!strcmp(word[0], "find"))
+		return run_snapshot_find(c, word[1], ids[0], err);
 	if (!strcmp(word[0], "delete"))
 		return engine_snapshot_delete(e, ids[0], word[1], err);
 	if (!strcmp(word[0], "protect") || !strcmp(word[0], "unprotect"))
@@ -474,6 +511,7 @@ static const struct command commands[] = {
 	{ "history", 2, 2, run_history },
 	{ "keep", 2, 2, run_keep },
 	{ "clone", 3, 3, run_clone },
+	{ "diff", 4, 4, run_diff },
 	{ "snapshot", 3, 2 + CTL_SNAPSHOT_IMAGES_MAX, run_snapshot },
 };
 

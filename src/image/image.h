@@ -44,6 +44,7 @@ struct engine_options {
 	uint64_t seal_after_ms;    /* 5000 */
 	uint64_t map_memory;       /* 64 MiB: memory for grain map nodes */
 	uint64_t stage_size;       /* 64 MiB: memory in which writes are gathered */
+	uint64_t share_min;        /* 16 MiB: what is smaller is copied, not shared, between images */
 	uint64_t lease_ms;         /* 15000: how long another host waits for this one */
 	uint64_t trash_ms;         /* 7 days: how long a deleted image can be had back; 1: it goes at once */
 	uint64_t stop_deadline_ms; /* 60000: how long engine_close() uploads before it keeps the rest for next time */
@@ -177,7 +178,8 @@ int64_t image_set_mtime(struct image *i, uint64_t mtime_ns, image_done_fn *done,
 /* SEEK_DATA (data true) or SEEK_HOLE from `offset`: answers with the offset found, or -ENXIO. */
 int64_t image_seek(struct image *i, uint64_t offset, bool data, image_done_fn *done, void *arg);
 
-/* Copies between two images, or within one (ranges may not overlap then: -EINVAL). Answers with the bytes copied. Always
+/* Copies between two images, or within one (ranges may not overlap then: -EINVAL). What is large is shared, not copied, where grains lie alike and all of
+ * the source is known to the store, or can be put there. Answers with the bytes copied. Always
  * answers by `done` (returns -EINPROGRESS), unless it fails at once. Holes stay holes. */
 int64_t image_copy(struct image *from, uint64_t offset, struct image *to, uint64_t to_offset, uint64_t len,
                    image_done_fn *done, void *arg);
@@ -195,7 +197,9 @@ bool snapshot_name_valid(const char *name);
 
 struct snapshot_info {
 	char name[SNAPSHOT_NAME_MAX + 1];
-	uint64_t id;      /* its inode number, for image_open(); the same on every host */
+	uint64_t id; /* its inode number, for image_open(); the same on every host */
+	uint64_t
+		origin; /* of which snapshot it holds the content, of this pool or of another: its own id, unless it was imported */
 	uint64_t time_ns; /* the moment */
 	uint64_t size, allocated_bytes, mtime_ns;
 	bool is_protected;
@@ -218,6 +222,9 @@ struct snapshot_watch {
 };
 int engine_snapshot_create_watched(struct engine *e, const uint64_t *images, size_t count, const char *name,
                                    const struct snapshot_watch *watch, struct error *err);
+
+/* The same of one image that was made equal to snapshot `origin` of any pool. */
+int engine_snapshot_import(struct engine *e, uint64_t image, const char *name, uint64_t origin, struct error *err);
 
 /* -ENOENT; -EBUSY when it is protected. One that is damaged can be deleted. What it alone needed is garbage from then on. Who has it open goes on reading. Blocks. */
 int engine_snapshot_delete(struct engine *e, uint64_t image, const char *name, struct error *err);
@@ -276,6 +283,23 @@ struct history_span {
  * There are some hundred at most: of a long log samples are read. Blocks. -ENODATA, as engine_rewind(). */
 int engine_history(struct engine *e, uint64_t image, uint64_t since_ns, struct history *h,
                    int (*span)(void *arg, const struct history_span *s), void *arg, struct error *err);
+/* The snapshot of that name, which can then be opened by its id. -ENOENT. Blocks. */
+int engine_snapshot_find(struct engine *e, uint64_t image, const char *name, struct snapshot_info *info,
+                         struct error *err);
+
+struct image_range {
+	uint64_t offset, length; /* bytes */
+	bool data;               /* false: reads as zeros, or lies past the end */
+};
+/* Returns 0 to go on; anything else ends the call, which returns that value. */
+typedef int image_range_fn(void *arg, const struct image_range *range);
+
+/* Calls each() for every range from offset `begin` on in which snapshot `to` may differ from snapshot `from` (NULL: from an empty
+ * image), in order, neighbours of one kind joined; both are open, and of one image (else -EINVAL). What was written again
+ * with the same bytes counts, and so does all between the ends when the sizes differ. Costs what differs and not what is there:
+ * `nodes_read` (may be NULL) is how many map nodes had to be read. Blocks on the store. */
+int image_diff(struct image *from, struct image *to, uint64_t begin, image_range_fn *each, void *arg,
+               uint64_t *nodes_read, struct error *err);
 
 /* ---- state ------------------------------------------------------------------------------------------------------- */
 

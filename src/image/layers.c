@@ -65,14 +65,12 @@ static int parse_replay(struct layer_list *list, const char *text, struct error 
 static int parse_ref(struct layer_list *list, const char *text, struct error *err)
 {
 	struct layer_ref r;
-	unsigned first;
 	int end = 0;
 
-	if (sscanf(text, "%16" SCNx64 ":%16" SCNx64 ":%16" SCNx64 ":%1u%n", &r.image, &r.epoch, &r.last, &first,
-	           &end) != 4 ||
-	    text[end] || first > 1 || r.image <= NODE_ROOT || (!list->count && !first))
+	if (sscanf(text, "%16" SCNx64 ":%16" SCNx64 ":%16" SCNx64 ":%16" SCNx64 "%n", &r.image, &r.epoch, &r.last,
+	           &r.hold, &end) != 4 ||
+	    text[end] || r.image <= NODE_ROOT || (!list->count && !r.hold))
 		return -EBADMSG;
-	r.first = first;
 	return layer_list_add(list, &r, err);
 }
 
@@ -124,7 +122,7 @@ int layer_list_load(struct pool *p, uint64_t image, struct layer_list *list, str
 
 int layer_list_save(struct pool *p, uint64_t image, const struct layer_list *list, struct error *err)
 {
-	char key[STORE_KEY_MAX + 1], text[64];
+	char key[STORE_KEY_MAX + 1], text[80];
 	struct seal_key sealing;
 	struct fields *f = fields_new();
 	int rc;
@@ -139,8 +137,8 @@ int layer_list_save(struct pool *p, uint64_t image, const struct layer_list *lis
 	fields_add_u64(f, "grain", list->base.grain_bytes);
 	for (size_t i = 0; i < list->count; i++) {
 		const struct layer_ref *r = &list->refs[i];
-		snprintf(text, sizeof text, "%" PRIx64 ":%" PRIx64 ":%" PRIx64 ":%d", r->image, r->epoch, r->last,
-		         r->first);
+		snprintf(text, sizeof text, "%" PRIx64 ":%" PRIx64 ":%" PRIx64 ":%" PRIx64, r->image, r->epoch, r->last,
+		         r->hold);
 		fields_add_text(f, "layer", text);
 	}
 	for (size_t i = 0; i < list->replay_count; i++) {
@@ -164,9 +162,64 @@ int layer_list_remove(struct pool *p, uint64_t image)
 	return store_remove_wait(p->store, key, NULL);
 }
 
-void layer_hold_name(uint64_t image, size_t layer, char name[SNAPSHOT_NAME_MAX + 1])
+void layer_hold_name(uint64_t image, uint64_t hold, char name[SNAPSHOT_NAME_MAX + 1])
 {
-	snprintf(name, SNAPSHOT_NAME_MAX + 1, ".clone-%016" PRIx64 "-%zu", image, layer);
+	snprintf(name, SNAPSHOT_NAME_MAX + 1, ".clone-%016" PRIx64 "-%016" PRIx64, image, hold);
+}
+
+int layer_list_add_group(struct layer_list *list, struct pool *p, const struct snapshot *held, uint64_t hold,
+                         struct error *err)
+{
+	struct log_view view = { 0 };
+	struct layer_list own = { 0 };
+	struct layer_ref ref = { .image = held->image, .last = held->segment, .hold = hold };
+	int rc = log_view_load(p, held->image, &view, err);
+
+	if (!rc && view.term_count)
+		ref.epoch = view.terms[view.term_count - 1].epoch;
+	log_view_destroy(&view);
+	if (!rc)
+		rc = layer_list_add(list, &ref, err);
+	if (!rc && held->layers)
+		rc = layer_list_load(p, held->image, &own, err);
+	if (rc == -ENOENT || (!rc && own.count < held->layers))
+		rc = error_set(err, -EBADMSG, "the list of the layers of image %016" PRIx64 " is missing or too short",
+		               held->image);
+	for (size_t k = 0; !rc && k < held->layers; k++) {
+		ref = own.refs[k];
+		ref.hold = 0;
+		rc = layer_list_add(list, &ref, err);
+	}
+	layer_list_destroy(&own);
+	return rc;
+}
+
+static int reach(struct pool *p, uint64_t image, uint64_t other, struct hash *seen, struct error *err)
+{
+	struct layer_list list;
+	int rc = hash_get(seen, image) ? -ENOENT : hash_put(seen, image, p);
+
+	if (!rc)
+		rc = layer_list_load(p, image, &list, err);
+	if (rc)
+		return rc == -ENOENT ? 0 : rc;
+	for (size_t k = 0; !rc && k < list.count; k++)
+		rc = list.refs[k].image == other ? 1 : reach(p, list.refs[k].image, other, seen, err);
+	layer_list_destroy(&list);
+	return rc;
+}
+
+int layer_reaches(struct pool *p, uint64_t image, uint64_t other, struct error *err)
+{
+	struct hash *seen = hash_new();
+	int rc = image == other;
+
+	if (!seen)
+		return error_set(err, -ENOMEM, "out of memory");
+	if (!rc)
+		rc = reach(p, image, other, seen, err);
+	hash_free(seen);
+	return rc;
 }
 
 /* ---- in memory --------------------------------------------------------------------------------------------------- */
@@ -306,6 +359,26 @@ int image_layers_load(struct image *i, size_t count, struct layer_list *list, st
 		rc = extend_table(i, list, err);
 	if (rc)
 		layer_list_destroy(list);
+	return rc;
+}
+
+int image_layers_add(struct image *i, const struct snapshot *held, uint64_t hold, unsigned *first, struct error *err)
+{
+	struct pool *p = i->engine->pool;
+	struct layer_list list;
+	int rc = layer_list_load(p, i->id, &list, err);
+
+	if (rc == -ENOENT)
+		rc = 0;
+	list.base.grain_bytes = i->grain_bytes;
+	*first = (unsigned)list.count + 1;
+	if (!rc)
+		rc = layer_list_add_group(&list, p, held, hold, err);
+	if (!rc)
+		rc = layer_list_save(p, i->id, &list, err);
+	if (!rc)
+		rc = extend_table(i, &list, err);
+	layer_list_destroy(&list);
 	return rc;
 }
 

@@ -26,7 +26,7 @@ struct layer_ref {
 	uint64_t image;    /* whose log it is */
 	uint64_t epoch;    /* its terms up to there count; 0: nothing of it was ever written */
 	segment_no_t last; /* no entry leads further */
-	bool first;        /* of a group: it has a snapshot there */
+	uint64_t hold;     /* of the first of a group: which snapshot there is held (layer_hold_name()); else 0 */
 };
 
 /* Records of a layer that go on top of the base: those of segments from... before position `to`. */
@@ -55,7 +55,15 @@ int layer_list_add_replay(struct layer_list *list, const struct layer_replay *re
 int layer_list_remove(struct pool *p, uint64_t image);
 void layer_list_destroy(struct layer_list *list);
 
-/* The name of the snapshot of the image that layer `layer` (1...) of `image` is. */
-void layer_hold_name(uint64_t image, size_t layer, char name[SNAPSHOT_NAME_MAX + 1]);
+/* Whether `image` leads to the log of `other`, by layers of any depth: 1, 0, or an error. Blocks on the store. */
+int layer_reaches(struct pool *p, uint64_t image, uint64_t other, struct error *err);
+
+/* The name of a snapshot that `image` holds on to. */
+void layer_hold_name(uint64_t image, uint64_t hold, char name[SNAPSHOT_NAME_MAX + 1]);
+
+/* Adds the layers of who takes over entries of `held`: that image's log, held as `hold`, and the layers that it has itself. Blocks on the
+ * store. */
+int layer_list_add_group(struct layer_list *list, struct pool *p, const struct snapshot *held, uint64_t hold,
+                         struct error *err);
 
 #endif

@@ -433,6 +433,9 @@ static int replay_record(struct image *i, unsigned layer, segment_no_t number, c
 	case RECORD_CHECKPOINT:
 		if (layer)
 			return 0;
+		/* Its map cannot be had by going on from an older one. */
+		if (r->value & CHECKPOINT_REMAPPED && i->saved.checkpoint.segment < number)
+			return -ESTALE;
 		i->ahead = i->since_mark;
 		i->saved.checkpoint = (struct log_position){ number, 0 };
 		i->saved.size = atomic_load(&i->size);
@@ -547,6 +550,21 @@ static int settle_end(struct image *i, segment_no_t end, bool ours, segment_no_t
 	return 0;
 }
 
+/* Begins anew, from the newest checkpoint. */
+static int rebuild_map(struct image *i, segment_no_t last, struct error *err)
+{
+	struct grain_map *map = grain_map_new(i->engine->budget);
+	int rc;
+
+	if (!map)
+		return error_set(err, -ENOMEM, "out of memory");
+	grain_map_free(i->map);
+	i->map = map;
+	atomic_store(&i->rows_damaged, false);
+	rc = base_from_checkpoint(i, last, err);
+	return rc ? rc : replay(i, last, err);
+}
+
 static int load_map(struct image *i, segment_no_t last, struct error *err)
 {
 	int rc = i->loaded ? 0 : base_from_db(i, last, err);
@@ -558,17 +576,15 @@ static int load_map(struct image *i, segment_no_t last, struct error *err)
 		             i->id, last, i->position.segment, i->position.record);
 	if (!rc)
 		rc = replay(i, last, err);
+	/* Who reads it already goes on with the moment that it is at. */
+	if (rc == -ESTALE && i->loaded)
+		return error_set(err, rc, "its map is another one");
+	if (rc == -ESTALE)
+		return rebuild_map(i, last, err);
 	if (!rc || i->loaded || !atomic_load(&i->rows_damaged))
 		return rc;
 	report_warning("image %016" PRIx64 ": %s; rebuilding its map from the log", i->id, error_text(err));
-	struct grain_map *map = grain_map_new(i->engine->budget);
-	if (!map)
-		return error_set(err, -ENOMEM, "out of memory");
-	grain_map_free(i->map);
-	i->map = map;
-	atomic_store(&i->rows_damaged, false);
-	rc = base_from_checkpoint(i, last, err);
-	return rc ? rc : replay(i, last, err);
+	return rebuild_map(i, last, err);
 }
 
 int image_load_snapshot(struct image *i, struct error *err)

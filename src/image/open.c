@@ -234,7 +234,7 @@ int image_load_to_read(struct image *i, struct error *err)
 	return image_load(i, view.owner_host == i->engine->host.id, err);
 }
 
-/* One try. 1: the image had failed, and nobody had it open any more: the next try begins anew. */
+/* One try. 1: the image had failed, or is of an old map, and nobody had it open any more: the next try begins anew. */
 static int try_open(struct engine *e, uint64_t id, unsigned flags, struct image **image, struct error *err)
 {
 	struct image *i;
@@ -259,15 +259,26 @@ static int try_open(struct engine *e, uint64_t id, unsigned flags, struct image 
 		i->writers++;
 		pthread_mutex_unlock(&e->mutex);
 	}
-	bool unusable = stopped || (rc && !i->loaded);
+	bool stale = rc == -ESTALE && i->loaded, unusable = stopped || stale || (rc && !i->loaded);
 	pthread_mutex_unlock(&i->open_mutex);
 	if (!stopped && !rc) {
 		*image = i;
 		return 0;
 	}
 	if (unusable && unload_alone(i))
-		return stopped ? 1 : rc;
+		return stopped || stale ? 1 : rc;
+	/* Who has it open for reading keeps it as it is, and who comes to him sees that. */
+	if (stale && !(flags & IMAGE_WRITE)) {
+		*image = i;
+		return 0;
+	}
 	image_put(i);
+	if (stale)
+		return error_set(
+			err, -EBUSY,
+			"image %016" PRIx64
+			" was changed on another host in a way that who reads it here cannot follow: close it first",
+			id);
 	return rc ? rc
 	          : error_set(err, -EIO,
 	                      "image %016" PRIx64

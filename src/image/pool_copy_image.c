@@ -397,7 +397,7 @@ static int copy_layers(struct image_copy *i, struct error *err)
 	for (size_t k = 0; k < list.count && !rc; k++) {
 		struct catalog_entry entry = { .id = list.refs[k].image, .grain_bytes = i->grain_bytes };
 
-		if (list.refs[k].first)
+		if (list.refs[k].hold)
 			rc = pool_copy_image(i->c, &entry, err);
 	}
 	if (!rc)

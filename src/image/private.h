@@ -2,7 +2,7 @@
 /* private.h: the engine and its images from inside: what the files of this folder share.
  *
  * Threads: front ends' threads, the store's, `work` (continuations, log jobs: may block on the local disk), `packers`
- * (uploads), `prefetch` (what is to be fetched ahead: may block on the store), one maintenance thread (saves, checkpoints,
+ * (uploads), `prefetch` (what is to be fetched ahead: may block on the store), `sharing` (copies of ranges; likewise), one maintenance thread (saves, checkpoints,
  * hand-overs), one lease thread.
  * Lock order: image open_mutex; engine mutex; range locks (waited for without a thread); gate; log mutex; upload mutex;
  * segment mutex; map mutex. No lock but open_mutex and the gate is held over I/O; the gate only over page-cache writes.
@@ -62,7 +62,7 @@ struct engine {
 	struct spare_pool *spares;
 	struct stage_pool *stages;
 	struct cache *cache;
-	struct executor *work, *packers, *prefetch;
+	struct executor *work, *packers, *prefetch, *sharing;
 	struct host host;
 	struct counters counters;
 
@@ -129,6 +129,9 @@ struct image {
 	uint64_t clean_sequence; /* of the log when the last checkpoint was complete */
 	uint64_t cut_sequence;   /* of the log at the last cut */
 	struct log_position head_checkpoint; /* what the store's head says */
+	bool remapped;          /* the map has changed by other means than records since the last checkpoint */
+	struct snapshot shared; /* whose entries were taken over last (share.c; only there) ... */
+	unsigned shared_layer;  /* ... and as which layer; 0: none */
 
 	pthread_mutex_t view_mutex; /* guards view */
 	struct log_view view;
@@ -207,6 +210,8 @@ int image_layers_need(struct image *i, size_t count, struct error *err);
 /* The same, and gives the list (to be destroyed; empty when there is none and `count` is 0). */
 int image_layers_load(struct image *i, size_t count, struct layer_list *list, struct error *err);
 void image_layers_free(struct image *i);
+/* Adds those of a moment that is held to an image that is owned here, the open_mutex held: the first is number `*first`. Blocks on the store. */
+int image_layers_add(struct image *i, const struct snapshot *held, uint64_t hold, unsigned *first, struct error *err);
 
 /* ---- node.c: map nodes from SQLite or the log ---- */
 
@@ -329,14 +334,26 @@ int snapshot_take(struct engine *e, const uint64_t *images, size_t count, const 
                   const struct snapshot_watch *watch, struct snapshot *first, struct error *err);
 /* Remembers a snapshot by its id, so that it can be opened. */
 int snapshot_remember(struct engine *e, const struct snapshot *s);
+void snapshot_forget(struct engine *e, uint64_t id);
 /* By id, of those remembered. -ENOENT. */
 int snapshot_get(struct engine *e, uint64_t id, struct snapshot *s);
+
+/* ---- share.c ---- */
+
+/* Whether image_share() is worth trying. */
+bool image_can_share(const struct image *from, uint64_t offset, const struct image *to, uint64_t to_offset,
+                     uint64_t len);
+/* Has a range of `to`, which is large enough, be what it is in `from`, without copying it: how many bytes of it, or an error, after which they
+ * are to be copied. On the executor `sharing`. Blocks on the store. */
+int64_t image_share(struct image *from, uint64_t offset, struct image *to, uint64_t to_offset, uint64_t len,
+                    struct error *err);
 
 /* ---- clone.c ---- */
 
 /* What a new image begins as: a moment of another one, which is held. */
 struct beginning {
 	struct snapshot held;
+	uint64_t hold;
 	bool of_base;           /* its root is what that image began with, and so does this one */
 	struct log_position to; /* with held.whole_from: the records from there to here come on top */
 };
@@ -344,6 +361,14 @@ struct beginning {
 /* Makes the image: its layers, and then its name. `entry` is that of the other image. When it fails nothing is held any more. */
 int image_begin(struct engine *e, const struct beginning *b, const struct catalog_entry *entry, uint64_t dir,
                 const char *name, uint64_t id, struct node_attr *attr, struct error *err);
+/* Holds a moment for `holder`, an image, of which no name need be there yet: of `source` as it is now, or (not NULL) of that snapshot. It is in the store
+ * then. `*hold` is for the list of layers, `*held` the snapshot that was made. Blocks. */
+int moment_hold(struct engine *e, uint64_t source, const struct snapshot *snapshot, uint64_t holder, uint64_t *hold,
+                struct snapshot *held, struct error *err);
+/* The same of one that is no snapshot: `*held` says all but its name and id. */
+int moment_hold_past(struct engine *e, struct snapshot *held, uint64_t holder, uint64_t *hold, struct error *err);
+/* It is not needed: nothing was made of it. */
+void moment_let_go(struct engine *e, const struct snapshot *held);
 
 /* Lets go of what the image holds in other images' logs: it is being deleted. 1: something may go now. */
 int engine_layers_release(struct engine *e, uint64_t id, struct error *err);

@@ -214,17 +214,17 @@ static bool take_out_snapshots(struct engine *e, uint64_t id)
 static int delete_image(struct engine *e, uint64_t id, struct error *err)
 {
 	struct log_view view = { 0 };
-	int rc = take_out_snapshots(e, id) && take_out(e, id) ? log_view_load(e->pool, id, &view, err) : -EAGAIN;
+	int rc = snapshot_any(e->pool, id, false, err);
 
+	if (rc)
+		return rc < 0 ? rc : error_set(err, -EBUSY, "it has snapshots or clones");
+	rc = take_out_snapshots(e, id) && take_out(e, id) ? log_view_load(e->pool, id, &view, err) : -EAGAIN;
 	if (rc)
 		return rc;
 	bool foreign = view.newest_epoch && view.owner_host != e->host.id && !view.released;
 	log_view_destroy(&view);
 	if (foreign)
 		return error_set(err, -EBUSY, "another host owns it");
-	rc = snapshot_any(e->pool, id, false, err);
-	if (rc)
-		return rc < 0 ? rc : error_set(err, -EBUSY, "it has snapshots or clones");
 	remove_local(e, id);
 	rc = engine_layers_release(e, id, err);
 	if (rc < 0)

@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <sodium.h>
 #include <stdio.h>
 
 /* What the image itself began as, if it began as another one. */
@@ -80,8 +79,6 @@ int engine_rewind(struct engine *e, uint64_t image, struct image_moment *m, uint
 	past_close(&p);
 	if (rc)
 		return rc;
-	layer_hold_name(id, 1, b.held.info.name);
-	randombytes_buf(&b.held.info.id, sizeof b.held.info.id);
-	rc = snapshot_save(e->pool, &b.held, true, err);
+	rc = moment_hold_past(e, &b.held, id, &b.hold, err);
 	return rc ? rc : image_begin(e, &b, &entry, dir, name, id, attr, err);
 }

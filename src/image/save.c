@@ -289,7 +289,7 @@ static int write_body(struct checkpoint_job *j, struct map_state *st)
 
 	memset(j->slot, 0, i->grain_bytes);
 	checkpoint_encode(&c, j->slot);
-	int rc = append_slot(j, RECORD_CHECKPOINT, 0, &address);
+	int rc = append_slot(j, RECORD_CHECKPOINT, i->remapped ? CHECKPOINT_REMAPPED : 0, &address);
 	if (!rc)
 		rc = log_flush_wait(atomic_load(&i->log));
 	st->checkpoint = (struct log_position){ map_entry_segment(address), 0 };
@@ -326,6 +326,7 @@ static int write_checkpoint(struct image *i, struct error *err)
 		i->saved = st;
 		/* Whether guests wrote between the cut and the body. */
 		i->ahead = j.sequence - i->cut_sequence != j.appended;
+		i->remapped = false;
 		i->clean_sequence = j.sequence;
 	}
 out:

@@ -47,6 +47,8 @@ static struct fields *to_fields(const struct snapshot *s)
 		return NULL;
 	fields_add_text(f, "name", s->info.name);
 	fields_add_hex64(f, "id", s->info.id);
+	if (s->info.origin != s->info.id)
+		fields_add_hex64(f, "origin", s->info.origin);
 	fields_add_u64(f, "time", s->info.time_ns);
 	fields_add_u64(f, "segment", s->segment);
 	fields_add_hex64(f, "root", s->root);
@@ -75,6 +77,7 @@ static int from_fields(const struct fields *f, uint64_t image, struct snapshot *
 {
 	const char *name = fields_text(f, "name", 0);
 	uint64_t grain, is_protected, layers = 0;
+	int rc;
 
 	*s = (struct snapshot){ .image = image };
 	if (!name || !snapshot_name_valid(name[0] == '.' ? name + 1 : name) || fields_hex64(f, "id", &s->info.id) ||
@@ -83,6 +86,11 @@ static int from_fields(const struct fields *f, uint64_t image, struct snapshot *
 	    fields_u64(f, "allocated", &s->info.allocated_bytes) || fields_u64(f, "mtime", &s->info.mtime_ns) ||
 	    fields_u64(f, "grain", &grain) || fields_u64(f, "protected", &is_protected) ||
 	    fields_u64(f, "from", &s->whole_from) == -EBADMSG || fields_u64(f, "layers", &layers) == -EBADMSG || layers >= 1u << MAP_ENTRY_LAYER_BITS)
+		return -EBADMSG;
+	rc = fields_hex64(f, "origin", &s->info.origin);
+	if (rc == -ENOENT)
+		s->info.origin = s->info.id;
+	else if (rc)
 		return -EBADMSG;
 	s->layers = (uint32_t)layers;
 	if (!s->info.id || !s->segment || s->whole_from > s->segment || !grain_bytes_valid(grain) || s->info.size > INT64_MAX || !root_possible(s))

@@ -4,7 +4,7 @@
  * A snapshot is a checkpoint with a name: an object that says where the map of that moment has its root. Every slot that it leads
  * to lies in the log up to the checkpoint's segment, so the log must keep what a snapshot needs for as long as it is there.
  *
- * Object images/<id>/snapshots/<hash of the name>, sealed with the image key: name, id, time, checkpoint's segment, root, size,
+ * Object images/<id>/snapshots/<hash of the name>, sealed with the image key: name, id, origin, time, checkpoint's segment, root, size,
  * allocated, mtime, grain, layers, from, protected. It is put when all it leads to is in the store. The calls here block on the store; any
  * thread; nothing is cached.
  */

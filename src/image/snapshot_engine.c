@@ -42,7 +42,7 @@ int snapshot_get(struct engine *e, uint64_t id, struct snapshot *s)
 	return known ? 0 : -ENOENT;
 }
 
-static void forget(struct engine *e, uint64_t id)
+void snapshot_forget(struct engine *e, uint64_t id)
 {
 	pthread_mutex_lock(&e->mutex);
 	struct snapshot *known = hash_remove(e->snapshots, id);
@@ -54,6 +54,7 @@ static void forget(struct engine *e, uint64_t id)
 
 struct member {
 	struct image *image;
+	uint64_t origin; /* 0: it is its own */
 	struct snapshot snapshot;
 	bool put;
 };
@@ -102,6 +103,7 @@ static int take_moment(struct member *m, size_t count, const char *name, const s
 			          .mtime_ns = st->mtime_ns },
 		};
 		randombytes_buf(&m[k].snapshot.info.id, sizeof m[k].snapshot.info.id);
+		m[k].snapshot.info.origin = m[k].origin ? m[k].origin : m[k].snapshot.info.id;
 		snprintf(m[k].snapshot.info.name, sizeof m[k].snapshot.info.name, "%s", name);
 		pthread_mutex_unlock(&i->open_mutex);
 	}
@@ -230,6 +232,23 @@ int engine_snapshot_create(struct engine *e, const uint64_t *images, size_t coun
 	return engine_snapshot_create_watched(e, images, count, name, NULL, err);
 }
 
+int engine_snapshot_import(struct engine *e, uint64_t image, const char *name, uint64_t origin, struct error *err)
+{
+	struct member *m = NULL;
+	int rc = check_name(name, err);
+
+	if (!rc)
+		rc = open_members(e, &image, 1, name, &m, err);
+	if (!rc)
+		m->origin = origin;
+	if (!rc)
+		rc = take_moment(m, 1, name, NULL, err);
+	if (!rc)
+		rc = put_names(e, m, 1, NULL, err);
+	close_members(m, 1);
+	return rc;
+}
+
 /* ---- afterwards ---- */
 
 int engine_snapshot_delete(struct engine *e, uint64_t image, const char *name, struct error *err)
@@ -247,7 +266,7 @@ int engine_snapshot_delete(struct engine *e, uint64_t image, const char *name, s
 	bool known = !rc;
 	rc = snapshot_remove(e->pool, image, name, err);
 	if (!rc && known)
-		forget(e, s.info.id);
+		snapshot_forget(e, s.info.id);
 	return rc;
 }
 
@@ -262,6 +281,20 @@ int engine_snapshot_protect(struct engine *e, uint64_t image, const char *name, 
 		return rc;
 	s.info.is_protected = on;
 	return snapshot_save(e->pool, &s, false, err);
+}
+
+int engine_snapshot_find(struct engine *e, uint64_t image, const char *name, struct snapshot_info *info,
+                         struct error *err)
+{
+	struct snapshot s;
+	int rc = snapshot_name_valid(name) ? snapshot_load(e->pool, image, name, &s, err)
+	                                   : error_set(err, -ENOENT, "there is no snapshot \"%s\"", name);
+
+	if (!rc)
+		rc = snapshot_remember(e, &s);
+	if (!rc)
+		*info = s.info;
+	return rc;
 }
 
 struct each_info {

@@ -339,9 +339,9 @@ static int check_layers(struct verify *v, struct error *err)
 		const struct layer_ref *ref = &v->layers.refs[k];
 		if (!hash_get(v->unnamed, ref->image))
 			rc = hash_put(v->unnamed, ref->image, (void *)(uintptr_t)v->grain_bytes);
-		if (rc || !ref->first)
+		if (rc || !ref->hold)
 			continue;
-		layer_hold_name(v->image, k + 1, name);
+		layer_hold_name(v->image, ref->hold, name);
 		int there = snapshot_load_any(v->pool, ref->image, name, &held, err);
 		if (there == -ENOENT || there == -EBADMSG)
 			verify_note(v, "layer %zu: image %016" PRIx64 " does not keep what is needed of it: %s", k + 1,

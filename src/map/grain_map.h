@@ -73,6 +73,14 @@ void grain_map_unpin(struct grain_map *m, grain_no_t first, size_t count);
 void grain_map_update(struct grain_map *m, grain_no_t first, size_t count, const map_entry_t *entries);
 void grain_map_clear(struct grain_map *m, grain_no_t first, size_t count);
 
+/* Where the leaf of the grain has its newest copy, as its parent says: MAP_ENTRY_NONE when there is no leaf. Returns 0, or -EAGAIN with
+ * `need`. */
+int grain_map_leaf(struct grain_map *m, grain_no_t grain, map_entry_t *address, struct map_need *need);
+
+/* Makes a leaf that there is not yet, with `grains` of its grains mapped, whose only copy is at `address` of the log. Returns 0; -EEXIST when there
+ * is one; -EAGAIN with `need`; -ENOMEM. */
+int grain_map_graft(struct grain_map *m, grain_no_t grain, map_entry_t address, uint64_t grains, struct map_need *need);
+
 /* Finds the first grain in [from, limit) that is mapped (or, if !mapped, not mapped): *found, or GRAIN_NONE. Skips what
  * does not exist without visiting it. 0, or -EAGAIN with `need`. */
 int grain_map_next(struct grain_map *m, grain_no_t from, grain_no_t limit, bool mapped, grain_no_t *found,

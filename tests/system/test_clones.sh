@@ -3,7 +3,11 @@
 # Clones, as their user has them: of an image that is written all the while, and of a snapshot; changed, cloned again, over a kill, on
 # another host; the parents deleted first.
 . "$(dirname "$0")/lib.sh"
-require fio qemu-img
+require fio qemu-img jq
+
+put_bytes() { # so far, by this mount
+	"$garner" status "$mnt" --json | jq .store_put_bytes
+}
 
 mount_fs segment_size=1M,lease=2s,trash=0
 random_file "$work/one" 8
@@ -47,6 +51,21 @@ for n in 1 2 3; do
 	sha256sum <"$mnt/busy$n.raw" | cmp - "$work/sum$n" || fail "clone $n has changed"
 done
 
+echo '== cp shares what is large'
+random_file "$work/large" 48
+cp "$work/large" "$mnt/large.raw"
+"$garner" flush "$mnt"
+before=$(put_bytes)
+cp "$mnt/large.raw" "$mnt/large2.raw"
+cp --sparse=never "$mnt/.snapshots/copy.raw/s" "$mnt/small.raw"
+"$garner" flush "$mnt"
+(($(put_bytes) - before < 16 * 1048576)) || fail "$(($(put_bytes) - before)) bytes were put into the store"
+same "$work/large" "$mnt/large2.raw"
+same "$work/two" "$mnt/small.raw"
+dd if="$work/piece" of="$mnt/large.raw" bs=1M seek=9 conv=notrunc status=none
+same "$work/large" "$mnt/large2.raw"
+rm "$mnt/large.raw"
+
 echo '== over a kill'
 dd if="$work/piece" of="$mnt/again.raw" bs=1M seek=6 conv=notrunc,fsync status=none
 dd if="$work/piece" of="$work/two" bs=1M seek=6 conv=notrunc status=none
@@ -55,12 +74,15 @@ mount_fs segment_size=1M,lease=2s,trash=0
 same "$work/two" "$mnt/again.raw"
 same "$work/one" "$mnt/disk.raw"
 
+same "$work/large" "$mnt/large2.raw"
+
 echo '== the parents go first, and another host reads'
 "$garner" snapshot delete "$mnt/copy.raw@s"
 rm "$mnt/disk.raw" "$mnt/copy.raw" "$mnt/busy.raw"
 unmount
 mount_at "$pool" "$work/other" "$mnt" segment_size=1M,trash=0 || fail 'no mount on the other host'
 same "$work/two" "$mnt/again.raw"
+same "$work/large" "$mnt/large2.raw"
 for n in 1 2 3; do
 	sha256sum <"$mnt/busy$n.raw" | cmp - "$work/sum$n" || fail "clone $n is another one on the other host"
 done

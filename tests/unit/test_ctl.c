@@ -167,6 +167,39 @@ static void an_error_arrives_with_its_code_and_text_on_one_line(void **state)
 	assert_int_equal(f->fake.taken_over, 0xa2);
 }
 
+/* More than one answer holds, from an offset on. */
+static void a_diff_comes_in_pieces_and_leaves_nothing_open(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = { 0 };
+	struct image_range *ranges;
+	uint64_t begin = 3 * 8192, k = 3;
+	unsigned pieces = 0;
+	size_t count;
+
+	f->fake.ranges = 20000;
+	for (; begin != UINT64_MAX; pieces++) {
+		assert_int_equal(ctl_diff(f->client, 0xa1, "one", "two", &begin, &ranges, &count, &err), 0);
+		for (size_t n = 0; n < count; n++, k++) {
+			assert_int_equal(ranges[n].offset, k * 8192);
+			assert_int_equal(ranges[n].length, 4096);
+			assert_int_equal(ranges[n].data, k % 2);
+		}
+		free(ranges);
+	}
+	assert_int_equal(k, 20000);
+	assert_true(pieces > 1 && pieces < 10);
+	begin = 19999 * 8192;
+	assert_int_equal(ctl_diff(f->client, 0xa1, NULL, "two", &begin, &ranges, &count, &err), 0);
+	assert_int_equal(count, 1);
+	assert_true(ranges[0].data);
+	free(ranges);
+	begin = 0;
+	assert_int_equal(ctl_diff(f->client, 0xa1, "one", "three", &begin, &ranges, &count, &err), -ENOENT);
+	assert_int_equal(ctl_call(f->client, "diff 00000000000000a1 one two x", NULL, NULL, &err), -EINVAL);
+	assert_int_equal(f->fake.opened, 0);
+}
+
 static void snapshots_are_asked_for_by_name_and_image(void **state)
 {
 	struct fixture *f = *state;
@@ -195,6 +228,17 @@ static void snapshots_are_asked_for_by_name_and_image(void **state)
 	assert_int_equal(ctl_snapshot_list(f->client, 0xa1, false, keep_line, NULL, &err), 0);
 	assert_int_equal(line_count, 2);
 	assert_int_equal(ctl_snapshot_list(f->client, 0xdead, false, keep_line, NULL, &err), -ENOENT);
+
+	struct snapshot_info info;
+	assert_int_equal(ctl_snapshot_find(f->client, "one", 0xa1, &info, &err), 0);
+	assert_string_equal(info.name, "one");
+	assert_int_equal(info.id, 0x51);
+	assert_int_equal(info.origin, 0x99);
+	assert_int_equal(info.time_ns, 7);
+	assert_int_equal(info.size, 4096);
+	assert_int_equal(ctl_snapshot_find(f->client, "three", 0xa1, &info, &err), -ENOENT);
+	assert_int_equal(ctl_snapshot_import(f->client, "one", 0xa1, 0x99, &err), 0);
+	assert_string_equal(f->fake.snapshot, "import one 00000000000000a1 0000000000000099");
 
 	/* As many as fit into a request, and one more. */
 	assert_int_equal(ctl_snapshot_create(f->client, "many", ids, 100, NULL, NULL, &err), 0);
@@ -533,6 +577,7 @@ int main(void)
 		CTL_TEST(snapshots_are_asked_for_by_name_and_image),
 		CTL_TEST(a_snapshot_says_when_its_moment_is_taken),
 		CTL_TEST(a_snapshot_is_given_up_at_the_deadline),
+		CTL_TEST(a_diff_comes_in_pieces_and_leaves_nothing_open),
 		CTL_TEST(names_of_any_bytes_come_out_of_the_trash),
 		CTL_TEST(a_clone_is_asked_for_by_id_and_place),
 		CTL_TEST(rewinding_says_which_moment_it_was),

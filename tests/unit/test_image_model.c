@@ -422,6 +422,7 @@ static void choose_options(struct world *w)
 	o->dirty_limit = o->cache_size / (2 + random_below(&w->r, 3));
 	o->seal_after_ms = 50 + random_below(&w->r, 150);
 	o->uploads = 1 + (unsigned)random_below(&w->r, 4);
+	o->share_min = random_once_in(&w->r, 2) ? 4096 : 256u << 10;
 }
 
 struct times {

@@ -338,6 +338,26 @@ static void of_a_snapshot_that_is_given_up_nothing_is_left(void **state)
 	assert_int_equal(errors_in_pool(), 0);
 }
 
+/* Also after it was changed, and on another host. */
+static void an_imported_one_knows_where_it_is_from(void **state)
+{
+	uint64_t id = image_fixture_create(f.engine, "disk");
+	struct snapshot_info own, imported;
+
+	(void)state;
+	take(f.engine, id, "own");
+	assert_int_equal(engine_snapshot_import(f.engine, id, "imported", 0x1234, &err), 0);
+	assert_int_equal(engine_snapshot_import(f.engine, id, "imported", 0x1234, &err), -EEXIST);
+	assert_int_equal(engine_snapshot_protect(f.engine, id, "imported", true, &err), 0);
+	image_fixture_close(&f);
+	image_fixture_open(&f, 1);
+	assert_int_equal(engine_snapshot_find(f.engine, id, "own", &own, &err), 0);
+	assert_int_equal(engine_snapshot_find(f.engine, id, "imported", &imported, &err), 0);
+	assert_int_equal(own.origin, own.id);
+	assert_int_equal(imported.origin, 0x1234);
+	assert_true(imported.id != 0x1234 && imported.is_protected);
+}
+
 struct names {
 	char text[400];
 };
@@ -523,6 +543,7 @@ int main(void)
 		T(a_group_is_one_moment),
 		T(names_are_taken_once_and_kept_when_protected),
 		T(of_a_snapshot_that_is_given_up_nothing_is_left),
+		T(an_imported_one_knows_where_it_is_from),
 		T(the_tree_is_there_a_second_time_and_cannot_be_changed),
 		T(an_open_snapshot_outlives_its_name),
 		T(a_damaged_snapshot_hides_no_other_and_still_keeps_the_image),
