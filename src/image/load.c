@@ -245,6 +245,7 @@ static int base_from_db(struct image *i, segment_no_t last, struct error *err)
 		return rc;
 	i->saved = st;
 	i->ahead = i->since_mark = !st.clean;
+	i->remapped = st.remapped;
 	i->position = st.position;
 	grain_map_set_allocated(i->map, st.allocated);
 	atomic_store(&i->size, st.size);
@@ -347,7 +348,7 @@ static int base_from_checkpoint(struct image *i, segment_no_t last, struct error
 		.mtime_ns = c.mtime_ns,
 		.layers = c.layers,
 	};
-	i->ahead = i->since_mark = false;
+	i->ahead = i->since_mark = i->remapped = false;
 	i->position = c.position;
 	grain_map_set_allocated(i->map, c.allocated);
 	atomic_store(&i->size, c.size);

@@ -38,6 +38,7 @@ static int take_cut(struct image *i, struct map_batch **batch, struct map_state 
 	st->layers = (uint16_t)image_layer_count(i);
 	i->cut_sequence = log ? log_sequence(log) : i->clean_sequence;
 	st->clean = !i->ahead && i->cut_sequence == i->clean_sequence;
+	st->remapped = i->remapped;
 	*batch = grain_map_freeze(i->map);
 	return *batch ? 0 : -ENOMEM;
 }
@@ -294,6 +295,7 @@ static int write_body(struct checkpoint_job *j, struct map_state *st)
 		rc = log_flush_wait(atomic_load(&i->log));
 	st->checkpoint = (struct log_position){ map_entry_segment(address), 0 };
 	st->checkpoint_root = c.root;
+	st->remapped = false;
 	return rc;
 }
 

@@ -23,7 +23,8 @@ struct map_state {
 	 * the middle of a segment, when that was made (wall clock). */
 	uint8_t prev_digest[DIGEST_BYTES];
 	uint64_t segment_created_ns;
-	bool clean; /* it is what the newest checkpoint says */
+	bool clean;    /* it is what the newest checkpoint says */
+	bool remapped; /* more than records lies between that and it: the next one's record has to say so */
 	uint64_t size, allocated, mtime_ns;
 	struct log_position checkpoint; /* the record of the newest checkpoint in the log; segment 0: none yet */
 	map_entry_t checkpoint_root;

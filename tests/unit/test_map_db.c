@@ -96,6 +96,7 @@ static struct map_state state_of(uint64_t n)
 		.checkpoint_root = map_entry(1, n + 1, 9),
 		.segment_created_ns = n * 10 + 8,
 		.clean = n % 2,
+		.remapped = n / 2 % 2,
 	};
 
 	memset(s.prev_digest, (int)n + 1, sizeof s.prev_digest);
@@ -113,7 +114,8 @@ static void assert_state(struct fixture *f, uint64_t image, uint64_t n)
 	assert_true(got.size == want.size && got.allocated == want.allocated && got.mtime_ns == want.mtime_ns);
 	assert_true(got.checkpoint_root == want.checkpoint_root);
 	assert_memory_equal(got.prev_digest, want.prev_digest, sizeof got.prev_digest);
-	assert_true(got.segment_created_ns == want.segment_created_ns && got.clean == want.clean);
+	assert_true(got.segment_created_ns == want.segment_created_ns && got.clean == want.clean &&
+	            got.remapped == want.remapped);
 }
 
 /* Writes one grain in each of `count` leaves from `leaf`, and saves with state `n`. */
