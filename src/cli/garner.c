@@ -80,13 +80,14 @@ static const struct command commands[] = {
 	  "  NEW                    the new image, in the same mount\n"
 	  "                         They share what they have in common; either can be changed or deleted.\n",
 	  cmd_clone },
-	{ "rewind", "IMAGE --to MOMENT --as NEW", "make an image that begins as another one was at some moment",
+	{ "rewind", "IMAGE --to MOMENT [--as NEW]", "have an image as it was at some moment",
 	  "  --to TIME              \"2026-11-21 23:10:05\" (local time), 2026-11-21T23:10:05Z, or -10m: ten minutes "
 	  "ago\n"
 	  "  --to @NAME             a snapshot of it\n"
 	  "  --to SEGMENT.RECORD    a position of its log, as garner history shows them\n"
-	  "  --as NEW               the new image, in the same mount\n"
-	  "                         The image may be in use meanwhile. They share what they have in common.\n",
+	  "  --as NEW               the new image that begins so, in the same mount; IMAGE may be in use, and does not "
+	  "change\n"
+	  "                         Without it IMAGE itself is then as it was. It must be closed.\n",
 	  cmd_rewind },
 	{ "history", "IMAGE [--since TIME] [--json] | IMAGE --keep DURATION",
 	  "which moments an image can be rewound to, and how many are kept",

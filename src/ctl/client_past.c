@@ -9,29 +9,64 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What is told of a rewinding. */
+struct rewound {
+	struct image_moment moment, before;
+};
+
+static int moment_line(void *arg, const char *line)
+{
+	struct rewound *r = arg;
+	struct image_moment m;
+
+	if (sscanf(line, "%*s %" SCNu64 " %" SCNu32 " %" SCNu64, &m.segment, &m.record, &m.time_ns) != 3)
+		return -EPROTO;
+	if (!strncmp(line, "moment ", 7))
+		r->moment = m;
+	else if (!strncmp(line, "before ", 7))
+		r->before = m;
+	return 0;
+}
+
 static int not_understood(int rc, struct error *err)
 {
 	return rc == -EPROTO ? error_set(err, rc, "the daemon's answer is not understood") : rc;
 }
 
-static int moment_line(void *arg, const char *line)
+/* `hex`: the name, or "-". */
+static int ask_to_rewind(struct ctl_client *client, uint64_t id, uint64_t dir, const char *hex, struct rewound *r,
+                         struct error *err)
 {
-	struct image_moment *m = arg;
+	const struct image_moment m = r->moment;
+	char request[160 + CTL_NAME_TEXT_MAX];
 
-	if (sscanf(line, "moment %" SCNu64 " %" SCNu32 " %" SCNu64, &m->segment, &m->record, &m->time_ns) != 3)
-		return -EPROTO;
-	return 0;
+	snprintf(request, sizeof request, "rewind %016" PRIx64 " %016" PRIx64 " %s %" PRIu64 " %" PRIu32 " %" PRIu64,
+	         id, dir, hex, m.segment, m.record, m.time_ns);
+	return not_understood(ctl_call(client, request, moment_line, r, err), err);
 }
 
 int ctl_rewind(struct ctl_client *client, uint64_t id, struct image_moment *m, uint64_t dir, const char *name,
                struct error *err)
 {
-	char hex[CTL_NAME_TEXT_MAX], request[160 + CTL_NAME_TEXT_MAX];
+	struct rewound r = { .moment = *m };
+	char hex[CTL_NAME_TEXT_MAX];
+	int rc;
 
 	ctl_name_encode(name, hex);
-	snprintf(request, sizeof request, "rewind %016" PRIx64 " %016" PRIx64 " %s %" PRIu64 " %" PRIu32 " %" PRIu64,
-	         id, dir, hex, m->segment, m->record, m->time_ns);
-	return not_understood(ctl_call(client, request, moment_line, m, err), err);
+	rc = ask_to_rewind(client, id, dir, hex, &r, err);
+	*m = r.moment;
+	return rc;
+}
+
+int ctl_rewind_in_place(struct ctl_client *client, uint64_t id, struct image_moment *m, struct image_moment *before,
+                        struct error *err)
+{
+	struct rewound r = { .moment = *m };
+	int rc = ask_to_rewind(client, id, 0, "-", &r, err);
+
+	*m = r.moment;
+	*before = r.before;
+	return rc;
 }
 
 static int add_span(struct ctl_past *p, const char *line)

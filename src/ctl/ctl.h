@@ -22,7 +22,8 @@
  *     undelete ID DIR NAME    brings it back: DIR an id, NAME in hex; 0 and - for where it was
  *     clone ID DIR NAME       a new image as the image or snapshot ID is: DIR an id, NAME in hex
  *     rewind ID DIR NAME SEGMENT RECORD TIME     a new image as ID was at that position of its log (SEGMENT 0: at that time, in ns); sends
- *                             "moment SEGMENT RECORD TIME": which one it was
+ *                             "moment SEGMENT RECORD TIME": which one it was. DIR 0 and NAME -: ID itself is as it was then, or its image as
+ *                             it was when it was taken if it is a snapshot; sends "before SEGMENT RECORD TIME", too
  *     history ID SINCE        its past from that time on: lines "keep SECONDS", "segments COUNT", "oldest SEGMENT RECORD TIME", "newest ..."
  *                             and, the oldest first, "snapshot TIME NAME", "span SEGMENT RECORD TIME BYTES" (written from then on; the last
  *                             one is the end)
@@ -141,6 +142,9 @@ int ctl_clone(struct ctl_client *client, uint64_t id, uint64_t dir, const char *
 /* As engine_rewind(). */
 int ctl_rewind(struct ctl_client *client, uint64_t id, struct image_moment *m, uint64_t dir, const char *name,
                struct error *err);
+/* As engine_rewind_in_place(). */
+int ctl_rewind_in_place(struct ctl_client *client, uint64_t id, struct image_moment *m, struct image_moment *before,
+                        struct error *err);
 /* As engine_history(); the snapshots of that time, too. */
 struct ctl_past {
 	struct history history;

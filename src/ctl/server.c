@@ -407,33 +407,54 @@ static int parse_number(const char *word, uint64_t *number, struct error *err)
 	               : error_set(err, -EINVAL, "\"%s\" is not a number", word);
 }
 
+static void send_moment(struct connection *c, const char *what, const struct image_moment *m)
+{
+	char line[96];
+	int n = snprintf(line, sizeof line, "= %s %" PRIu64 " %" PRIu32 " %" PRIu64 "\n", what, m->segment, m->record,
+	                 m->time_ns);
+
+	send_bytes(c, line, (size_t)n);
+}
+
+static int parse_moment(char **word, struct image_moment *m, struct error *err)
+{
+	uint64_t record;
+	int rc = parse_number(word[0], &m->segment, err);
+
+	if (!rc)
+		rc = parse_number(word[1], &record, err);
+	if (!rc)
+		rc = parse_number(word[2], &m->time_ns, err);
+	if (!rc && record > UINT32_MAX)
+		rc = error_set(err, -EINVAL, "no segment has %" PRIu64 " records", record);
+	m->record = rc ? 0 : (uint32_t)record;
+	return rc;
+}
+
 static int run_rewind(struct connection *c, char **word, int words, struct error *err)
 {
-	struct image_moment m;
+	bool named = strcmp(word[2], "-") != 0;
+	struct image_moment m, before;
 	struct node_attr attr;
 	struct placing p;
-	uint64_t record;
-	char line[96];
-	int n, rc = parse_placing(word, true, &p, err);
+	int rc = parse_placing(word, named, &p, err);
 
 	(void)words;
 	if (!rc)
-		rc = parse_number(word[3], &m.segment, err);
-	if (!rc)
-		rc = parse_number(word[4], &record, err);
-	if (!rc)
-		rc = parse_number(word[5], &m.time_ns, err);
-	if (!rc && record > UINT32_MAX)
-		rc = error_set(err, -EINVAL, "no segment has %" PRIu64 " records", record);
+		rc = parse_moment(word + 3, &m, err);
+	if (!rc && !named && p.dir)
+		rc = error_set(err, -EINVAL, "a directory and no name");
 	if (rc)
 		return rc;
-	m.record = (uint32_t)record;
-	rc = engine_rewind(c->server->engine, p.id, &m, p.dir, p.name, &attr, err);
+	if (named)
+		rc = engine_rewind(c->server->engine, p.id, &m, p.dir, p.name, &attr, err);
+	else
+		rc = engine_rewind_in_place(c->server->engine, p.id, &m, &before, err);
 	if (rc)
 		return rc;
-	n = snprintf(line, sizeof line, "= moment %" PRIu64 " %" PRIu32 " %" PRIu64 "\n", m.segment, m.record,
-	             m.time_ns);
-	send_bytes(c, line, (size_t)n);
+	send_moment(c, "moment", &m);
+	if (!named)
+		send_moment(c, "before", &before);
 	return 0;
 }
 
@@ -501,18 +522,12 @@ static int run_keep(struct connection *c, char **word, int words, struct error *
 }
 
 static const struct command commands[] = {
-	{ "status", 1, 2, run_status },
-	{ "images", 1, 1, run_images },
-	{ "flush", 1, 1, run_flush },
-	{ "takeover", 1, 1, run_takeover },
-	{ "trash", 0, 0, run_trash },
-	{ "undelete", 3, 3, run_undelete },
-	{ "rewind", 6, 6, run_rewind },
-	{ "history", 2, 2, run_history },
-	{ "keep", 2, 2, run_keep },
-	{ "clone", 3, 3, run_clone },
-	{ "diff", 4, 4, run_diff },
-	{ "snapshot", 3, 2 + CTL_SNAPSHOT_IMAGES_MAX, run_snapshot },
+	{ "status", 1, 2, run_status }, { "images", 1, 1, run_images },
+	{ "flush", 1, 1, run_flush },   { "takeover", 1, 1, run_takeover },
+	{ "trash", 0, 0, run_trash },   { "undelete", 3, 3, run_undelete },
+	{ "rewind", 6, 6, run_rewind }, { "history", 2, 2, run_history },
+	{ "keep", 2, 2, run_keep },     { "clone", 3, 3, run_clone },
+	{ "diff", 4, 4, run_diff },     { "snapshot", 3, 2 + CTL_SNAPSHOT_IMAGES_MAX, run_snapshot },
 };
 
 /* "garner 1 COMMAND [WORD...]". The line is cut up in place. */

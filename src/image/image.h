@@ -261,6 +261,12 @@ struct image_moment {
 int engine_rewind(struct engine *e, uint64_t image, struct image_moment *m, uint64_t dir, const char *name,
                   struct node_attr *attr, struct error *err);
 
+/* Has an image itself be as it was at a moment, which is found as above. Nobody may have it open: -EBUSY; this host becomes its owner, as for
+ * writing. Nothing is lost: `*now` becomes the moment that it was at before, and can be rewound to. Its modification time is that of
+ * the call. With the id of a snapshot that was looked up: its image, and that moment. Answers when it is in the store. Blocks. */
+int engine_rewind_in_place(struct engine *e, uint64_t image, struct image_moment *m, struct image_moment *now,
+                           struct error *err);
+
 /* Every moment of the last so many seconds can be had from now on; 0: those between which nothing was overwritten soon, and the ends of segments.
  * An owner elsewhere goes by it when it opens the image next. Blocks. -EINVAL: more than HISTORY_MAX_S. */
 #define HISTORY_MAX_S UINT64_C(315360000)

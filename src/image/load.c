@@ -309,7 +309,23 @@ static int base_of_clone(struct image *i, struct checkpoint *c, struct layer_lis
 	return 0;
 }
 
-static int replay_layer(struct image *i, const struct layer_replay *r, struct error *err);
+static int replay_past(struct image *i, const struct layer_replay *r, struct error *err);
+
+/* Where it begins that is to be as it was at a moment. */
+static int base_of_past(struct image *i, struct checkpoint *c, struct layer_list *list, struct error *err)
+{
+	const struct beginning *b = i->rewound;
+	struct layer_replay own = { .from = b->held.whole_from, .to = b->to };
+	int rc = b->of_base ? base_of_clone(i, c, list, err) : 0;
+
+	/* As the image itself has its layers, and not one that begins so. */
+	c->root = b->held.root;
+	c->size = b->held.info.size;
+	c->allocated = b->held.info.allocated_bytes >> i->grain_shift;
+	c->mtime_ns = b->held.info.mtime_ns;
+	c->layers = b->held.layers;
+	return rc || !own.from ? rc : layer_list_add_replay(list, &own, err);
+}
 
 static int base_from_checkpoint(struct image *i, segment_no_t last, struct error *err)
 {
@@ -325,7 +341,9 @@ static int base_from_checkpoint(struct image *i, segment_no_t last, struct error
 	if (!rc)
 		rc = newest_checkpoint(i, last, &at, err);
 	/* Packing drops overwritten records, so its number may have moved: the last checkpoint of the segment is meant. */
-	if (!rc && at.segment)
+	if (!rc && i->rewound)
+		rc = base_of_past(i, &c, &list, err);
+	else if (!rc && at.segment)
 		rc = checkpoint_read(&i->source, at.segment, SIZE_MAX, &c, err);
 	else if (!rc)
 		rc = base_of_clone(i, &c, &list, err);
@@ -354,7 +372,9 @@ static int base_from_checkpoint(struct image *i, segment_no_t last, struct error
 	atomic_store(&i->size, c.size);
 	atomic_store(&i->mtime_ns, c.mtime_ns);
 	for (size_t k = 0; !rc && k < list.replay_count; k++)
-		rc = replay_layer(i, &list.replays[k], err);
+		rc = replay_past(i, &list.replays[k], err);
+	if (i->rewound)
+		i->position = (struct log_position){ last + 1, 0 };
 out:
 	layer_list_destroy(&list);
 	return rc;
@@ -409,8 +429,8 @@ static int replay_zero(struct image *i, grain_no_t first, uint64_t count, struct
 	return rc;
 }
 
-/* A record of the image's own log, or of that of a layer, which is part of what the image began as. */
-static int replay_record(struct image *i, unsigned layer, segment_no_t number, const struct record *r,
+/* A record of the log of a layer; of the image's own as it goes on, or (`past`) of what the image is to begin with. */
+static int replay_record(struct image *i, unsigned layer, bool past, segment_no_t number, const struct record *r,
                          struct error *err)
 {
 	int rc = 0;
@@ -428,11 +448,11 @@ static int replay_record(struct image *i, unsigned layer, segment_no_t number, c
 		atomic_store(&i->size, r->value);
 		break;
 	case RECORD_MARK:
-		if (!layer)
+		if (!past)
 			i->since_mark = false;
 		return 0;
 	case RECORD_CHECKPOINT:
-		if (layer)
+		if (past)
 			return 0;
 		/* Its map cannot be had by going on from an older one. */
 		if (r->value & CHECKPOINT_REMAPPED && i->saved.checkpoint.segment < number)
@@ -478,7 +498,7 @@ static int replay(struct image *i, segment_no_t last, struct error *err)
 		/* The position counts records as written; packing may have dropped some, all of them overwritten: replaying from the
 		 * start of the segment gives the same map. */
 		for (size_t k = 0; !rc && k < count; k++)
-			rc = replay_record(i, 0, number, &records[k], err);
+			rc = replay_record(i, 0, false, number, &records[k], err);
 		free(records);
 		if (!rc) {
 			i->position = (struct log_position){ number + 1, 0 };
@@ -488,8 +508,8 @@ static int replay(struct image *i, segment_no_t last, struct error *err)
 	return rc;
 }
 
-/* Of a layer. What is saved meanwhile is no state to begin with: its position says that it is none. */
-static int replay_layer(struct image *i, const struct layer_replay *r, struct error *err)
+/* What is saved meanwhile is no state to begin with: its position says that it is none. */
+static int replay_past(struct image *i, const struct layer_replay *r, struct error *err)
 {
 	const struct fetch_source *source = image_source(i, map_entry(r->layer, r->from, 0));
 	int rc = source ? 0 : error_set(err, -EBADMSG, "there is no layer %u", r->layer);
@@ -507,7 +527,7 @@ static int replay_layer(struct image *i, const struct layer_replay *r, struct er
 		if (n == r->to.segment && count > r->to.record)
 			count = r->to.record;
 		for (size_t k = 0; !rc && k < count; k++)
-			rc = replay_record(i, r->layer, n, &records[k], err);
+			rc = replay_record(i, r->layer, true, n, &records[k], err);
 		free(records);
 		if (!rc)
 			rc = save_if_full(i, err);
@@ -568,7 +588,7 @@ static int rebuild_map(struct image *i, segment_no_t last, struct error *err)
 
 static int load_map(struct image *i, segment_no_t last, struct error *err)
 {
-	int rc = i->loaded ? 0 : base_from_db(i, last, err);
+	int rc = i->loaded ? 0 : i->rewound ? -ENOENT : base_from_db(i, last, err);
 
 	if (rc == -ENOENT)
 		rc = base_from_checkpoint(i, last, err);

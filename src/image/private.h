@@ -130,6 +130,7 @@ struct image {
 	uint64_t cut_sequence;   /* of the log at the last cut */
 	struct log_position head_checkpoint; /* what the store's head says */
 	bool remapped;          /* the map has changed by other means than records since the last checkpoint */
+	const struct beginning *rewound; /* what it is to be loaded as; NULL: as the end of its log */
 	struct snapshot shared; /* whose entries were taken over last (share.c; only there) ... */
 	unsigned shared_layer;  /* ... and as which layer; 0: none */
 

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* rewind.c: new images that begin as another one was at some moment.
+/* rewind.c: new images that begin as another one was at some moment, and images that are so again themselves.
  *
  * The moment's map is that of the newest checkpoint before it, and the records after that: a new image begins with both, as
  * layers.h says, so that making it costs the same for any size. The segments of those records are held whole.
  */
 #include "image/past.h"
 
+#include "base/clock.h"
 #include "map/checkpoint.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <time.h>
 
 /* What the image itself began as, if it began as another one. */
 static int own_base(struct past *p, struct beginning *b, struct error *err)
@@ -81,4 +83,108 @@ int engine_rewind(struct engine *e, uint64_t image, struct image_moment *m, uint
 		return rc;
 	rc = moment_hold_past(e, &b.held, id, &b.hold, err);
 	return rc ? rc : image_begin(e, &b, &entry, dir, name, id, attr, err);
+}
+
+/* ---- in place ---------------------------------------------------------------------------------------------------- */
+
+/* How long others may look at an image that nobody has open. */
+#define ALONE_TRIES 200
+#define ALONE_PAUSE_NS 10000000
+#define REWIND_DEADLINE_NS seconds_ns(600)
+
+/* Whether only the caller refers to it; the open_mutex is held, and nothing is fetched ahead. Maintenance and lookups refer for moments. */
+static bool is_alone(struct image *i)
+{
+	struct timespec pause = { .tv_nsec = ALONE_PAUSE_NS };
+
+	for (int tries = 0; tries < ALONE_TRIES; tries++) {
+		pthread_mutex_lock(&i->engine->mutex);
+		bool alone = i->refs == 1;
+		pthread_mutex_unlock(&i->engine->mutex);
+		if (alone)
+			return true;
+		nanosleep(&pause, NULL);
+	}
+	return false;
+}
+
+/* Its map is that of the moment from here on: in memory, and then by a checkpoint. The open_mutex is held, and it has been released. */
+static int take_over_past(struct image *i, const struct beginning *b, struct error *err)
+{
+	struct grain_map *map = grain_map_new(i->engine->budget);
+	int rc;
+
+	if (!map)
+		return error_set(err, -ENOMEM, "out of memory");
+	grain_map_free(i->map);
+	i->map = map;
+	i->loaded = false;
+	i->rewound = b;
+	rc = image_acquire(i, false, err);
+	i->rewound = NULL;
+	if (!rc) {
+		i->remapped = i->ahead = true;
+		atomic_store(&i->mtime_ns, clock_wall_ns());
+		rc = image_checkpoint(i, err);
+	}
+	if (!rc)
+		return 0;
+	/* What is in memory is neither: whoever opens it next begins with what is durable. */
+	atomic_store(&i->rows_damaged, true);
+	image_fail(i, "failed", -EIO, "it could not be rewound: %s", error_text(err));
+	return rc;
+}
+
+/* Nobody else has the image open, and the open_mutex is held. `snapshot`: to that, or NULL. */
+static int rewind_alone(struct image *i, const struct catalog_entry *entry, const struct snapshot *snapshot,
+                        struct image_moment *m, struct image_moment *now, struct error *err)
+{
+	struct past p = { .engine = i->engine };
+	struct beginning b = { 0 };
+	int rc = image_release(i, clock_monotonic_ns() + REWIND_DEADLINE_NS, false, err);
+
+	if (!rc)
+		rc = past_open(i->engine, entry, &p, err);
+	if (!rc) {
+		*now = (struct image_moment){ .segment = p.end + 1 };
+		rc = past_find(&p, now, err);
+	}
+	if (!rc && snapshot) {
+		b.held = *snapshot;
+		*m = (struct image_moment){ .segment = snapshot->segment, .time_ns = snapshot->info.time_ns };
+	} else if (!rc) {
+		rc = past_find(&p, m, err);
+		rc = rc ? rc : begin_at(&p, m, &b, err);
+	}
+	past_close(&p);
+	return rc ? rc : take_over_past(i, &b, err);
+}
+
+int engine_rewind_in_place(struct engine *e, uint64_t image, struct image_moment *m, struct image_moment *now,
+                           struct error *err)
+{
+	struct catalog_entry entry;
+	struct snapshot snapshot;
+	struct image *i;
+	bool is_snapshot = !snapshot_get(e, image, &snapshot);
+	int rc = 0;
+
+	if (catalog_get(e->catalog, is_snapshot ? snapshot.image : image, &entry) || entry.type != NODE_FILE)
+		return error_set(err, -ENOENT, "no image %016" PRIx64, image);
+	/* Its owner knows where its log ends. */
+	rc = image_open(e, entry.id, IMAGE_READ | IMAGE_WRITE, &i, err);
+	if (rc)
+		return rc;
+	readahead_hold(i);
+	pthread_mutex_lock(&i->open_mutex);
+	if (!atomic_load(&i->log) || atomic_load(&i->failed))
+		rc = error_set(err, -EIO, "the image has stopped: see garner status");
+	else if (!is_alone(i))
+		rc = error_set(err, -EBUSY, "the image is in use: close it first, or rewind to a new image (--as)");
+	if (!rc)
+		rc = rewind_alone(i, &entry, is_snapshot ? &snapshot : NULL, m, now, err);
+	pthread_mutex_unlock(&i->open_mutex);
+	readahead_resume(i);
+	image_close(i, IMAGE_READ | IMAGE_WRITE);
+	return rc ? rc : engine_flush(e, entry.id, NULL, NULL, err);
 }

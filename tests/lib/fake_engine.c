@@ -307,3 +307,17 @@ int engine_history_keep(struct engine *e, uint64_t image, uint64_t seconds, stru
 	fake->kept_s = seconds;
 	return 0;
 }
+
+int engine_rewind_in_place(struct engine *e, uint64_t image, struct image_moment *m, struct image_moment *now,
+                           struct error *err)
+{
+	struct fake_engine *fake = fake_of(e);
+
+	if (image == 0xdead)
+		return error_set(err, -EBUSY, "the image is in use");
+	snprintf(fake->rewound, sizeof fake->rewound, "%" PRIx64 " %" PRIu64 ".%" PRIu32 " %" PRIu64 " itself", image,
+	         m->segment, m->record, m->time_ns);
+	*m = (struct image_moment){ 12, 34, 5600000000 };
+	*now = (struct image_moment){ 78, 0, 9000000000 };
+	return 0;
+}

@@ -82,6 +82,18 @@ expect_line 'no snapshot "none"' "$garner" rewind "$disk" --to @none --as "$mnt/
 expect_line 'exists' "$garner" rewind "$disk" --to "$before" --as "$mnt/saved.raw"
 [[ ! -e $mnt/x.raw ]] || fail 'something was made'
 
+echo '== in place'
+(cd "$mnt" && "$garner" rewind disk.raw --to "$before") | tee "$work/said"
+check "$disk"
+debugfs -w -R 'rm /garner' "$disk" 2>/dev/null
+"$garner" rewind "$disk" --to "$(sed -n 's/.*--to //p' "$work/said")"
+debugfs -R 'ls /src' "$disk" 2>&1 | grep -q README && fail 'it is not what it was before'
+"$garner" rewind "$disk" --to @full
+check "$disk"
+exec 7<"$disk"
+expect_line 'in use' "$garner" rewind "$disk" --to "$before"
+exec 7<&-
+
 echo '== written, over a kill, and after the disk itself is gone'
 debugfs -w -R 'rm /garner' "$mnt/saved.raw" 2>/dev/null
 rm "$work/files/garner"

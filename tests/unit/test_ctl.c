@@ -326,7 +326,7 @@ static void a_clone_is_asked_for_by_id_and_place(void **state)
 static void rewinding_says_which_moment_it_was(void **state)
 {
 	struct fixture *f = *state;
-	struct image_moment m = { .time_ns = 7 };
+	struct image_moment m = { .time_ns = 7 }, before;
 	struct error err = { 0 };
 
 	assert_int_equal(ctl_rewind(f->client, 0xa1, &m, 0xd1, "as it was", &err), 0);
@@ -334,6 +334,12 @@ static void rewinding_says_which_moment_it_was(void **state)
 	assert_true(m.segment == 12 && m.record == 34 && m.time_ns == 5600000000);
 	assert_int_equal(ctl_rewind(f->client, 0xa1, &m, 0xd1, "again", &err), 0);
 	assert_string_equal(f->fake.rewound, "a1 12.34 5600000000 d1 again");
+	assert_int_equal(ctl_rewind(f->client, 0xdead, &m, 0xd1, "x", &err), -ERANGE);
+	m = (struct image_moment){ .segment = 5 };
+	assert_int_equal(ctl_rewind_in_place(f->client, 0xa1, &m, &before, &err), 0);
+	assert_string_equal(f->fake.rewound, "a1 5.0 0 itself");
+	assert_true(m.segment == 12 && before.segment == 78 && before.time_ns == 9000000000);
+	assert_int_equal(ctl_rewind_in_place(f->client, 0xdead, &m, &before, &err), -EBUSY);
 	assert_int_equal(ctl_rewind(f->client, 0xdead, &m, 0xd1, "x", &err), -ERANGE);
 	assert_non_null(strstr(error_text(&err), "first moment"));
 	assert_int_equal(

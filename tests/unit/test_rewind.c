@@ -262,6 +262,25 @@ static bool rewind_and_check(struct track *t, size_t wanted, bool by_time, bool 
 	return true;
 }
 
+/* The image itself, to some state that can be had; and what that makes of it is one more. */
+static void rewind_in_place(struct random *r, struct track *t)
+{
+	const struct state *s = &t->states[random_below(r, t->count)];
+	struct image_moment m = { .segment = s->at.segment, .record = s->at.record }, now;
+	int rc = engine_rewind_in_place(f.engine, id_of(f.engine, t->name), &m, &now, &err);
+
+	if (rc == -ERANGE)
+		return;
+	if (rc)
+		fail_msg("%s: %s", t->name, error_text(&err));
+	check_either(f.engine, t->name, s->disk, NULL);
+	oracle_free(t->disk);
+	t->disk = oracle_clone(s->disk);
+	struct image *i = image_fixture_open_image(f.engine, t->name);
+	note(t, i);
+	image_fixture_close_image(i);
+}
+
 static void every_moment_that_can_be_had_is_what_the_disk_was(void **state)
 {
 	struct random r = some_random();
@@ -277,6 +296,8 @@ static void every_moment_that_can_be_had_is_what_the_disk_was(void **state)
 			change_some(&r, t, 1 + (unsigned)random_below(&r, n ? 12 : 60));
 		if (!t->gone && track_count < TRACKS)
 			had += rewind_and_check(t, random_below(&r, t->count), random_once_in(&r, 2), false);
+		if (!t->gone && random_once_in(&r, 4))
+			rewind_in_place(&r, t);
 		if (random_once_in(&r, 5))
 			restart(random_once_in(&r, 2));
 		if (!t->gone && random_once_in(&r, 8) && track_count > 3) {
@@ -307,6 +328,8 @@ static void with_history_every_moment_can_be_had(void **state)
 	assert_int_equal(engine_history_keep(f.engine, id, 3600, &err), 0);
 	for (uint64_t n = 0; n < rounds; n++) {
 		change_some(&r, t, 30);
+		if (random_once_in(&r, 3))
+			rewind_in_place(&r, t);
 		for (int k = 0; k < 3 && track_count < TRACKS; k++)
 			assert_true(rewind_and_check(t, random_below(&r, t->count), random_once_in(&r, 2), true));
 		if (random_once_in(&r, 3))
@@ -318,12 +341,160 @@ static void with_history_every_moment_can_be_had(void **state)
 	assert_int_equal(errors_in_pool(), 0);
 }
 
+static void an_image_in_use_is_not_rewound_in_place(void **state)
+{
+	struct random r = some_random();
+	struct track *t = begin_disk();
+	struct image_moment m, now;
+	uint64_t id = id_of(f.engine, t->name);
+	struct image *i;
+
+	(void)state;
+	change_some(&r, t, 20);
+	i = image_fixture_open_image(f.engine, t->name);
+	m = (struct image_moment){ .time_ns = clock_wall_ns() };
+	assert_int_equal(engine_rewind_in_place(f.engine, id, &m, &now, &err), -EBUSY);
+	change(&r, t, i);
+	image_fixture_close_image(i);
+	check_either(f.engine, t->name, t->disk, NULL);
+	m = (struct image_moment){ .time_ns = t->states[0].time_ns - 3600000000000 };
+	assert_int_equal(engine_rewind_in_place(f.engine, id, &m, &now, &err), -ERANGE);
+	check_either(f.engine, t->name, t->disk, NULL);
+	change_some(&r, t, 5);
+	restart(true);
+	check_either(f.engine, t->name, t->disk, NULL);
+}
+
+static void in_place_to_a_snapshot_and_back(void **state)
+{
+	struct random r = some_random();
+	struct track *t = begin_disk();
+	struct snapshot_info info;
+	struct image_moment m, now;
+	struct oracle *then;
+	uint64_t id = id_of(f.engine, t->name);
+
+	(void)state;
+	for (int k = 0; k < 2; k++) {
+		change_some(&r, t, 40);
+		then = oracle_clone(t->disk);
+		assert_non_null(then);
+		assert_int_equal(engine_snapshot_create(f.engine, &id, 1, k ? "b" : "a", &err), 0);
+		change_some(&r, t, 40);
+		assert_int_equal(engine_snapshot_find(f.engine, id, k ? "b" : "a", &info, &err), 0);
+		assert_int_equal(engine_rewind_in_place(f.engine, info.id, &m, &now, &err), 0);
+		check_either(f.engine, t->name, then, NULL);
+		restart(k);
+		check_either(f.engine, t->name, then, NULL);
+		m = now;
+		assert_int_equal(engine_rewind_in_place(f.engine, id, &m, &now, &err), 0);
+		check_either(f.engine, t->name, t->disk, NULL);
+		restart(true);
+		check_either(f.engine, t->name, t->disk, NULL);
+		oracle_free(then);
+	}
+	assert_int_equal(errors_in_pool(), 0);
+}
+
+static void another_host_rewinds_to_what_the_owner_has_uploaded(void **state)
+{
+	struct random r = some_random();
+	struct track *t = begin_disk();
+	struct image *i = image_fixture_open_image(f.engine, t->name);
+	struct image_moment m;
+	struct node_attr attr;
+	struct engine *other;
+
+	(void)state;
+	for (int k = 0; k < 40; k++)
+		change(&r, t, i);
+	assert_int_equal(engine_flush(f.engine, id_of(f.engine, t->name), NULL, NULL, &err), 0);
+	note(t, i);
+	const struct state s = t->states[t->count - 1];
+	usleep(1000);
+	for (int k = 0; k < 10; k++)
+		change(&r, t, i);
+	other = image_fixture_open_beside(&f, 1);
+	m = (struct image_moment){ .segment = s.at.segment, .record = s.at.record };
+	assert_int_equal(rewind_to(other, t->name, &m, "copy"), 0);
+	check_either(other, "copy", s.disk, NULL);
+	/* Of what is later nobody but the owner knows all. */
+	m = (struct image_moment){ .time_ns = clock_wall_ns() };
+	assert_int_equal(engine_rewind(other, id_of(other, t->name), &m, NODE_ROOT, "no", &attr, &err), -EAGAIN);
+	image_fixture_close_image(i);
+	assert_int_equal(engine_close(other, &err), 0);
+	check_either(f.engine, "copy", s.disk, NULL);
+	assert_int_equal(errors_in_pool(), 0);
+}
+
+struct spans {
+	size_t count;
+	uint64_t bytes, last_ns;
+};
+
+static int add_span(void *arg, const struct history_span *s)
+{
+	struct spans *all = arg;
+
+	assert_true(s->begin.time_ns >= all->last_ns);
+	all->last_ns = s->begin.time_ns;
+	all->bytes += s->bytes;
+	all->count++;
+	return 0;
+}
+
+static void the_past_is_told_and_how_much_of_it_must_be_kept(void **state)
+{
+	struct random r = some_random();
+	struct track *t = begin_disk();
+	struct spans all = { 0 }, late = { 0 };
+	struct catalog_entry entry;
+	struct history h;
+	segment_no_t from;
+	uint64_t id = id_of(f.engine, t->name), middle;
+
+	(void)state;
+	assert_int_equal(catalog_get(f.engine->catalog, id, &entry), 0);
+	assert_int_equal(engine_history(f.engine, id, 0, &h, add_span, &all, &err), -ENODATA);
+	assert_int_equal(history_keeps_from(f.engine, &entry, &from, &err), 0);
+	assert_int_equal(from, 0);
+	assert_int_equal(engine_history_keep(f.engine, id, 3600, &err), 0);
+	assert_int_equal(history_keeps_from(f.engine, &entry, &from, &err), 0);
+	assert_int_equal(from, 0);
+	change_some(&r, t, 60);
+	restart(false);
+	middle = clock_wall_ns();
+	for (int k = 0; k < 4; k++) {
+		change_some(&r, t, 20);
+		restart(false);
+	}
+	id_of(f.engine, t->name);
+	assert_int_equal(engine_history(f.engine, id, 0, &h, add_span, &all, &err), 0);
+	assert_int_equal(h.keep_s, 3600);
+	assert_true(h.oldest.segment == 1 && h.oldest.record == 1 && h.newest.segment == h.segments + 1);
+	assert_true(all.count == h.segments + 1 && all.bytes > DISK && all.last_ns == h.newest.time_ns);
+	assert_int_equal(engine_history(f.engine, id, middle, &h, add_span, &late, &err), 0);
+	assert_true(late.count < all.count && late.bytes < all.bytes && late.count > 1);
+	/* All of an hour; then of a second that is over, from the last checkpoint on. */
+	assert_int_equal(history_keeps_from(f.engine, &entry, &from, &err), 0);
+	assert_int_equal(from, 1);
+	assert_int_equal(engine_history_keep(f.engine, id, 1, &err), 0);
+	usleep(1100000);
+	assert_int_equal(history_keeps_from(f.engine, &entry, &from, &err), 0);
+	assert_true(from > 1 && from <= h.segments);
+	assert_int_equal(engine_history_keep(f.engine, id, HISTORY_MAX_S + 1, &err), -EINVAL);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		T(every_moment_that_can_be_had_is_what_the_disk_was),
 		T(with_history_every_moment_can_be_had),
+		T(an_image_in_use_is_not_rewound_in_place),
+		T(in_place_to_a_snapshot_and_back),
+		T(another_host_rewinds_to_what_the_owner_has_uploaded),
+		T(the_past_is_told_and_how_much_of_it_must_be_kept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
