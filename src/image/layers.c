@@ -57,7 +57,8 @@ static int parse_replay(struct layer_list *list, const char *text, struct error 
 
 	if (sscanf(text, "%3x:%16" SCNx64 ":%16" SCNx64 ":%8" SCNx32 "%n", &r.layer, &r.from, &r.to.segment,
 	           &r.to.record, &end) != 4 ||
-	    text[end] || !r.layer || r.layer > list->count || !r.from || r.from > r.to.segment)
+	    text[end] || !r.layer || r.layer > list->count || !r.from || r.from > r.to.segment ||
+	    r.to.segment - !r.to.record > list->refs[r.layer - 1].last)
 		return -EBADMSG;
 	return layer_list_add_replay(list, &r, err);
 }

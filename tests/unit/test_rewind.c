@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "image/past.h"
+#include "image/pool_copy.h"
 #include "image/verify.h"
 
 #include <errno.h>
@@ -485,6 +486,44 @@ static void the_past_is_told_and_how_much_of_it_must_be_kept(void **state)
 	assert_int_equal(engine_history_keep(f.engine, id, HISTORY_MAX_S + 1, &err), -EINVAL);
 }
 
+static void what_was_rewound_is_copied_with_all_it_needs(void **state)
+{
+	struct random r = some_random();
+	static struct pool_copy_report report;
+	struct store_options so = { .create = true };
+	struct track *t = begin_disk();
+	struct policy policy;
+	uint64_t id = id_of(f.engine, t->name);
+	struct store *to;
+	char url[300];
+
+	(void)state;
+	f.options.trash_ms = 0;
+	restart(false);
+	assert_int_equal(engine_history_keep(f.engine, id_of(f.engine, t->name), 60, &err), 0);
+	change_some(&r, t, 60);
+	/* One that nobody opened for writing, and one of that. */
+	assert_true(rewind_and_check(t, 30, false, true));
+	assert_int_equal(engine_history_keep(f.engine, id_of(f.engine, tracks[1].name), 60, &err), 0);
+	change_some(&r, &tracks[1], 10);
+	assert_true(rewind_and_check(&tracks[1], 2, false, true));
+	assert_true(rewind_and_check(t, 45, true, true));
+	snprintf(url, sizeof url, "file://%s/copy", f.dir);
+	restart(false);
+	assert_int_equal(store_open(url, &so, &to, &err), 0);
+	assert_int_equal(pool_copy(f.engine->pool, to, NULL, &report, NULL, NULL, &err), 0);
+	store_close(to);
+	image_fixture_close(&f);
+	snprintf(f.store, sizeof f.store, "%.255s", url);
+	f.options.store_url = f.store;
+	image_fixture_open(&f, 1);
+	for (size_t k = 0; k < track_count; k++)
+		check_either(f.engine, tracks[k].name, tracks[k].disk, NULL);
+	assert_int_equal(policy_load(f.engine->pool, id, &policy, &err), 0);
+	assert_int_equal(policy.history_s, 60);
+	assert_int_equal(errors_in_pool(), 0);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -494,6 +533,7 @@ int main(void)
 		T(an_image_in_use_is_not_rewound_in_place),
 		T(in_place_to_a_snapshot_and_back),
 		T(another_host_rewinds_to_what_the_owner_has_uploaded),
+		T(what_was_rewound_is_copied_with_all_it_needs),
 		T(the_past_is_told_and_how_much_of_it_must_be_kept),
 	};
 
