@@ -4,8 +4,8 @@
  */
 #include "image/private.h"
 
+#include "image/clean.h"
 #include "log/recover.h"
-#include "map/checkpoint.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -19,19 +19,24 @@ static int find_stored_end(struct image *i, segment_no_t *end, struct error *err
 	struct pool *p = i->engine->pool;
 	struct head head = { 0 };
 	segment_no_t hint = i->stored_end;
-	int rc = hint ? 0 : head_load(p, i->id, &head, err);
+	int rc = -ENOENT;
 
 	if (!i->view.term_count) {
 		*end = 0;
 		return 0;
 	}
+	/* The one that was the last may have been cleaned away. */
+	if (hint)
+		rc = log_find_end(p, i->id, &i->view, hint, end, err);
+	if (rc != -ENOENT)
+		return rc;
+	rc = head_load(p, i->id, &head, err);
 	if (rc && rc != -ENOENT)
 		report_warning("image %016" PRIx64 ": %s; looking for the end of the log by listing", i->id,
 		               error_text(err));
-	if (!hint && !rc)
-		hint = head.checkpoint.segment;
 	if (!rc && !i->head_checkpoint.segment)
 		i->head_checkpoint = head.checkpoint;
+	hint = rc ? 0 : head.checkpoint.segment;
 	rc = hint ? log_find_end(p, i->id, &i->view, hint, end, err) : -ENOENT;
 	if (rc != -ENOENT)
 		return rc;
@@ -93,10 +98,27 @@ struct check_local {
 	struct image *image;
 	segment_no_t end;
 	bool ours; /* unsent segments after the end go on with the log */
+	segment_no_t cleaned; /* what is missing up to here was deleted by cleaning; asked for when one is */
 	struct segment **bad;
 	size_t count, room;
 	struct error *err;
 };
+
+/* A segment is not in the store: whether cleaning took it. 0, or -ENOENT; or an error. */
+static int was_cleaned(struct check_local *c, segment_no_t number)
+{
+	struct cleaned cleaned = { 0 };
+	struct error err = { 0 };
+	int rc = 0;
+
+	if (!c->cleaned)
+		rc = cleaned_load(c->image->engine->pool, c->image->id, &cleaned, &err);
+	if (rc && rc != -ENOENT)
+		return error_set(c->err, rc, "%s", error_text(&err));
+	if (!c->cleaned)
+		c->cleaned = cleaned.segment;
+	return number <= c->cleaned ? 0 : -ENOENT;
+}
 
 /* Finds local segments that are not what the log holds under their number. */
 static int check_local(void *arg, struct segment *s)
@@ -121,6 +143,10 @@ static int check_local(void *arg, struct segment *s)
 		if (life == LIFE_STORED && f && f->header.epoch == log_view_epoch_of(&i->view, s->number))
 			return 0;
 		int rc = fetch_meta(&i->source, s->number, &meta, c->err);
+		if (rc == -ENOENT && !was_cleaned(c, s->number)) {
+			atomic_store(&s->life, LIFE_STORED); /* it was; the cache gives its place to others */
+			return 0;
+		}
 		if (rc)
 			return rc;
 		bad = !f || life == LIFE_CLOSED || memcmp(meta.digest, s->digest, DIGEST_BYTES) != 0;
@@ -177,6 +203,7 @@ static bool same_segment(struct image *i, const struct map_state *st)
 static int base_from_db(struct image *i, segment_no_t last, struct error *err)
 {
 	struct map_state st;
+	struct cleaned cleaned;
 	uint8_t digest[DIGEST_BYTES];
 	int rc = map_db_load_state(i->engine->db, i->id, &st, err);
 
@@ -191,6 +218,9 @@ static int base_from_db(struct image *i, segment_no_t last, struct error *err)
 		return -ENOENT;
 	if (st.position.record && !same_segment(i, &st))
 		return -ENOENT;
+	rc = cleaned_load(i->engine->pool, i->id, &cleaned, err);
+	if (rc != -ENOENT && (rc || cleaned_after(&cleaned, st.checkpoint_root)))
+		return rc ? rc : -ENOENT;
 	struct map_need root = { .level = MAP_LEVELS - 1, .index = 0, .address = st.checkpoint_root };
 	map_entry_t entries[MAP_FANOUT];
 	rc = image_read_node(i, &root, entries, err);
@@ -202,6 +232,7 @@ static int base_from_db(struct image *i, segment_no_t last, struct error *err)
 	if (rc)
 		return rc;
 	i->saved = st;
+	i->base_checkpoint = 0;
 	i->ahead = i->since_mark = !st.clean;
 	i->position = st.position;
 	grain_map_set_allocated(i->map, st.allocated);
@@ -230,25 +261,25 @@ static int newest_checkpoint(struct image *i, segment_no_t last, struct log_posi
 	return rc;
 }
 
-static int read_checkpoint(struct image *i, struct log_position at, struct checkpoint *c, struct error *err)
+int image_read_checkpoint(struct image *i, segment_no_t number, struct checkpoint *c, struct error *err)
 {
 	uint8_t body[CHECKPOINT_BYTES];
 	struct record *records = NULL;
 	size_t count = 0;
-	int rc = fetch_records(&i->source, at.segment, &records, &count, err);
+	int rc = fetch_records(&i->source, number, &records, &count, err);
 
 	/* Packing drops overwritten records, so the number may have moved: the last checkpoint of the segment is meant. */
 	size_t k = count;
 	while (!rc && k && records[k - 1].kind != RECORD_CHECKPOINT)
 		k--;
 	if (!rc && !k)
-		rc = error_set(err, -EBADMSG, "segment %" PRIu64 " has no checkpoint", at.segment);
+		rc = error_set(err, -EBADMSG, "segment %" PRIu64 " has no checkpoint", number);
 	if (!rc)
-		rc = fetch_read_wait(&i->source, at.segment, records[k - 1].slot, 0, body, sizeof body);
+		rc = fetch_read_wait(&i->source, number, records[k - 1].slot, 0, body, sizeof body);
 	if (!rc)
 		rc = checkpoint_decode(body, c, err);
 	free(records);
-	return rc ? error_prefix(err, rc, "checkpoint in segment %" PRIu64, at.segment) : 0;
+	return rc ? error_prefix(err, rc, "checkpoint in segment %" PRIu64, number) : 0;
 }
 
 static int base_from_checkpoint(struct image *i, segment_no_t last, struct error *err)
@@ -264,7 +295,7 @@ static int base_from_checkpoint(struct image *i, segment_no_t last, struct error
 	if (!rc)
 		rc = newest_checkpoint(i, last, &at, err);
 	if (!rc && at.segment)
-		rc = read_checkpoint(i, at, &c, err);
+		rc = image_read_checkpoint(i, at.segment, &c, err);
 	struct map_need root = { .level = MAP_LEVELS - 1, .index = 0, .address = c.root };
 	if (!rc && c.root != MAP_ENTRY_NONE)
 		rc = image_read_node(i, &root, entries, err);
@@ -272,6 +303,7 @@ static int base_from_checkpoint(struct image *i, segment_no_t last, struct error
 		rc = grain_map_install(i->map, root.level, root.index, entries);
 	if (rc)
 		return rc;
+	i->base_checkpoint = at.segment;
 	i->saved = (struct map_state){
 		.checkpoint = at,
 		.checkpoint_root = c.root,
@@ -342,6 +374,7 @@ static int replay_record(struct image *i, segment_no_t number, const struct reco
 
 	switch (r->kind) {
 	case RECORD_DATA:
+	case RECORD_MOVE:
 		if (r->value >= MAP_GRAINS_MAX)
 			return error_set(err, -EBADMSG, "segment %" PRIu64 " holds grain %" PRIu64, number, r->value);
 		rc = replay_range(i, r->value, 1, map_entry(0, number, r->slot), err);
@@ -365,7 +398,7 @@ static int replay_record(struct image *i, segment_no_t number, const struct reco
 	default:
 		break;
 	}
-	if (r->kind <= RECORD_RESIZE || r->kind == RECORD_TIMES)
+	if (r->kind <= RECORD_RESIZE || r->kind == RECORD_TIMES || r->kind == RECORD_MOVE)
 		i->ahead = i->since_mark = true;
 	if (r->kind == RECORD_TIMES)
 		atomic_store(&i->mtime_ns, r->value);
@@ -407,6 +440,59 @@ static int replay(struct image *i, segment_no_t last, struct error *err)
 	return rc;
 }
 
+/* ---- after cleaning ---- */
+
+/* A map node of the newest checkpoint and those below it, but for leaves: where they are is made known to the map here, which
+ * remembers older places. What they say is the same: what changed since is in memory or has a row. */
+static int refresh_below(struct image *i, unsigned level, uint64_t index, map_entry_t address, struct error *err)
+{
+	map_entry_t *entries = malloc(MAP_NODE_BYTES);
+	uint8_t *bytes = malloc(MAP_NODE_BYTES);
+	struct map_need need;
+	int rc = entries && bytes ? 0 : -ENOMEM;
+
+	if (!rc)
+		rc = fetch_read_wait(&i->source, map_entry_segment(address), map_entry_slot(address), 0, bytes,
+		                     MAP_NODE_BYTES);
+	if (!rc)
+		rc = map_node_decode(bytes, true, entries);
+	free(bytes);
+	/* Brought into memory, and saved later: it may have a row. */
+	while (!rc && grain_map_touch(i->map, level, index, &need) == -EAGAIN)
+		rc = image_load_node_wait(i, &need, err);
+	for (unsigned k = 0; !rc && k < MAP_FANOUT; k++) {
+		uint64_t child = index * MAP_FANOUT + k;
+		if (entries[k] == MAP_ENTRY_NONE)
+			continue;
+		grain_map_set_address(i->map, level - 1, child, entries[k]);
+		if (level > 1 && !map_entry_layer(entries[k]))
+			rc = refresh_below(i, level - 1, child, entries[k], err);
+	}
+	free(entries);
+	return rc;
+}
+
+/* The image is in memory, as of an older checkpoint and what came after: when what only that leads to may be gone, goes over to the
+ * newest one. */
+static int refresh(struct image *i, struct error *err)
+{
+	segment_no_t newest = i->end_checkpoint.segment;
+	struct cleaned cleaned;
+	struct checkpoint c;
+	int rc = i->base_checkpoint < newest ? cleaned_load(i->engine->pool, i->id, &cleaned, err) : -ENOENT;
+
+	if (rc || !cleaned_after(&cleaned, i->saved.checkpoint_root))
+		return rc == -ENOENT ? 0 : rc;
+	rc = image_read_checkpoint(i, newest, &c, err);
+	if (!rc && c.root != MAP_ENTRY_NONE && !map_entry_layer(c.root))
+		rc = refresh_below(i, MAP_LEVELS - 1, 0, c.root, err);
+	if (rc)
+		return error_prefix(err, rc, "what is remembered here of the map is from before a cleaning");
+	i->saved.checkpoint_root = c.root;
+	i->base_checkpoint = newest;
+	return 0;
+}
+
 /* ---- all of it ---- */
 
 /* What the segment after the end will refer to; with `ours` the end is that of the segments that are here and not in the store. */
@@ -440,9 +526,26 @@ static int settle_end(struct image *i, segment_no_t end, bool ours, segment_no_t
 	return 0;
 }
 
+/* Brings a map that is in memory up to `last`. */
+static int catch_up(struct image *i, segment_no_t last, struct error *err)
+{
+	int rc = replay(i, last, err);
+
+	if (rc == -ENOENT)
+		return error_set(err, -ESTALE,
+		                 "cleaned past what was read here: it is as it was until all have closed it");
+	/* Perhaps for want of nodes that were cleaned away. */
+	if (rc && !refresh(i, NULL))
+		rc = replay(i, last, err);
+	return rc ? rc : refresh(i, err);
+}
+
 static int load_map(struct image *i, segment_no_t last, struct error *err)
 {
-	int rc = i->loaded ? 0 : base_from_db(i, last, err);
+	if (i->loaded)
+		return catch_up(i, last, err);
+	int rc = base_from_db(i, last, err);
+	bool from_rows = rc == 0;
 
 	if (rc == -ENOENT)
 		rc = base_from_checkpoint(i, last, err);
@@ -451,7 +554,8 @@ static int load_map(struct image *i, segment_no_t last, struct error *err)
 		             i->id, last, i->position.segment, i->position.record);
 	if (!rc)
 		rc = replay(i, last, err);
-	if (!rc || i->loaded || !atomic_load(&i->rows_damaged))
+	bool cleaned = rc == -ENOENT && from_rows;
+	if (!rc || (!cleaned && !atomic_load(&i->rows_damaged)))
 		return rc;
 	report_warning("image %016" PRIx64 ": %s; rebuilding its map from the log", i->id, error_text(err));
 	struct grain_map *map = grain_map_new(i->engine->budget);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* node.c: where a map node comes from: its row in SQLite, or else the slot of the log that its parent points at. */
 #include "image/private.h"
-#include "map/checkpoint.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -84,6 +83,20 @@ static int install_from_log(struct image *i, const struct map_need *need, const 
 	return rc;
 }
 
+/* A node cannot be read from the log. 0 when it is elsewhere by now, or in memory: it was written anew, and what was there before may
+ * have been cleaned away. */
+static int unless_moved(struct image *i, const struct map_need *need, int rc)
+{
+	struct map_need now;
+
+	if (rc != -EIO)
+		return rc;
+	if (grain_map_find(i->map, need->level, need->index, &now) == -EAGAIN &&
+	    (now.level != need->level || now.address == need->address))
+		return rc;
+	return 0;
+}
+
 int image_load_node_wait(struct image *i, const struct map_need *need, struct error *err)
 {
 	uint8_t bytes[MAP_NODE_BYTES];
@@ -93,6 +106,8 @@ int image_load_node_wait(struct image *i, const struct map_need *need, struct er
 		return rc;
 	rc = fetch_read_wait(&i->source, map_entry_segment(need->address), map_entry_slot(need->address), 0, bytes,
 	                     sizeof bytes);
+	if (rc && !(rc = unless_moved(i, need, rc)))
+		return 0;
 	if (rc)
 		return error_set(err, rc, "cannot read map node %u/%" PRIu64 " from segment %" PRIu64, need->level,
 		                 need->index, map_entry_segment(need->address));
@@ -123,5 +138,7 @@ int image_op_node_arrived(struct op *op)
 		return 0;
 	op->node_coming = false;
 	rc = atomic_load(&op->fetch.result);
-	return rc ? rc : install_from_log(op->image, &op->need, op->node_bytes, NULL);
+	if (rc)
+		return unless_moved(op->image, &op->need, rc);
+	return install_from_log(op->image, &op->need, op->node_bytes, NULL);
 }

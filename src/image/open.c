@@ -35,6 +35,8 @@ static void image_free(struct image *i)
 	pthread_rwlock_destroy(&i->gate);
 	pthread_rwlock_destroy(&i->node_lock);
 	pthread_mutex_destroy(&i->open_mutex);
+	pthread_mutex_destroy(&i->clean_mutex);
+	pthread_mutex_destroy(&i->clean_state.mutex);
 	pthread_mutex_destroy(&i->view_mutex);
 	pthread_mutex_destroy(&i->state_mutex);
 	sodium_memzero(&i->source.key, sizeof i->source.key);
@@ -55,6 +57,8 @@ static struct image *image_new(struct engine *e, uint64_t id, uint32_t grain_byt
 	i->grain_bytes = grain_bytes;
 	i->grain_shift = (unsigned)__builtin_ctz(grain_bytes);
 	pthread_mutex_init(&i->open_mutex, NULL);
+	pthread_mutex_init(&i->clean_mutex, NULL);
+	pthread_mutex_init(&i->clean_state.mutex, NULL);
 	pthread_mutex_init(&i->view_mutex, NULL);
 	pthread_mutex_init(&i->state_mutex, NULL);
 	pthread_rwlock_init(&i->node_lock, NULL);

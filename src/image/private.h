@@ -4,7 +4,7 @@
  * Threads: front ends' threads, the store's, `work` (continuations, log jobs: may block on the local disk), `packers`
  * (uploads), `prefetch` (what is to be fetched ahead: may block on the store), one maintenance thread (saves, checkpoints,
  * hand-overs), one lease thread.
- * Lock order: image open_mutex; engine mutex; range locks (waited for without a thread); gate; log mutex; upload mutex;
+ * Lock order: image clean_mutex; image open_mutex; engine mutex; range locks (waited for without a thread); gate; log mutex; upload mutex;
  * segment mutex; map mutex. No lock but open_mutex and the gate is held over I/O; the gate only over page-cache writes.
  */
 #ifndef GARNER_IMAGE_PRIVATE_H
@@ -25,6 +25,7 @@
 #include "image/trace.h"
 #include "log/log.h"
 #include "log/upload.h"
+#include "map/checkpoint.h"
 #include "map/grain_map.h"
 #include "map/map_db.h"
 
@@ -68,6 +69,7 @@ struct engine {
 	struct hash *sets;      /* id -> struct segment_set: of every image with files here */
 	struct hash *unlinked;  /* id -> catalog entry: names gone, still open */
 	struct hash *snapshots; /* id -> struct snapshot: those that were looked up or listed */
+	struct hash *garbage;   /* image id -> what waits for its deletion (sweep.c) */
 	bool stopping;
 	bool ahead_stopped;         /* nothing is fetched ahead any more */
 	unsigned aheads;            /* readahead_begin() without readahead_end() */
@@ -76,8 +78,8 @@ struct engine {
 	pthread_cond_t tick;        /* wakes the maintenance thread */
 	bool tick_wanted;
 
-	pthread_t maintenance, heartbeat;
-	bool maintenance_runs, heartbeat_runs;
+	pthread_t maintenance, heartbeat, cleaner;
+	bool maintenance_runs, heartbeat_runs, cleaner_runs;
 	pthread_mutex_t lease_mutex; /* one renewal at a time; guards lease_counter */
 	uint64_t lease_counter;
 	atomic_bool stop_waiting; /* nobody waits for another host's lease any more */
@@ -125,7 +127,19 @@ struct image {
 	bool since_mark;         /* replaying: ... more than at the mark of the next checkpoint */
 	uint64_t clean_sequence; /* of the log when the last checkpoint was complete */
 	uint64_t cut_sequence;   /* of the log at the last cut */
+	segment_no_t base_checkpoint; /* the map leads to no node that this one, or a later one, does not lead to; 0: not known */
 	struct log_position head_checkpoint; /* what the store's head says */
+
+	pthread_mutex_t clean_mutex; /* one cleaning at a time; taken before open_mutex */
+	_Atomic unsigned moments;    /* snapshots that are being made: their checkpoints have no names yet */
+
+	struct clean_state {
+		_Atomic uint64_t slots; /* that went into the store */
+		pthread_mutex_t mutex;  /* guards what follows */
+		uint64_t stored, live;  /* slots, when the maps were walked last; 0: never */
+		uint64_t allocated, appended; /* grains mapped, and `slots`, then */
+		uint64_t ended_ns;
+	} clean_state;
 
 	pthread_mutex_t view_mutex; /* guards view */
 	struct log_view view;
@@ -203,6 +217,11 @@ int image_append_wait(struct image *i, struct record *r, const void *data, segme
 /* Appends a record without a slot at a cut: on success the gate is held for writing, and the record is the last of the log. */
 int image_append_at_cut(struct image *i, struct record *r);
 
+/* Appends MOVE records with the bytes of their grains, which are locked and pinned, and points the map at them. Blocks. */
+int image_append_moves(struct image *i, struct record *records, size_t count, const void *const *data);
+/* Locks grains; waits until that is done. range_unlock() gives them back. */
+void image_lock_grains(struct image *i, struct range_lock *lock, grain_no_t first, grain_no_t last);
+
 /* ---- pace.c: back-pressure ---- */
 
 /* Whether a write of `len` bytes may go now: 0; -EAGAIN: wake(arg) is called on the work executor later; -ENOSPC. */
@@ -222,6 +241,8 @@ void engine_set_urgency(struct engine *e);
  * `ours`: the last owner was this host, and the epoch has been claimed: local segments past the store's end go on with the log.
  * Else they are set aside. */
 int image_load(struct image *i, bool ours, struct error *err);
+/* The newest checkpoint in a segment. Blocks. */
+int image_read_checkpoint(struct image *i, segment_no_t number, struct checkpoint *c, struct error *err);
 /* A snapshot's map, as it will always be; the open_mutex is held. Blocks on the store. */
 int image_load_snapshot(struct image *i, struct error *err);
 
@@ -298,6 +319,11 @@ int snapshot_names_list(struct engine *e, uint64_t dir,
                         struct error *err);
 /* Whether `name` in `dir` is, or would be, there: it cannot be changed. */
 bool snapshot_names_have(struct engine *e, uint64_t dir, const char *name);
+
+/* ---- clean_itself.c: see clean.h for the rest ---- */
+
+/* So many slots more are in the store. */
+void clean_note_stored(struct image *i, uint64_t slots);
 
 /* ---- follow.c ---- */
 

@@ -7,6 +7,7 @@
 #include "image/private.h"
 
 #include "base/clock.h"
+#include "image/clean.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -225,6 +226,7 @@ static int delete_image(struct engine *e, uint64_t id, struct error *err)
 	rc = snapshot_any(e->pool, id, err);
 	if (rc)
 		return rc < 0 ? rc : error_set(err, -EBUSY, "it has snapshots");
+	clean_forget(e, id);
 	remove_local(e, id);
 	rc = image_objects_remove(e->pool, id, err);
 	return rc ? rc : catalog_trash_done(e->catalog, id, err);

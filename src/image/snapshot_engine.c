@@ -162,10 +162,15 @@ int engine_snapshot_create(struct engine *e, const uint64_t *images, size_t coun
 	}
 	for (; !rc && opened < count; opened += !rc)
 		rc = image_open(e, ids[opened], IMAGE_WRITE, &m[opened].image, err);
+	/* Cleaning waits: what these moments need has no name yet. */
+	for (size_t k = 0; k < opened; k++)
+		atomic_fetch_add(&m[k].image->moments, 1);
 	if (!rc)
 		rc = take_moment(m, count, name, err);
 	if (!rc)
 		rc = put_names(e, m, count, err);
+	for (size_t k = 0; k < opened; k++)
+		atomic_fetch_sub(&m[k].image->moments, 1);
 	for (size_t k = 0; k < opened; k++)
 		image_close(m[k].image, IMAGE_WRITE);
 	free(ids);

@@ -73,6 +73,12 @@ void grain_map_unpin(struct grain_map *m, grain_no_t first, size_t count);
 void grain_map_update(struct grain_map *m, grain_no_t first, size_t count, const map_entry_t *entries);
 void grain_map_clear(struct grain_map *m, grain_no_t first, size_t count);
 
+/* Whether a node is in memory, or does not exist: 0; or -EAGAIN with `need`: it, or one above it, would have to be loaded. */
+int grain_map_find(struct grain_map *m, unsigned level, uint64_t index, struct map_need *need);
+
+/* Marks a node as changed, if it exists, so that the next checkpoint writes it anew. 0, or -EAGAIN with `need`. */
+int grain_map_touch(struct grain_map *m, unsigned level, uint64_t index, struct map_need *need);
+
 /* Finds the first grain in [from, limit) that is mapped (or, if !mapped, not mapped): *found, or GRAIN_NONE. Skips what
  * does not exist without visiting it. 0, or -EAGAIN with `need`. */
 int grain_map_next(struct grain_map *m, grain_no_t from, grain_no_t limit, bool mapped, grain_no_t *found,

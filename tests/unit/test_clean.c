@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* test_clean.c: cleaning: what nothing needs goes, what something needs stays, and nobody notices.
+ *
+ * GARNER_TEST_SEED repeats a run.
+ */
+#include "lib/image_fixture.h"
+
+#include "base/clock.h"
+#include "image/clean.h"
+#include "image/pool_copy.h"
+#include "image/verify.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define MIB ((size_t)1 << 20)
+#define GRAIN 4096u
+#define DISK (4 * MIB)
+#define SNAPSHOTS 4
+
+static struct image_fixture f;
+static struct error err;
+
+static int set_up(void **state)
+{
+	(void)state;
+	alarm(300);
+	memset(&err, 0, sizeof err);
+	image_fixture_init(&f, true);
+	f.options.gc_grace_ms = 1;
+	f.options.gc_target = 101;
+	image_fixture_open(&f, 0);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	image_fixture_destroy(&f);
+	return 0;
+}
+
+/* ---- help --------------------------------------------------------------------------------------------------------- */
+
+static void clean(struct engine *e, uint64_t id, bool now, struct clean_result *result)
+{
+	struct clean_options options = { .now = now };
+	struct clean_result unused;
+
+	if (engine_clean(e, id, &options, NULL, NULL, result ? result : &unused, &err))
+		fail_msg("%s", error_text(&err));
+}
+
+static void take(struct engine *e, uint64_t image, const char *name)
+{
+	if (engine_snapshot_create(e, &image, 1, name, &err))
+		fail_msg("%s: %s", name, error_text(&err));
+}
+
+static void write_some(struct random *r, struct image *i, uint8_t *disk, unsigned writes)
+{
+	static uint8_t buf[70000];
+
+	while (writes--) {
+		size_t len = 1 + random_below(r, random_once_in(r, 3) ? sizeof buf : 5000);
+		uint64_t at = random_below(r, DISK - len);
+
+		if (random_once_in(r, 10)) {
+			assert_int_equal(discard_wait(i, at, len), 0);
+			memset(disk + at, 0, len);
+			continue;
+		}
+		random_fill(r, buf, len);
+		assert_int_equal(write_wait(i, at, buf, len), len);
+		memcpy(disk + at, buf, len);
+	}
+}
+
+static void check_disk(struct image *i, const uint8_t *disk, const char *when)
+{
+	uint8_t *buf = malloc(DISK);
+
+	memset(buf, 0xee, DISK);
+	assert_int_equal(read_wait(i, 0, buf, DISK), DISK);
+	for (size_t k = 0; k < DISK; k += GRAIN)
+		if (memcmp(buf + k, disk + k, GRAIN) != 0)
+			fail_msg("%s: grain %zu is wrong", when, k / GRAIN);
+	free(buf);
+}
+
+static void check_snapshot(struct engine *e, const char *name, const uint8_t *disk)
+{
+	struct node_attr attr;
+	char path[200];
+	struct image *i;
+
+	snprintf(path, sizeof path, ".snapshots/disk/%s", name);
+	if (engine_resolve(e, path, &attr, &err) || image_open(e, attr.id, IMAGE_READ, &i, &err))
+		fail_msg("%s: %s", path, error_text(&err));
+	check_disk(i, disk, name);
+	image_close(i, IMAGE_READ);
+}
+
+/* The segments that the store holds, by number. */
+struct stored {
+	bool there[4096];
+	unsigned count;
+};
+
+static int note_stored(void *arg, const struct store_entry *entry)
+{
+	struct stored *s = arg;
+	segment_no_t number;
+	uint64_t image;
+
+	assert_int_equal(sscanf(entry->key, "images/%16" SCNx64 "/segments/%16" SCNx64, &image, &number), 2);
+	assert_true(number < 4096);
+	s->there[number] = true;
+	s->count++;
+	return 0;
+}
+
+static struct stored list_store(struct engine *e, uint64_t id)
+{
+	struct stored s = { 0 };
+	char prefix[STORE_KEY_MAX + 1];
+
+	snprintf(prefix, sizeof prefix, "images/%016" PRIx64 "/segments/", id);
+	assert_int_equal(store_list_each(e->pool->store, prefix, NULL, note_stored, &s, &err), 0);
+	return s;
+}
+
+/* ---- a recount, of its own making: every map that is kept, read from the log ---- */
+
+static void need_below(struct image *i, unsigned level, map_entry_t at, struct stored *s)
+{
+	uint8_t bytes[MAP_NODE_BYTES];
+	map_entry_t *entries;
+
+	if (at == MAP_ENTRY_NONE)
+		return;
+	s->there[map_entry_segment(at)] = true;
+	assert_int_equal(
+		fetch_read_wait(&i->source, map_entry_segment(at), map_entry_slot(at), 0, bytes, sizeof bytes), 0);
+	entries = malloc(MAP_NODE_BYTES);
+	assert_int_equal(map_node_decode(bytes, true, entries), 0);
+	for (unsigned k = 0; k < MAP_FANOUT; k++)
+		if (level)
+			need_below(i, level - 1, entries[k], s);
+		else if (entries[k] != MAP_ENTRY_NONE)
+			s->there[map_entry_segment(entries[k])] = true;
+	free(entries);
+}
+
+struct recount {
+	struct image *image;
+	struct stored *needed;
+};
+
+static int need_snapshot(void *arg, const struct snapshot *s)
+{
+	struct recount *r = arg;
+
+	need_below(r->image, MAP_LEVELS - 1, s->root, r->needed);
+	r->needed->there[s->segment] = true;
+	return 0;
+}
+
+/* What the store should hold: what a map leads to, and all from the newest checkpoint's cut on, with the one before that. */
+static struct stored recount(struct image *i)
+{
+	struct stored s = { 0 };
+	struct recount r = { i, &s };
+	struct checkpoint c;
+
+	assert_int_equal(image_read_checkpoint(i, i->saved.checkpoint.segment, &c, &err), 0);
+	need_below(i, MAP_LEVELS - 1, c.root, &s);
+	assert_int_equal(snapshot_list(i->engine->pool, i->id, need_snapshot, &r, &err), 0);
+	for (segment_no_t n = c.position.segment - 1; n <= upload_stored(i->upload); n++)
+		s.there[n] = true;
+	s.there[0] = false;
+	return s;
+}
+
+static void check_store(struct image *i, const char *when)
+{
+	struct stored there = list_store(i->engine, i->id), needed = recount(i);
+
+	for (unsigned n = 1; n < 4096; n++)
+		if (there.there[n] != needed.there[n])
+			fail_msg("%s: segment %u is %s", when, n, there.there[n] ? "there and not needed" : "missing");
+}
+
+/* ---- tests -------------------------------------------------------------------------------------------------------- */
+
+static void test_what_nothing_needs_goes_and_the_disk_stays(void **state)
+{
+	uint64_t seed = env_number("GARNER_TEST_SEED", clock_wall_ns()), id = image_fixture_create(f.engine, "disk");
+	uint8_t *disk = calloc(1, DISK);
+	struct random r = { seed };
+	struct clean_result result;
+	struct image *i;
+
+	(void)state;
+	print_message("GARNER_TEST_SEED=%" PRIu64 "\n", seed);
+	i = image_fixture_open_image(f.engine, "disk");
+	assert_int_equal(resize_wait(i, DISK), 0);
+	for (unsigned round = 0; round < 12; round++) {
+		write_some(&r, i, disk, 60);
+		assert_int_equal(flush_wait(i, IMAGE_FLUSH_REMOTE), 0);
+	}
+	unsigned before = list_store(f.engine, id).count;
+	clean(f.engine, id, true, &result);
+	unsigned after = list_store(f.engine, id).count;
+	print_message("%u segments before, %u after; %" PRIu64 " emptied\n", before, after, result.moved_segments);
+	assert_true(after < before);
+	assert_true(result.moved_segments > 0);
+	assert_true(result.removed_segments >= before - after);
+	assert_int_equal(result.waiting_segments, 0);
+	check_disk(i, disk, "after cleaning");
+	check_store(i, "after cleaning");
+
+	/* It is not better a second time. */
+	clean(f.engine, id, true, &result);
+	assert_int_equal(result.moved_segments, 0);
+
+	write_some(&r, i, disk, 60);
+	check_disk(i, disk, "after writing on");
+	image_fixture_close_image(i);
+	image_fixture_close(&f);
+	image_fixture_verify(&f);
+
+	/* Elsewhere. */
+	image_fixture_open(&f, 1);
+	i = image_fixture_open_image(f.engine, "disk");
+	check_disk(i, disk, "on another host");
+	image_fixture_close_image(i);
+	image_fixture_close(&f);
+
+	/* Here, where there is a map of before that; and without it. */
+	image_fixture_open(&f, 0);
+	i = image_fixture_open_image(f.engine, "disk");
+	check_disk(i, disk, "back on the first");
+	image_fixture_close_image(i);
+	image_fixture_close(&f);
+	image_fixture_lose_db(&f, 0);
+	image_fixture_open(&f, 0);
+	i = image_fixture_open_image(f.engine, "disk");
+	check_disk(i, disk, "without SQLite");
+	image_fixture_close_image(i);
+	free(disk);
+}
+
+/* Writes, and takes snapshots between: returns what each of them must show. */
+static void make_snapshots(struct random *r, struct image *i, uint8_t *disk, uint8_t **moments)
+{
+	char name[20];
+
+	assert_int_equal(resize_wait(i, DISK), 0);
+	for (unsigned k = 0; k < SNAPSHOTS; k++) {
+		write_some(r, i, disk, 40);
+		snprintf(name, sizeof name, "m%u", k);
+		take(i->engine, i->id, name);
+		moments[k] = malloc(DISK);
+		memcpy(moments[k], disk, DISK);
+	}
+	write_some(r, i, disk, 40);
+}
+
+static void delete_in_order(const unsigned *order, uint64_t seed)
+{
+	uint64_t id = image_fixture_create(f.engine, "disk");
+	uint8_t *disk = calloc(1, DISK), *moments[SNAPSHOTS];
+	struct image *i = image_fixture_open_image(f.engine, "disk");
+	struct random r = { seed };
+	char name[20];
+
+	make_snapshots(&r, i, disk, moments);
+	clean(f.engine, id, true, NULL);
+	check_store(i, "with all snapshots");
+	for (unsigned k = 0; k < SNAPSHOTS; k++) {
+		snprintf(name, sizeof name, "m%u", order[k]);
+		assert_int_equal(engine_snapshot_delete(f.engine, id, name, &err), 0);
+		clean(f.engine, id, true, NULL);
+		snprintf(name, sizeof name, "%u deleted", k + 1);
+		check_store(i, name);
+		check_disk(i, disk, name);
+		for (unsigned n = k + 1; n < SNAPSHOTS; n++) {
+			snprintf(name, sizeof name, "m%u", order[n]);
+			check_snapshot(f.engine, name, moments[order[n]]);
+		}
+	}
+	for (unsigned k = 0; k < SNAPSHOTS; k++)
+		free(moments[k]);
+	free(disk);
+	image_fixture_close_image(i);
+	assert_int_equal(engine_unlink(f.engine, NODE_ROOT, "disk", &err), 0);
+}
+
+static void test_snapshots_deleted_in_any_order_leave_exactly_what_is_needed(void **state)
+{
+	uint64_t seed = env_number("GARNER_TEST_SEED", clock_wall_ns());
+
+	(void)state;
+	print_message("GARNER_TEST_SEED=%" PRIu64 "\n", seed);
+	for (unsigned n = 0; n < 24; n++) {
+		unsigned left[SNAPSHOTS] = { 0, 1, 2, 3 }, order[SNAPSHOTS], rest = n;
+		for (unsigned k = SNAPSHOTS; k; k--) {
+			unsigned which = rest % k;
+			rest /= k;
+			order[SNAPSHOTS - k] = left[which];
+			left[which] = left[k - 1];
+		}
+		delete_in_order(order, seed + n);
+	}
+	image_fixture_close(&f);
+	image_fixture_verify(&f);
+}
+
+/* ---- beside those who write ---- */
+
+struct writer {
+	struct image *image;
+	struct random random;
+	uint8_t *disk;
+	atomic_bool stop;
+	unsigned failed;
+};
+
+static void *write_on(void *arg)
+{
+	struct writer *w = arg;
+	uint8_t buf[2 * GRAIN];
+
+	while (!atomic_load(&w->stop)) {
+		size_t len = 1 + random_below(&w->random, sizeof buf);
+		uint64_t at = random_below(&w->random, DISK - len);
+		random_fill(&w->random, buf, len);
+		w->failed += write_wait(w->image, at, buf, len) != (int64_t)len;
+		memcpy(w->disk + at, buf, len);
+		len = 1 + random_below(&w->random, sizeof buf);
+		at = random_below(&w->random, DISK - len);
+		w->failed += read_wait(w->image, at, buf, len) != (int64_t)len;
+		w->failed += memcmp(buf, w->disk + at, len) != 0;
+	}
+	return NULL;
+}
+
+static void test_moves_lose_against_newer_writes(void **state)
+{
+	uint64_t seed = env_number("GARNER_TEST_SEED", clock_wall_ns()), id = image_fixture_create(f.engine, "disk");
+	struct writer w = { .random = { seed + 1 }, .disk = calloc(1, DISK) };
+	struct random r = { seed };
+	struct clean_result result;
+	uint64_t moved = 0;
+	pthread_t thread;
+
+	(void)state;
+	print_message("GARNER_TEST_SEED=%" PRIu64 "\n", seed);
+	w.image = image_fixture_open_image(f.engine, "disk");
+	assert_int_equal(resize_wait(w.image, DISK), 0);
+	for (unsigned round = 0; round < 8; round++) {
+		write_some(&r, w.image, w.disk, 60);
+		assert_int_equal(flush_wait(w.image, IMAGE_FLUSH_REMOTE), 0);
+	}
+	assert_int_equal(pthread_create(&thread, NULL, write_on, &w), 0);
+	for (unsigned round = 0; round < 6; round++) {
+		clean(f.engine, id, true, &result);
+		moved += result.moved_bytes;
+	}
+	atomic_store(&w.stop, true);
+	pthread_join(thread, NULL);
+	assert_int_equal(w.failed, 0);
+	assert_true(moved > 0);
+	check_disk(w.image, w.disk, "after cleaning beside a writer");
+	image_fixture_close_image(w.image);
+	image_fixture_close(&f);
+	image_fixture_lose_cache(&f, 0);
+	image_fixture_verify(&f);
+	image_fixture_open(&f, 0);
+	w.image = image_fixture_open_image(f.engine, "disk");
+	check_disk(w.image, w.disk, "from the store");
+	image_fixture_close_image(w.image);
+	free(w.disk);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_what_nothing_needs_goes_and_the_disk_stays, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_snapshots_deleted_in_any_order_leave_exactly_what_is_needed, set_up,
+		                                tear_down),
+		cmocka_unit_test_setup_teardown(test_moves_lose_against_newer_writes, set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
