@@ -12,6 +12,9 @@
  *     snapshot create NAME ID...    of all these images, one moment
  *     snapshot list text|json ID    one line each, oldest first
  *     snapshot delete|protect|unprotect NAME ID
+ *     clean gently|now|dry-run ID   cleans the image; sends "phase PHASE DONE ALL" lines meanwhile, then "result" and the numbers of
+ *                             struct clean_result in their order
+ *     space ID                what it takes: "space" and the numbers of struct image_space
  *     trash                   what was deleted, oldest first: lines "ID DELETED EXPIRES NAME", times in ns, the name in hex
  *     undelete ID DIR NAME    brings it back: DIR an id, NAME in hex; 0 and - for where it was
  * JSON comes as one line for each object. Knows nothing of FUSE, nor of segments.
@@ -93,6 +96,10 @@ int ctl_snapshot_create(struct ctl_client *client, const char *name, const uint6
                         struct error *err);
 int ctl_snapshot_list(struct ctl_client *client, uint64_t id, bool json, ctl_line_fn *line, void *arg,
                       struct error *err);
+/* `progress` as for engine_clean(). */
+int ctl_clean(struct ctl_client *client, uint64_t id, const struct clean_options *options, clean_progress_fn *progress,
+              void *arg, struct clean_result *result, struct error *err);
+int ctl_space(struct ctl_client *client, uint64_t id, struct image_space *space, struct error *err);
 struct ctl_trashed {
 	uint64_t id;
 	char deleted[CLOCK_TEXT_MAX], expires[CLOCK_TEXT_MAX]; /* "2026-02-03 04:05:06 +0000" */

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/executor.h"
 #include "base/report.h"
+#include "ctl/server_clean.h"
 #include "ctl/status.h"
 
 #include <errno.h>
@@ -325,11 +326,39 @@ static int run_undelete(struct connection *c, char **word, int words, struct err
 	return rc ? rc : engine_undelete(c->server->engine, id, dir, named ? name : NULL, err);
 }
 
+static bool say_line(void *arg, const char *line)
+{
+	struct connection *c = arg;
+
+	send_lines(c, line);
+	return !c->gone && !c->server->stopping;
+}
+
+static int run_clean(struct connection *c, char **word, int words, struct error *err)
+{
+	uint64_t id;
+	int rc = parse_id(word[1], &id, err);
+
+	(void)words;
+	return rc ? rc : server_clean(c->server->engine, word[0], id, say_line, c, err);
+}
+
+static int run_space(struct connection *c, char **word, int words, struct error *err)
+{
+	uint64_t id;
+	int rc = parse_id(word[0], &id, err);
+
+	(void)words;
+	return rc ? rc : server_space(c->server->engine, id, say_line, c, err);
+}
+
 static const struct command commands[] = {
 	{ "status", 1, 2, run_status },
 	{ "images", 1, 1, run_images },
 	{ "flush", 1, 1, run_flush },
 	{ "takeover", 1, 1, run_takeover },
+	{ "clean", 2, 2, run_clean },
+	{ "space", 1, 1, run_space },
 	{ "trash", 0, 0, run_trash },
 	{ "undelete", 3, 3, run_undelete },
 	{ "snapshot", 3, 2 + CTL_SNAPSHOT_IMAGES_MAX, run_snapshot },
