@@ -66,7 +66,8 @@ static void print_sum(const struct verify_report *r)
 	else
 		puts("all is well");
 	if (r->cleaned)
-		printf("%" PRIu64 " segment%s cleaned away, and nothing leads there; the chain is not checked across these gaps\n",
+		printf("%" PRIu64
+		       " segment%s cleaned away, and nothing leads there; the chain is not checked across these gaps\n",
 		       r->cleaned, r->cleaned == 1 ? " was" : "s were");
 	if (r->stray)
 		printf("%" PRIu64 " segment%s not part of any image (left by interrupted uploads): harmless\n",

@@ -68,7 +68,8 @@ static const struct command commands[] = {
 	  cmd_undelete },
 	{ "gc", "[--dry-run|--now] MOUNTPOINT|IMAGE...", "give back what nothing needs any more",
 	  "  --dry-run              only say what is garbage, and what moving would give\n"
-	  "  --now                  do not make way for guests, and delete at once: no host may be reading an older state\n"
+	  "  --now                  do not make way for guests, and delete at once: no host may be reading an older "
+	  "state\n"
 	  "                         Images in use may be cleaned. Interrupted, it leaves done what was done.\n",
 	  cmd_gc },
 	{ "df", "[--json] MOUNTPOINT|IMAGE...", "what images take in the store, and for what",

@@ -13,6 +13,7 @@
 /* So often it is tried again when something came in between; and so many rounds of moving are made at a time. */
 #define TRIES 20
 #define ROUNDS 1000
+#define TRIES_TO_LOOK 3
 #define PAUSE_MS 20
 
 static void pause_ms(unsigned ms)
@@ -104,8 +105,8 @@ static int settle(struct clean *c, bool fresh)
 			return -EINTR;
 		pthread_mutex_lock(&i->open_mutex);
 		rc = newest_checkpoint(c, &fresh, &made);
-		bool stored = rc == 1 && !atomic_load(&i->failed) &&
-		              upload_stored(i->upload) >= i->saved.checkpoint.segment;
+		bool stored =
+			rc == 1 && !atomic_load(&i->failed) && upload_stored(i->upload) >= i->saved.checkpoint.segment;
 		pthread_mutex_unlock(&i->open_mutex);
 		if (rc == 1 && stored && !fresh)
 			pause_ms(PAUSE_MS); /* a snapshot is being made */
@@ -221,7 +222,7 @@ static int run(struct clean *c)
 /* ---- without changing anything ---- */
 
 /* The newest checkpoint in the store; none: nothing is known to be garbage. */
-static int look_only(struct clean *c)
+static int look_once(struct clean *c)
 {
 	struct image *i = c->image;
 	struct checkpoint body = { .root = MAP_ENTRY_NONE };
@@ -241,6 +242,18 @@ static int look_only(struct clean *c)
 	if (!rc)
 		take_checkpoint(c, segment, &body);
 	return rc ? rc : look(c);
+}
+
+/* A cleaning may go on meanwhile, and take what an older checkpoint leads to. */
+static int look_only(struct clean *c)
+{
+	int rc = look_once(c);
+
+	for (int k = 1; rc == -EIO && k < TRIES_TO_LOOK; k++) {
+		round_end(c);
+		rc = look_once(c);
+	}
+	return rc;
 }
 
 static int dry_run(struct clean *c)
@@ -283,9 +296,13 @@ int clean_image(struct engine *e, uint64_t id, const struct clean_options *optio
 		image_close(c.image, how);
 		return error_set(err, -EINVAL, "a snapshot is not cleaned: its image is");
 	}
-	pthread_mutex_lock(&c.image->clean_mutex);
-	rc = options->dry_run ? dry_run(&c) : run(&c);
-	pthread_mutex_unlock(&c.image->clean_mutex);
+	if (options->dry_run) {
+		rc = dry_run(&c);
+	} else {
+		pthread_mutex_lock(&c.image->clean_mutex);
+		rc = run(&c);
+		pthread_mutex_unlock(&c.image->clean_mutex);
+	}
 	image_close(c.image, how);
 	if (rc == -EINTR)
 		return error_set(err, rc, "stopped; what was done is done");
@@ -315,12 +332,10 @@ int engine_space(struct engine *e, uint64_t id, struct image_space *space, struc
 		image_close(c.image, IMAGE_READ);
 		return error_set(err, -EINVAL, "a snapshot takes no space of its own: see its image");
 	}
-	pthread_mutex_lock(&c.image->clean_mutex);
 	rc = look_only(&c);
 	if (!rc)
 		rc = clean_measure(&c, space);
 	round_end(&c);
-	pthread_mutex_unlock(&c.image->clean_mutex);
 	image_stat(c.image, &attr);
 	space->logical = attr.size;
 	space->allocated = attr.allocated_bytes;

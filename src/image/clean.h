@@ -72,7 +72,7 @@ struct clean {
 	struct kept_root *roots;      /* of snapshots */
 	size_t root_count;
 	struct live live;
-	uint64_t nodes; /* of maps, read so far */
+	uint64_t nodes;  /* of maps, read so far */
 	uint64_t wanted; /* so many slots should be won by moving; UINT64_MAX: whatever can be */
 	struct stored_segment *stored;
 	size_t stored_count;

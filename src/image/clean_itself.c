@@ -12,8 +12,8 @@
 #include <time.h>
 
 #define LOOK_MS 1000
-/* Less garbage than this is not worth a look; nor is an image whose last cleaning ended just now. */
-#define GARBAGE_MIN ((uint64_t)128 << 20)
+/* Less garbage than in so many segments is not worth a look; nor is an image whose last cleaning ended just now. */
+#define SEGMENTS_MIN 16u
 #define AGAIN_NS seconds_ns(60)
 
 void clean_note_stored(struct image *i, uint64_t slots)
@@ -33,7 +33,7 @@ static bool is_worth_it(struct image *i)
 	bool looked = s->stored != 0, rest = s->ended_ns && now - s->ended_ns < AGAIN_NS;
 	pthread_mutex_unlock(&s->mutex);
 	uint64_t garbage = stored > live ? stored - live : 0;
-	if (rest || garbage << i->grain_shift < GARBAGE_MIN)
+	if (rest || garbage << i->grain_shift < (uint64_t)SEGMENTS_MIN * i->engine->options.segment_size)
 		return false;
 	return !looked || garbage * 100 > stored * target;
 }
@@ -52,9 +52,9 @@ static void clean_one(struct image *i)
 	if (rc && rc != -EINTR)
 		report_warning("%s", error_text(&err));
 	else if (result.removed_segments || result.moved_segments)
-		report_notice("image %016" PRIx64 ": cleaned: %" PRIu64 " segments deleted, %" PRIu64 " emptied, %" PRIu64
-		            " wait for their deletion",
-		            i->id, result.removed_segments, result.moved_segments, result.waiting_segments);
+		report_notice("image %016" PRIx64 ": cleaned: %" PRIu64 " segments deleted, %" PRIu64
+		              " emptied, %" PRIu64 " wait for their deletion",
+		              i->id, result.removed_segments, result.moved_segments, result.waiting_segments);
 }
 
 static bool goes_on(struct engine *e)

@@ -97,7 +97,7 @@ static int set_aside(struct image *i, struct segment *s, struct error *err)
 struct check_local {
 	struct image *image;
 	segment_no_t end;
-	bool ours; /* unsent segments after the end go on with the log */
+	bool ours;            /* unsent segments after the end go on with the log */
 	segment_no_t cleaned; /* what is missing up to here was deleted by cleaning; asked for when one is */
 	struct segment **bad;
 	size_t count, room;
@@ -440,59 +440,6 @@ static int replay(struct image *i, segment_no_t last, struct error *err)
 	return rc;
 }
 
-/* ---- after cleaning ---- */
-
-/* A map node of the newest checkpoint and those below it, but for leaves: where they are is made known to the map here, which
- * remembers older places. What they say is the same: what changed since is in memory or has a row. */
-static int refresh_below(struct image *i, unsigned level, uint64_t index, map_entry_t address, struct error *err)
-{
-	map_entry_t *entries = malloc(MAP_NODE_BYTES);
-	uint8_t *bytes = malloc(MAP_NODE_BYTES);
-	struct map_need need;
-	int rc = entries && bytes ? 0 : -ENOMEM;
-
-	if (!rc)
-		rc = fetch_read_wait(&i->source, map_entry_segment(address), map_entry_slot(address), 0, bytes,
-		                     MAP_NODE_BYTES);
-	if (!rc)
-		rc = map_node_decode(bytes, true, entries);
-	free(bytes);
-	/* Brought into memory, and saved later: it may have a row. */
-	while (!rc && grain_map_touch(i->map, level, index, &need) == -EAGAIN)
-		rc = image_load_node_wait(i, &need, err);
-	for (unsigned k = 0; !rc && k < MAP_FANOUT; k++) {
-		uint64_t child = index * MAP_FANOUT + k;
-		if (entries[k] == MAP_ENTRY_NONE)
-			continue;
-		grain_map_set_address(i->map, level - 1, child, entries[k]);
-		if (level > 1 && !map_entry_layer(entries[k]))
-			rc = refresh_below(i, level - 1, child, entries[k], err);
-	}
-	free(entries);
-	return rc;
-}
-
-/* The image is in memory, as of an older checkpoint and what came after: when what only that leads to may be gone, goes over to the
- * newest one. */
-static int refresh(struct image *i, struct error *err)
-{
-	segment_no_t newest = i->end_checkpoint.segment;
-	struct cleaned cleaned;
-	struct checkpoint c;
-	int rc = i->base_checkpoint < newest ? cleaned_load(i->engine->pool, i->id, &cleaned, err) : -ENOENT;
-
-	if (rc || !cleaned_after(&cleaned, i->saved.checkpoint_root))
-		return rc == -ENOENT ? 0 : rc;
-	rc = image_read_checkpoint(i, newest, &c, err);
-	if (!rc && c.root != MAP_ENTRY_NONE && !map_entry_layer(c.root))
-		rc = refresh_below(i, MAP_LEVELS - 1, 0, c.root, err);
-	if (rc)
-		return error_prefix(err, rc, "what is remembered here of the map is from before a cleaning");
-	i->saved.checkpoint_root = c.root;
-	i->base_checkpoint = newest;
-	return 0;
-}
-
 /* ---- all of it ---- */
 
 /* What the segment after the end will refer to; with `ours` the end is that of the segments that are here and not in the store. */
@@ -535,9 +482,9 @@ static int catch_up(struct image *i, segment_no_t last, struct error *err)
 		return error_set(err, -ESTALE,
 		                 "cleaned past what was read here: it is as it was until all have closed it");
 	/* Perhaps for want of nodes that were cleaned away. */
-	if (rc && !refresh(i, NULL))
+	if (rc && !image_refresh(i, NULL))
 		rc = replay(i, last, err);
-	return rc ? rc : refresh(i, err);
+	return rc ? rc : image_refresh(i, err);
 }
 
 static int load_map(struct image *i, segment_no_t last, struct error *err)

@@ -81,6 +81,27 @@ static int add_remembered(struct clean *c, struct root_list *l)
 	return rc;
 }
 
+/* A deleted one that is in memory: one that nobody has open any more leaves it, if nobody looks at it just now. */
+static int add_if_open(struct root_list *l, struct image *i)
+{
+	bool listed = false;
+
+	for (size_t k = 0; k < l->count; k++)
+		listed |= l->list[k].id == i->id;
+	pthread_mutex_lock(&i->engine->mutex);
+	bool open = i->opens != 0;
+	pthread_mutex_unlock(&i->engine->mutex);
+	int rc = listed || !open ? 0 : add_root(l, i->snapshot);
+	if (!listed && !open) {
+		readahead_hold(i);
+		if (image_unload(i, true))
+			return 0;
+		readahead_resume(i);
+	}
+	image_put(i);
+	return rc;
+}
+
 /* Deleted ones that somebody here still reads. */
 static int add_open(struct clean *c, struct root_list *l)
 {
@@ -90,9 +111,9 @@ static int add_open(struct clean *c, struct root_list *l)
 
 	for (size_t k = 0; !rc && k < count; k++)
 		if (images[k]->snapshot && images[k]->log_id == c->image->id)
-			rc = add_root(l, images[k]->snapshot);
-	for (size_t k = 0; k < count; k++)
-		image_put(images[k]);
+			rc = add_if_open(l, images[k]);
+		else
+			image_put(images[k]);
 	free(images);
 	return rc;
 }
@@ -122,9 +143,10 @@ static int list_all(struct clean *c, struct root_list *l)
 		if (rc || l->count >= there)
 			return rc;
 	}
-	return error_set(c->err, -EBADMSG,
-	                 "one of them cannot be read, and nobody knows what it needs: garner verify names it; delete it, "
-	                 "or clean when it can be read again");
+	return error_set(
+		c->err, -EBADMSG,
+		"one of them cannot be read, and nobody knows what it needs: garner verify names it; delete it, "
+		"or clean when it can be read again");
 }
 
 int clean_find_roots(struct clean *c, struct kept_root **roots, size_t *count)

@@ -202,9 +202,8 @@ static int append_run(struct mover *m, segment_no_t victim, const struct grain_s
 		if (now[k] != map_entry(0, victim, run[k].slot))
 			continue;
 		data[n] = m->bytes + ((size_t)run[k].slot << i->grain_shift);
-		records[n++] = (struct record){
-			.kind = RECORD_MOVE, .value = run[k].grain, .count = 1, .time_ns = time_ns
-		};
+		records[n++] =
+			(struct record){ .kind = RECORD_MOVE, .value = run[k].grain, .count = 1, .time_ns = time_ns };
 	}
 	if (!rc && n)
 		rc = image_append_moves(i, records, n, data);

@@ -105,11 +105,11 @@ struct image {
 	const struct snapshot *snapshot; /* NULL: it is none; owned */
 	uint32_t grain_bytes;
 	unsigned grain_shift;
-	unsigned refs, writers; /* guarded by engine->mutex */
-	uint64_t idle_since_ns; /* since when there is no writer; likewise */
-	bool unlinked;          /* likewise */
-	unsigned aheads;        /* likewise: readahead_begin() without readahead_end() */
-	unsigned ahead_holds;   /* likewise: readahead_hold() without readahead_resume() */
+	unsigned refs, opens, writers; /* guarded by engine->mutex */
+	uint64_t idle_since_ns;        /* since when there is no writer; likewise */
+	bool unlinked;                 /* likewise */
+	unsigned aheads;               /* likewise: readahead_begin() without readahead_end() */
+	unsigned ahead_holds;          /* likewise: readahead_hold() without readahead_resume() */
 
 	pthread_mutex_t
 		open_mutex;   /* one load, acquisition, release, save or checkpoint at a time; guards what follows */
@@ -127,16 +127,17 @@ struct image {
 	bool since_mark;         /* replaying: ... more than at the mark of the next checkpoint */
 	uint64_t clean_sequence; /* of the log when the last checkpoint was complete */
 	uint64_t cut_sequence;   /* of the log at the last cut */
-	segment_no_t base_checkpoint; /* the map leads to no node that this one, or a later one, does not lead to; 0: not known */
+	segment_no_t
+		base_checkpoint; /* the map leads to no node that this one, or a later one, does not lead to; 0: not known */
 	struct log_position head_checkpoint; /* what the store's head says */
 
 	pthread_mutex_t clean_mutex; /* one cleaning at a time; taken before open_mutex */
 	_Atomic unsigned moments;    /* snapshots that are being made: their checkpoints have no names yet */
 
 	struct clean_state {
-		_Atomic uint64_t slots; /* that went into the store */
-		pthread_mutex_t mutex;  /* guards what follows */
-		uint64_t stored, live;  /* slots, when the maps were walked last; 0: never */
+		_Atomic uint64_t slots;       /* that went into the store */
+		pthread_mutex_t mutex;        /* guards what follows */
+		uint64_t stored, live;        /* slots, when the maps were walked last; 0: never */
 		uint64_t allocated, appended; /* grains mapped, and `slots`, then */
 		uint64_t ended_ns;
 	} clean_state;
@@ -245,6 +246,12 @@ int image_load(struct image *i, bool ours, struct error *err);
 int image_read_checkpoint(struct image *i, segment_no_t number, struct checkpoint *c, struct error *err);
 /* A snapshot's map, as it will always be; the open_mutex is held. Blocks on the store. */
 int image_load_snapshot(struct image *i, struct error *err);
+
+/* ---- refresh.c ---- */
+
+/* The image is in memory, as of an older checkpoint and what came after, up to or past the newest one: when what only that leads to may
+ * be gone, goes over to the newest one. The open_mutex is held. Blocks on the store. */
+int image_refresh(struct image *i, struct error *err);
 
 /* ---- own.c: ownership ---- */
 

@@ -150,7 +150,8 @@ static int announce(struct clean *c)
 	if (!rc)
 		rc = cleaned_load(p, i->id, &read, c->err);
 	if (!rc && (read.epoch != said.epoch || read.segment != said.segment || read.root != said.root))
-		rc = error_set(c->err, -EAGAIN, "the store does not give back what was written just now: nothing is deleted");
+		rc = error_set(c->err, -EAGAIN,
+		               "the store does not give back what was written just now: nothing is deleted");
 	return rc;
 }
 

@@ -27,7 +27,8 @@ enum record_kind {
 	RECORD_TIMES = 7,      /* value: modification time set by hand, ns since 1970 */
 	RECORD_FOLLOWS = 8,    /* first record of a segment: value: how many records the segment before holds */
 	/* 9: see garnerfs-format(5) */
-	RECORD_MOVE = 10, /* as DATA, of a grain that cleaning brought here from an older segment: the disk did not change */
+	RECORD_MOVE =
+		10, /* as DATA, of a grain that cleaning brought here from an older segment: the disk did not change */
 };
 
 struct record {

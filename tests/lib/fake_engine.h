@@ -14,7 +14,7 @@ struct fake_engine {
 	unsigned image_count;
 	uint64_t taken_over;   /* the last id that engine_takeover() was given */
 	char snapshot[400];    /* what was asked about snapshots last: "create NAME 00000000000000a1 ..." */
-	char cleaned[64]; /* which image engine_clean() was called for last, and how */
+	char cleaned[64];      /* which image engine_clean() was called for last, and how */
 	char undeleted[300];   /* "ID DIR NAME" of the last engine_undelete() */
 	uint64_t flushed;      /* the last id of a finished flush */
 	bool flush_blocks;     /* a flush goes on until it is given up */

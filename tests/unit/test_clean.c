@@ -149,8 +149,8 @@ static void need_below(struct image *i, unsigned level, map_entry_t at, struct s
 	if (at == MAP_ENTRY_NONE)
 		return;
 	s->there[map_entry_segment(at)] = true;
-	assert_int_equal(
-		fetch_read_wait(&i->source, map_entry_segment(at), map_entry_slot(at), 0, bytes, sizeof bytes), 0);
+	assert_int_equal(fetch_read_wait(&i->source, map_entry_segment(at), map_entry_slot(at), 0, bytes, sizeof bytes),
+	                 0);
 	entries = malloc(MAP_NODE_BYTES);
 	assert_int_equal(map_node_decode(bytes, true, entries), 0);
 	for (unsigned k = 0; k < MAP_FANOUT; k++)
@@ -267,13 +267,18 @@ static void make_snapshots(struct random *r, struct image *i, uint8_t *disk, uin
 
 	assert_int_equal(resize_wait(i, DISK), 0);
 	for (unsigned k = 0; k < SNAPSHOTS; k++) {
-		write_some(r, i, disk, 40);
+		/* Nearly all of it anew, so that there is much that only one of them needs. */
+		random_fill(r, disk, DISK - MIB);
+		assert_int_equal(write_wait(i, 0, disk, DISK - MIB), DISK - MIB);
+		write_some(r, i, disk, 10);
 		snprintf(name, sizeof name, "m%u", k);
 		take(i->engine, i->id, name);
 		moments[k] = malloc(DISK);
 		memcpy(moments[k], disk, DISK);
 	}
-	write_some(r, i, disk, 40);
+	random_fill(r, disk, DISK - MIB);
+	assert_int_equal(write_wait(i, 0, disk, DISK - MIB), DISK - MIB);
+	write_some(r, i, disk, 10);
 }
 
 static void delete_in_order(const unsigned *order, uint64_t seed)
@@ -287,6 +292,7 @@ static void delete_in_order(const unsigned *order, uint64_t seed)
 	make_snapshots(&r, i, disk, moments);
 	clean(f.engine, id, true, NULL);
 	check_store(i, "with all snapshots");
+	unsigned all = list_store(f.engine, id).count;
 	for (unsigned k = 0; k < SNAPSHOTS; k++) {
 		snprintf(name, sizeof name, "m%u", order[k]);
 		assert_int_equal(engine_snapshot_delete(f.engine, id, name, &err), 0);
@@ -299,6 +305,7 @@ static void delete_in_order(const unsigned *order, uint64_t seed)
 			check_snapshot(f.engine, name, moments[order[n]]);
 		}
 	}
+	assert_true(list_store(f.engine, id).count < all / 2);
 	for (unsigned k = 0; k < SNAPSHOTS; k++)
 		free(moments[k]);
 	free(disk);
@@ -324,6 +331,151 @@ static void test_snapshots_deleted_in_any_order_leave_exactly_what_is_needed(voi
 	}
 	image_fixture_close(&f);
 	image_fixture_verify(&f);
+}
+
+static void test_who_has_a_deleted_snapshot_open_reads_on(void **state)
+{
+	uint64_t id = image_fixture_create(f.engine, "disk");
+	uint8_t *disk = calloc(1, DISK), *then = malloc(DISK);
+	struct random r = { env_number("GARNER_TEST_SEED", clock_wall_ns()) };
+	struct image *i = image_fixture_open_image(f.engine, "disk"), *snapshot;
+	struct clean_result result;
+	struct node_attr attr;
+
+	(void)state;
+	print_message("GARNER_TEST_SEED=%" PRIu64 "\n", r.state);
+	assert_int_equal(resize_wait(i, DISK), 0);
+	random_fill(&r, disk, DISK);
+	assert_int_equal(write_wait(i, 0, disk, DISK), DISK);
+	memcpy(then, disk, DISK);
+	take(f.engine, id, "then");
+	random_fill(&r, disk, DISK);
+	assert_int_equal(write_wait(i, 0, disk, DISK), DISK);
+	assert_int_equal(engine_resolve(f.engine, ".snapshots/disk/then", &attr, &err), 0);
+	assert_int_equal(image_open(f.engine, attr.id, IMAGE_READ, &snapshot, &err), 0);
+	assert_int_equal(engine_snapshot_delete(f.engine, id, "then", &err), 0);
+	clean(f.engine, id, true, &result);
+	assert_int_equal(result.removed_segments, 0);
+	cache_evict_all(f.engine->cache);
+	check_disk(snapshot, then, "the deleted snapshot");
+	image_close(snapshot, IMAGE_READ);
+	clean(f.engine, id, true, &result);
+	assert_true(result.removed_segments >= DISK / MIB);
+	check_store(i, "after its last close");
+	check_disk(i, disk, "the image");
+	image_fixture_close_image(i);
+	free(then);
+	free(disk);
+}
+
+static void test_a_snapshot_that_cannot_be_read_stops_everything(void **state)
+{
+	uint64_t id = image_fixture_create(f.engine, "disk");
+	const struct clean_options options = { .now = true };
+	struct image *i = image_fixture_open_image(f.engine, "disk");
+	struct clean_result result;
+	char key[STORE_KEY_MAX + 1];
+
+	(void)state;
+	assert_int_equal(resize_wait(i, DISK), 0);
+	snprintf(key, sizeof key, "images/%016" PRIx64 "/snapshots/00000000000000000000000000000000", id);
+	assert_int_equal(store_put_wait(f.engine->pool->store, key, "damaged", 7, 0, &err), 0);
+	assert_int_equal(engine_clean(f.engine, id, &options, NULL, NULL, &result, &err), -EBADMSG);
+	assert_non_null(strstr(error_text(&err), "garner verify"));
+	assert_int_equal(store_remove_wait(f.engine->pool->store, key, &err), 0);
+	clean(f.engine, id, true, NULL);
+	image_fixture_close_image(i);
+}
+
+/* ---- time and space ---- */
+
+static void test_garbage_waits_for_its_time(void **state)
+{
+	uint64_t id = image_fixture_create(f.engine, "disk");
+	uint8_t *disk = calloc(1, DISK);
+	struct random r = { 1 };
+	struct image *i = image_fixture_open_image(f.engine, "disk");
+	struct clean_result result;
+	struct image_space space;
+
+	(void)state;
+	f.engine->options.gc_grace_ms = 3600 * 1000;
+	assert_int_equal(resize_wait(i, DISK), 0);
+	for (unsigned k = 0; k < 3; k++) {
+		random_fill(&r, disk, DISK);
+		assert_int_equal(write_wait(i, 0, disk, DISK), DISK);
+	}
+	clean(f.engine, id, false, &result);
+	assert_true(result.waiting_segments >= 2 * DISK / MIB);
+	assert_true(result.waiting_bytes > 0);
+	assert_int_equal(result.removed_segments, 0);
+	unsigned before = list_store(f.engine, id).count;
+
+	/* What waits is garbage to df; random bytes cannot be compressed. */
+	assert_int_equal(engine_space(f.engine, id, &space, &err), 0);
+	assert_int_equal(space.logical, DISK);
+	assert_int_equal(space.allocated, DISK);
+	assert_int_equal(space.live + space.history + space.garbage, space.stored);
+	assert_int_equal(space.history, 0);
+	assert_int_equal(space.segments, before);
+	assert_true(space.garbage >= 2 * DISK - MIB);
+	assert_true(space.live >= DISK);
+	assert_true(space.ratio > 0.9 && space.ratio < 1.1);
+
+	/* A dry run tells the same, and does nothing. */
+	const struct clean_options dry = { .dry_run = true };
+	struct clean_result would;
+	assert_int_equal(engine_clean(f.engine, id, &dry, NULL, NULL, &would, &err), 0);
+	assert_int_equal(would.removed_segments, result.waiting_segments);
+	assert_int_equal(list_store(f.engine, id).count, before);
+
+	/* A second look does not begin the time anew: once it is over all go. */
+	clean(f.engine, id, false, &result);
+	assert_int_equal(result.removed_segments, 0);
+	usleep(20000);
+	f.engine->options.gc_grace_ms = 10;
+	clean(f.engine, id, false, &result);
+	assert_true(result.removed_segments >= 2 * DISK / MIB);
+	assert_int_equal(engine_space(f.engine, id, &space, &err), 0);
+	assert_true(space.garbage < MIB);
+	check_disk(i, disk, "at the end");
+	image_fixture_close_image(i);
+	free(disk);
+}
+
+static bool stop_at_once(void *arg, enum clean_phase phase, uint64_t done, uint64_t all)
+{
+	(void)phase;
+	(void)done;
+	(void)all;
+	return --*(int *)arg > 0;
+}
+
+static void test_a_cleaning_that_is_stopped_leaves_all_in_order(void **state)
+{
+	uint64_t id = image_fixture_create(f.engine, "disk");
+	const struct clean_options options = { .now = true };
+	uint8_t *disk = calloc(1, DISK);
+	struct random r = { env_number("GARNER_TEST_SEED", clock_wall_ns()) };
+	struct image *i = image_fixture_open_image(f.engine, "disk");
+	struct clean_result result;
+	int rc = -EINTR;
+
+	(void)state;
+	print_message("GARNER_TEST_SEED=%" PRIu64 "\n", r.state);
+	assert_int_equal(resize_wait(i, DISK), 0);
+	for (int calls = 1; rc == -EINTR && calls < 1000; calls++) {
+		int left = calls;
+		write_some(&r, i, disk, 60);
+		assert_int_equal(flush_wait(i, IMAGE_FLUSH_REMOTE), 0);
+		rc = engine_clean(f.engine, id, &options, stop_at_once, &left, &result, &err);
+		check_disk(i, disk, "after it was stopped");
+	}
+	assert_int_equal(rc, 0);
+	image_fixture_close_image(i);
+	image_fixture_close(&f);
+	image_fixture_verify(&f);
+	free(disk);
 }
 
 /* ---- beside those who write ---- */
@@ -397,8 +549,13 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_what_nothing_needs_goes_and_the_disk_stays, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_snapshots_deleted_in_any_order_leave_exactly_what_is_needed, set_up,
+		cmocka_unit_test_setup_teardown(test_snapshots_deleted_in_any_order_leave_exactly_what_is_needed,
+		                                set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_who_has_a_deleted_snapshot_open_reads_on, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_a_snapshot_that_cannot_be_read_stops_everything, set_up,
 		                                tear_down),
+		cmocka_unit_test_setup_teardown(test_garbage_waits_for_its_time, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_a_cleaning_that_is_stopped_leaves_all_in_order, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_moves_lose_against_newer_writes, set_up, tear_down),
 	};
 

@@ -791,7 +791,8 @@ static void do_takeover(struct world *w)
 				         w->seed, w->step, w->file[k].name);
 			const struct clean_options now = { .now = true };
 			struct clean_result result;
-			if (!engine_clean(old, image[k]->id, &now, NULL, NULL, &result, NULL) || result.removed_segments)
+			if (!engine_clean(old, image[k]->id, &now, NULL, NULL, &result, NULL) ||
+			    result.removed_segments)
 				fail_msg("seed %" PRIu64 " step %u: %s: a fenced owner cleaned", w->seed, w->step,
 				         w->file[k].name);
 		}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* refresh.c: an image that is open for reading, while its owner cleans: the map here remembers where nodes were when it was loaded, and
+ * goes over to where the newest checkpoint has them.
+ */
+#include "image/private.h"
+
+#include "image/clean.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* A map node of the newest checkpoint and those below it, but for leaves: where they are is made known to the map here, which
+ * remembers older places. What they say is the same: what changed since is in memory or has a row. */
+static int refresh_below(struct image *i, unsigned level, uint64_t index, map_entry_t address, struct error *err)
+{
+	map_entry_t *entries = malloc(MAP_NODE_BYTES);
+	uint8_t *bytes = malloc(MAP_NODE_BYTES);
+	struct map_need need;
+	int rc = entries && bytes ? 0 : -ENOMEM;
+
+	if (!rc)
+		rc = fetch_read_wait(&i->source, map_entry_segment(address), map_entry_slot(address), 0, bytes,
+		                     MAP_NODE_BYTES);
+	if (!rc)
+		rc = map_node_decode(bytes, true, entries);
+	free(bytes);
+	/* Brought into memory, and saved later: it may have a row. */
+	while (!rc && grain_map_touch(i->map, level, index, &need) == -EAGAIN)
+		rc = image_load_node_wait(i, &need, err);
+	for (unsigned k = 0; !rc && k < MAP_FANOUT; k++) {
+		uint64_t child = index * MAP_FANOUT + k;
+		if (entries[k] == MAP_ENTRY_NONE)
+			continue;
+		grain_map_set_address(i->map, level - 1, child, entries[k]);
+		if (level > 1 && !map_entry_layer(entries[k]))
+			rc = refresh_below(i, level - 1, child, entries[k], err);
+	}
+	free(entries);
+	return rc;
+}
+
+int image_refresh(struct image *i, struct error *err)
+{
+	segment_no_t newest = i->end_checkpoint.segment;
+	struct cleaned cleaned;
+	struct checkpoint c;
+	int rc = i->base_checkpoint < newest ? cleaned_load(i->engine->pool, i->id, &cleaned, err) : -ENOENT;
+
+	if (rc || !cleaned_after(&cleaned, i->saved.checkpoint_root))
+		return rc == -ENOENT ? 0 : rc;
+	rc = image_read_checkpoint(i, newest, &c, err);
+	if (!rc && c.root != MAP_ENTRY_NONE && !map_entry_layer(c.root))
+		rc = refresh_below(i, MAP_LEVELS - 1, 0, c.root, err);
+	if (rc)
+		return error_prefix(err, rc, "what is remembered here of the map is from before a cleaning");
+	i->saved.checkpoint_root = c.root;
+	i->base_checkpoint = newest;
+	return 0;
+}
