@@ -201,6 +201,7 @@ static int64_t run_round(struct clean *c, bool first, bool fresh)
 		if (rc != -EAGAIN)
 			break;
 		round_end(c);
+		pause_ms(PAUSE_MS * (unsigned)(k + 1));
 	}
 	if (!rc) {
 		set_wanted(c);

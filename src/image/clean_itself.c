@@ -33,9 +33,10 @@ static bool is_worth_it(struct image *i)
 	bool looked = s->stored != 0, rest = s->ended_ns && now - s->ended_ns < AGAIN_NS;
 	pthread_mutex_unlock(&s->mutex);
 	uint64_t garbage = stored > live ? stored - live : 0;
-	if (rest || garbage << i->grain_shift < (uint64_t)SEGMENTS_MIN * i->engine->options.segment_size)
+	uint64_t least = (uint64_t)SEGMENTS_MIN * i->engine->options.segment_size >> i->grain_shift;
+	if (rest)
 		return false;
-	return !looked || garbage * 100 > stored * target;
+	return looked ? garbage >= least && garbage * 100 > stored * target : stored >= least;
 }
 
 static void clean_one(struct image *i)

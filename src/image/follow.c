@@ -5,7 +5,6 @@
 #include "base/clock.h"
 #include "image/readahead.h"
 
-#include <errno.h>
 #include <inttypes.h>
 
 #define FOLLOW_NS seconds_ns(5)
@@ -23,9 +22,7 @@ static void follow_job(void *arg)
 	i->followed_ns = clock_monotonic_ns();
 	i->following = false;
 	pthread_mutex_unlock(&i->open_mutex);
-	if (rc == -ESTALE)
-		report_warning("%s", error_text(&err));
-	else if (rc)
+	if (rc)
 		report_debug("image %016" PRIx64 " stays as it was read before: %s", i->id, error_text(&err));
 	readahead_end(i);
 }

@@ -99,7 +99,10 @@ struct check_local {
 	segment_no_t end;
 	bool ours;            /* unsent segments after the end go on with the log */
 	segment_no_t cleaned; /* what is missing up to here was deleted by cleaning; asked for when one is */
-	struct segment **bad;
+	struct bad_segment {
+		struct segment *segment;
+		bool cleaned; /* it was part of the log */
+	} * bad;
 	size_t count, room;
 	struct error *err;
 };
@@ -126,7 +129,7 @@ static int check_local(void *arg, struct segment *s)
 	struct check_local *c = arg;
 	struct image *i = c->image;
 	struct segment_meta meta;
-	bool bad = false;
+	bool bad = false, cleaned = false;
 	int life = atomic_load(&s->life);
 
 	if (!s->local) {
@@ -143,13 +146,10 @@ static int check_local(void *arg, struct segment *s)
 		if (life == LIFE_STORED && f && f->header.epoch == log_view_epoch_of(&i->view, s->number))
 			return 0;
 		int rc = fetch_meta(&i->source, s->number, &meta, c->err);
-		if (rc == -ENOENT && !was_cleaned(c, s->number)) {
-			atomic_store(&s->life, LIFE_STORED); /* it was; the cache gives its place to others */
-			return 0;
-		}
-		if (rc)
+		cleaned = rc == -ENOENT && !was_cleaned(c, s->number);
+		if (rc && !cleaned)
 			return rc;
-		bad = !f || life == LIFE_CLOSED || memcmp(meta.digest, s->digest, DIGEST_BYTES) != 0;
+		bad = cleaned || !f || life == LIFE_CLOSED || memcmp(meta.digest, s->digest, DIGEST_BYTES) != 0;
 		if (!bad)
 			atomic_store(&s->life, LIFE_STORED);
 	}
@@ -157,13 +157,13 @@ static int check_local(void *arg, struct segment *s)
 		return 0;
 	if (c->count == c->room) {
 		size_t room = c->room ? c->room * 2 : 16;
-		struct segment **more = realloc(c->bad, room * sizeof *more);
+		struct bad_segment *more = realloc(c->bad, room * sizeof *more);
 		if (!more)
 			return -ENOMEM;
 		c->bad = more;
 		c->room = room;
 	}
-	c->bad[c->count++] = s;
+	c->bad[c->count++] = (struct bad_segment){ s, cleaned };
 	return 0;
 }
 
@@ -174,10 +174,10 @@ static int reconcile(struct image *i, segment_no_t end, bool ours, struct error 
 	int rc = segment_set_each(i->set, check_local, &c);
 
 	for (size_t k = 0; !rc && k < c.count; k++) {
-		cache_forget_segment(i->engine->cache, c.bad[k]);
-		rc = set_aside(i, c.bad[k], err);
+		cache_forget_segment(i->engine->cache, c.bad[k].segment);
+		rc = c.bad[k].cleaned ? 0 : set_aside(i, c.bad[k].segment, err);
 		if (!rc)
-			rc = segment_forget(i->set, c.bad[k]->number);
+			rc = segment_forget(i->set, c.bad[k].segment->number);
 	}
 	free(c.bad);
 	return rc;
@@ -282,6 +282,23 @@ int image_read_checkpoint(struct image *i, segment_no_t number, struct checkpoin
 	return rc ? error_prefix(err, rc, "checkpoint in segment %" PRIu64, number) : 0;
 }
 
+void image_begin_at(struct image *i, struct log_position at, const struct checkpoint *c)
+{
+	i->base_checkpoint = at.segment;
+	i->saved = (struct map_state){
+		.checkpoint = at,
+		.checkpoint_root = c->root,
+		.size = c->size,
+		.allocated = c->allocated,
+		.mtime_ns = c->mtime_ns,
+	};
+	i->ahead = i->since_mark = false;
+	i->position = c->position;
+	grain_map_set_allocated(i->map, c->allocated);
+	atomic_store(&i->size, c->size);
+	atomic_store(&i->mtime_ns, c->mtime_ns);
+}
+
 static int base_from_checkpoint(struct image *i, segment_no_t last, struct error *err)
 {
 	struct log_position at;
@@ -301,22 +318,9 @@ static int base_from_checkpoint(struct image *i, segment_no_t last, struct error
 		rc = image_read_node(i, &root, entries, err);
 	if (!rc)
 		rc = grain_map_install(i->map, root.level, root.index, entries);
-	if (rc)
-		return rc;
-	i->base_checkpoint = at.segment;
-	i->saved = (struct map_state){
-		.checkpoint = at,
-		.checkpoint_root = c.root,
-		.size = c.size,
-		.allocated = c.allocated,
-		.mtime_ns = c.mtime_ns,
-	};
-	i->ahead = i->since_mark = false;
-	i->position = c.position;
-	grain_map_set_allocated(i->map, c.allocated);
-	atomic_store(&i->size, c.size);
-	atomic_store(&i->mtime_ns, c.mtime_ns);
-	return 0;
+	if (!rc)
+		image_begin_at(i, at, &c);
+	return rc;
 }
 
 /* ---- replay ---- */
@@ -478,9 +482,11 @@ static int catch_up(struct image *i, segment_no_t last, struct error *err)
 {
 	int rc = replay(i, last, err);
 
-	if (rc == -ENOENT)
-		return error_set(err, -ESTALE,
-		                 "cleaned past what was read here: it is as it was until all have closed it");
+	/* The log has gone on for so long that what comes next was cleaned away. */
+	if (rc == -ENOENT) {
+		rc = image_start_over(i, err);
+		return rc ? rc : replay(i, last, err);
+	}
 	/* Perhaps for want of nodes that were cleaned away. */
 	if (rc && !image_refresh(i, NULL))
 		rc = replay(i, last, err);

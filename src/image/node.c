@@ -68,16 +68,23 @@ static int install_row(struct image *i, const struct map_need *need, struct erro
 	return rc;
 }
 
-/* Installs a node that came from the log, unless a row has appeared since it was asked for: that is newer. */
+/* Installs a node that came from the log, unless a row has appeared since it was asked for: that is newer. One that is elsewhere by now is
+ * left to be asked for again. */
 static int install_from_log(struct image *i, const struct map_need *need, const uint8_t *bytes, struct error *err)
 {
 	map_entry_t entries[MAP_FANOUT];
+	struct map_need now;
 
 	pthread_rwlock_rdlock(&i->node_lock);
 	int rc = load_row(i, need, entries, err);
-	if (rc == -ENOENT)
+	bool there = rc == -ENOENT && grain_map_find(i->map, need->level, need->index, &now) == -EAGAIN &&
+	             now.level == need->level && now.address == need->address;
+	bool passed_over = rc == -ENOENT && !there;
+	if (there)
 		rc = decode(i, need, bytes, entries);
-	if (!rc)
+	if (passed_over)
+		rc = 0;
+	else if (!rc)
 		rc = grain_map_install(i->map, need->level, need->index, entries);
 	pthread_rwlock_unlock(&i->node_lock);
 	return rc;

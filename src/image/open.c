@@ -237,7 +237,7 @@ int image_load_to_read(struct image *i, struct error *err)
 	return image_load(i, view.owner_host == i->engine->host.id, err);
 }
 
-/* One try. 1: the image had failed, or is of no more use, and nobody had it open any more: the next try begins anew. */
+/* One try. 1: the image had failed, and nobody had it open any more: the next try begins anew. */
 static int try_open(struct engine *e, uint64_t id, unsigned flags, struct image **image, struct error *err)
 {
 	struct image *i;
@@ -263,15 +263,14 @@ static int try_open(struct engine *e, uint64_t id, unsigned flags, struct image 
 		i->writers += flags & IMAGE_WRITE ? 1 : 0;
 		pthread_mutex_unlock(&e->mutex);
 	}
-	/* Its log was cleaned past what is in memory. */
-	bool stale = rc == -ESTALE, unusable = stopped || stale || (rc && !i->loaded);
+	bool unusable = stopped || (rc && !i->loaded);
 	pthread_mutex_unlock(&i->open_mutex);
 	if (!stopped && !rc) {
 		*image = i;
 		return 0;
 	}
 	if (unusable && unload_alone(i))
-		return stopped || stale ? 1 : rc;
+		return stopped ? 1 : rc;
 	image_put(i);
 	return rc ? rc
 	          : error_set(err, -EIO,

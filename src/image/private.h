@@ -247,7 +247,14 @@ int image_read_checkpoint(struct image *i, segment_no_t number, struct checkpoin
 /* A snapshot's map, as it will always be; the open_mutex is held. Blocks on the store. */
 int image_load_snapshot(struct image *i, struct error *err);
 
+/* The map in memory is that of this checkpoint now; `at`: where that is. */
+void image_begin_at(struct image *i, struct log_position at, const struct checkpoint *c);
+
 /* ---- refresh.c ---- */
+
+/* The image is in memory, as of a moment before the newest checkpoint: goes over to that, whatever lies between. The open_mutex is
+ * held; others may read meanwhile. Blocks on the store. */
+int image_start_over(struct image *i, struct error *err);
 
 /* The image is in memory, as of an older checkpoint and what came after, up to or past the newest one: when what only that leads to may
  * be gone, goes over to the newest one. The open_mutex is held. Blocks on the store. */

@@ -9,21 +9,24 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* From the log, whatever rows there are. */
+static int read_node(struct image *i, map_entry_t address, map_entry_t *entries)
+{
+	uint8_t bytes[MAP_NODE_BYTES];
+	int rc = fetch_read_wait(&i->source, map_entry_segment(address), map_entry_slot(address), 0, bytes,
+	                         sizeof bytes);
+
+	return rc ? rc : map_node_decode(bytes, true, entries);
+}
+
 /* A map node of the newest checkpoint and those below it, but for leaves: where they are is made known to the map here, which
  * remembers older places. What they say is the same: what changed since is in memory or has a row. */
 static int refresh_below(struct image *i, unsigned level, uint64_t index, map_entry_t address, struct error *err)
 {
 	map_entry_t *entries = malloc(MAP_NODE_BYTES);
-	uint8_t *bytes = malloc(MAP_NODE_BYTES);
 	struct map_need need;
-	int rc = entries && bytes ? 0 : -ENOMEM;
+	int rc = entries ? read_node(i, address, entries) : -ENOMEM;
 
-	if (!rc)
-		rc = fetch_read_wait(&i->source, map_entry_segment(address), map_entry_slot(address), 0, bytes,
-		                     MAP_NODE_BYTES);
-	if (!rc)
-		rc = map_node_decode(bytes, true, entries);
-	free(bytes);
 	/* Brought into memory, and saved later: it may have a row. */
 	while (!rc && grain_map_touch(i->map, level, index, &need) == -EAGAIN)
 		rc = image_load_node_wait(i, &need, err);
@@ -56,4 +59,29 @@ int image_refresh(struct image *i, struct error *err)
 	i->saved.checkpoint_root = c.root;
 	i->base_checkpoint = newest;
 	return 0;
+}
+
+int image_start_over(struct image *i, struct error *err)
+{
+	struct log_position at = i->end_checkpoint;
+	map_entry_t root[MAP_FANOUT] = { 0 };
+	struct checkpoint c;
+	/* What is saved is not dirty. */
+	int rc = at.segment ? image_save(i, err) : error_set(err, -EIO, "there is no checkpoint to begin with");
+
+	if (!rc)
+		rc = image_read_checkpoint(i, at.segment, &c, err);
+	if (!rc && c.root != MAP_ENTRY_NONE)
+		rc = read_node(i, c.root, root);
+	if (rc)
+		return error_prefix(err, rc, "the log was cleaned past what was read here");
+	/* A node that is being loaded just now is installed only if it is still where it was looked for (node.c). */
+	pthread_rwlock_wrlock(&i->node_lock);
+	rc = map_db_forget(i->engine->db, i->id, err);
+	if (!rc && !grain_map_reset(i->map, root))
+		rc = error_set(err, -EBUSY, "the map is in use");
+	pthread_rwlock_unlock(&i->node_lock);
+	if (!rc)
+		image_begin_at(i, at, &c);
+	return rc;
 }

@@ -147,6 +147,19 @@ int grain_map_install(struct grain_map *m, unsigned level, uint64_t index, const
 	return rc;
 }
 
+bool grain_map_reset(struct grain_map *m, const map_entry_t *entries)
+{
+	bool alone;
+
+	lock(m);
+	node_table_evict(&m->table, SIZE_MAX, true);
+	alone = !m->table.held && hash_count(m->table.nodes) == 1;
+	if (alone)
+		replace_root(&m->table, entries);
+	unlock(m);
+	return alone;
+}
+
 /* The lowest node in memory above one that is not. There always is one: the root. */
 static struct map_node *ancestor_of(struct node_table *t, unsigned level, uint64_t index)
 {

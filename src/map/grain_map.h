@@ -59,6 +59,11 @@ struct map_need {
  * checkpoint until after its grain_map_set_address() calls. */
 int grain_map_install(struct grain_map *m, unsigned level, uint64_t index, const map_entry_t *entries);
 
+/* Drops every node, and makes `entries` the root: another state of the disk. The caller has saved what was dirty, and lets nothing be
+ * installed meanwhile that belongs to the state before. False, and the map is as it was but for some nodes that are not in memory any
+ * more, when something is dirty, pinned or in a batch. */
+bool grain_map_reset(struct grain_map *m, const map_entry_t *entries);
+
 /* Fills out[0..count) with the entries of grains first... Returns 0, or -EAGAIN with `need`. */
 int grain_map_lookup(struct grain_map *m, grain_no_t first, size_t count, map_entry_t *out, struct map_need *need);
 
