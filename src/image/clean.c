@@ -169,6 +169,7 @@ static void set_wanted(struct clean *c)
 	}
 	uint64_t allowed = stored * target / 100;
 	c->wanted = !c->by_itself ? UINT64_MAX : stored - live > allowed ? stored - live - allowed : 0;
+	c->behind = (stored - live) * 2 > allowed * 3;
 	pthread_mutex_lock(&i->clean_state.mutex);
 	i->clean_state.stored = stored;
 	i->clean_state.live = live;

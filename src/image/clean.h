@@ -60,6 +60,7 @@ struct clean {
 	struct image *image;
 	struct clean_options options;
 	bool by_itself; /* nobody asked for it */
+	bool behind;    /* there is much more garbage than there may be */
 	struct clean_result *result;
 	clean_progress_fn *progress; /* may be NULL */
 	void *arg;

@@ -12,7 +12,7 @@
 #include <time.h>
 
 #define LOOK_MS 1000
-/* Less garbage than in so many segments is not worth a look; nor is an image whose last cleaning ended just now. */
+/* Less garbage than in so many segments is not worth a look; nor, for a while, is an image of which the last look had no use. */
 #define SEGMENTS_MIN 16u
 #define AGAIN_NS seconds_ns(60)
 
@@ -30,7 +30,7 @@ static bool is_worth_it(struct image *i)
 	pthread_mutex_lock(&s->mutex);
 	uint64_t stored = s->stored + (atomic_load(&s->slots) - s->appended), allocated = grain_map_allocated(i->map);
 	uint64_t live = s->live + allocated - (allocated < s->allocated ? allocated : s->allocated);
-	bool looked = s->stored != 0, rest = s->ended_ns && now - s->ended_ns < AGAIN_NS;
+	bool looked = s->stored != 0, rest = now < s->rest_until_ns;
 	pthread_mutex_unlock(&s->mutex);
 	uint64_t garbage = stored > live ? stored - live : 0;
 	uint64_t least = (uint64_t)SEGMENTS_MIN * i->engine->options.segment_size >> i->grain_shift;
@@ -48,7 +48,8 @@ static void clean_one(struct image *i)
 	int rc = clean_image(e, i->id, &options, true, NULL, NULL, &result, &err);
 
 	pthread_mutex_lock(&i->clean_state.mutex);
-	i->clean_state.ended_ns = clock_monotonic_ns();
+	i->clean_state.rest_until_ns =
+		rc || !(result.moved_segments || result.removed_segments) ? clock_monotonic_ns() + AGAIN_NS : 0;
 	pthread_mutex_unlock(&i->clean_state.mutex);
 	if (rc && rc != -EINTR)
 		report_warning("%s", error_text(&err));

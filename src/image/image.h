@@ -299,6 +299,7 @@ struct engine_status {
 	uint64_t store_puts, store_gets, store_lists, store_heads, store_removes, store_put_bytes, store_get_bytes;
 	uint64_t retries;
 	uint64_t hedges; /* gets that were asked for a second time before an answer came; among store_gets */
+	uint64_t moved_bytes; /* written anew by cleaning */
 	uint64_t map_bytes;
 	unsigned images_open;
 };

@@ -22,8 +22,8 @@
 #define APPEND_BYTES ((size_t)1 << 20)
 /* What is moved in one round, before a checkpoint: bytes. */
 #define ROUND_BYTES ((uint64_t)1 << 30)
-/* Beside guests that write, cleaning writes this much less than they do; and so many bytes per second in any case. */
-#define GUEST_SHARE 2
+/* Beside guests that write, cleaning writes half as much as they do, or as much when it falls behind; and so many bytes per second in any
+ * case. */
 #define GENTLE_RATE (8u << 20)
 #define PAUSE_MS 20
 
@@ -209,6 +209,7 @@ static int append_run(struct mover *m, segment_no_t victim, const struct grain_s
 		rc = image_append_moves(i, records, n, data);
 	m->moved += n << i->grain_shift;
 	m->clean->result->moved_bytes += n << i->grain_shift;
+	atomic_fetch_add_explicit(&i->engine->counters.moved_bytes, n << i->grain_shift, memory_order_relaxed);
 	return rc;
 }
 
@@ -241,7 +242,8 @@ static bool may_go_on(const struct mover *m)
 		return false;
 	if (m->clean->options.now || !guests)
 		return true;
-	return m->moved <= guests / GUEST_SHARE + (uint64_t)(seconds * GENTLE_RATE) + GENTLE_RATE;
+	uint64_t share = m->clean->behind ? guests : guests / 2;
+	return m->moved <= share + (uint64_t)(seconds * GENTLE_RATE) + GENTLE_RATE;
 }
 
 static int yield_to_guests(struct mover *m, uint64_t done, uint64_t all)

@@ -39,7 +39,8 @@
 
 struct counters {
 	_Atomic uint64_t reads, writes, flushes, read_bytes, write_bytes, hits, misses;
-	_Atomic uint64_t retries; /* puts of segments that failed; the store counts its own */
+	_Atomic uint64_t moved_bytes; /* by cleaning */
+	_Atomic uint64_t retries;     /* puts of segments that failed; the store counts its own */
 };
 
 struct dirty_waiter {
@@ -139,7 +140,7 @@ struct image {
 		pthread_mutex_t mutex;        /* guards what follows */
 		uint64_t stored, live;        /* slots, when the maps were walked last; 0: never */
 		uint64_t allocated, appended; /* grains mapped, and `slots`, then */
-		uint64_t ended_ns;
+		uint64_t rest_until_ns;
 	} clean_state;
 
 	pthread_mutex_t view_mutex; /* guards view */
