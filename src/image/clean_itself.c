@@ -45,11 +45,16 @@ static void clean_one(struct image *i)
 	struct clean_options options = { 0 };
 	struct clean_result result;
 	struct error err = { 0 };
+
+	pthread_mutex_lock(&i->clean_state.mutex);
+	bool looked = i->clean_state.stored != 0;
+	pthread_mutex_unlock(&i->clean_state.mutex);
 	int rc = clean_image(e, i->id, &options, true, NULL, NULL, &result, &err);
 
 	pthread_mutex_lock(&i->clean_state.mutex);
-	i->clean_state.rest_until_ns =
-		rc || !(result.moved_segments || result.removed_segments) ? clock_monotonic_ns() + AGAIN_NS : 0;
+	/* The first look is to find out how it stands. */
+	bool rest = rc || (looked && !result.moved_segments && !result.removed_segments);
+	i->clean_state.rest_until_ns = rest ? clock_monotonic_ns() + AGAIN_NS : 0;
 	pthread_mutex_unlock(&i->clean_state.mutex);
 	if (rc && rc != -EINTR)
 		report_warning("%s", error_text(&err));
