@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* cmd_transfer.c: garner import and export: copy a disk into and out of a mount. */
+/* cmd_transfer.c: garner import and export: copy a disk, or what differs between two of its moments, into and out of a mount. */
 #include "cli/command.h"
 #include "cli/copy.h"
+#include "cli/delta.h"
 #include "cli/progress.h"
 #include "cli/target.h"
 
@@ -9,6 +10,7 @@
 #include "base/size.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -58,16 +60,97 @@ static int transfer(const struct command *c, const char *from, const char *to, b
 	return EXIT_DONE;
 }
 
+/* ---- what differs between two moments ------------------------------------------------------------------------------ */
+
+static const char *moment_name(const char *name, const char *none)
+{
+	return name[0] ? name : none;
+}
+
+/* How much it was: to standard error where a stream goes to standard output. */
+static void tell(const char *what, const char *file, const struct delta_counts *counts)
+{
+	char data[SIZE_TEXT_MAX], stream[SIZE_TEXT_MAX], text[PATH_MAX + 300];
+
+	snprintf(text, sizeof text, "%s: from %s to %s: %s of data, in a stream of %s", what,
+	         moment_name(counts->from_name, "nothing"), moment_name(counts->to_name, "now"),
+	         size_format(counts->data, data), size_format(counts->stream, stream));
+	if (strcmp(file, "-") != 0)
+		puts(text);
+	else
+		report_notice("%s", text);
+}
+
+static int transfer_ended(const struct command *c, struct transfer *t, int rc, const struct error *err)
+{
+	if (t->started)
+		progress_end(&t->progress);
+	return rc < 0 ? command_failed(c, err) : EXIT_DONE;
+}
+
+static int export_delta(const struct command *c, const char *since, const char *image, const char *file, bool replace)
+{
+	struct transfer t = { .label = c->name };
+	const struct delta_options options = { .replace = replace, .step = transfer_step, .arg = &t };
+	struct delta_counts counts;
+	struct moment from = { 0 }, to;
+	struct error err = { 0 };
+	int rc = moment_parse(image, &to, &err);
+
+	if (!rc && since)
+		rc = moment_beside(&to, since, &from, &err);
+	if (!rc && !strcmp(file, "-") && isatty(STDOUT_FILENO))
+		rc = error_set(&err, -EINVAL, "a stream is not for a terminal: give a file, or a pipe");
+	if (rc)
+		return command_failed(c, &err);
+	interrupt_catch();
+	rc = transfer_ended(c, &t, delta_export(since ? &from : NULL, &to, file, &options, &counts, &err), &err);
+	if (!rc)
+		tell(image, file, &counts);
+	return rc;
+}
+
+static int import_delta(const struct command *c, const char *file, const char *image)
+{
+	struct transfer t = { .label = c->name };
+	const struct delta_options options = { .step = transfer_step, .arg = &t };
+	struct delta_counts counts;
+	struct error err = { 0 };
+	int rc;
+
+	interrupt_catch();
+	rc = transfer_ended(c, &t, delta_import(image, file, &options, &counts, &err), &err);
+	if (rc && counts.half_way)
+		report_notice("%s: %s is half-way to %s: import a whole stream from %s again%s%s", c->name, image,
+		              moment_name(counts.to_name, "there"), moment_name(counts.from_name, "nothing"),
+		              counts.from_name[0] ? "; as it was it is still there, as its snapshot " : "",
+		              counts.from_name);
+	else if (!rc && counts.there_before)
+		printf("%s: has snapshot %s already, and is left as it is\n", image, counts.to_name);
+	else if (!rc)
+		tell(image, "", &counts);
+	return rc;
+}
+
+/* ---- the commands -------------------------------------------------------------------------------------------------- */
+
 int cmd_import(const struct command *c, int argc, char **argv)
 {
 	bool replace = false;
-	const struct command_option options[] = { { "replace", NULL, &replace }, { 0 } };
+	const char *onto = NULL;
+	const struct command_option options[] = { { "replace", NULL, &replace }, { "onto", &onto, NULL }, { 0 } };
 	const char *arguments[2];
 	struct error err = { 0 };
-	int rc = command_parse(c, argc, argv, options, 2, 2, arguments);
+	int rc = command_parse(c, argc, argv, options, 1, 2, arguments);
 
 	if (rc != 0)
 		return command_parse_exit(rc);
+	if (onto && (arguments[1] || replace))
+		return command_usage(c, "--onto IMAGE goes with one FILE, and nothing else");
+	if (!onto && !arguments[1])
+		return command_usage(c, "an argument is missing");
+	if (onto)
+		return import_delta(c, arguments[0], onto);
 	if (access(arguments[0], R_OK) < 0)
 		rc = error_set(&err, -errno, "%s: %s", arguments[0], strerror(errno));
 	if (rc < 0 || target_want_place(arguments[1], &err) < 0)
@@ -77,14 +160,19 @@ int cmd_import(const struct command *c, int argc, char **argv)
 
 int cmd_export(const struct command *c, int argc, char **argv)
 {
-	bool replace = false;
-	const struct command_option options[] = { { "replace", NULL, &replace }, { 0 } };
+	bool replace = false, stream = false;
+	const char *since = NULL;
+	const struct command_option options[] = {
+		{ "replace", NULL, &replace }, { "stream", NULL, &stream }, { "since", &since, NULL }, { 0 }
+	};
 	const char *arguments[2];
 	struct error err = { 0 };
 	int rc = command_parse(c, argc, argv, options, 2, 2, arguments);
 
 	if (rc != 0)
 		return command_parse_exit(rc);
+	if (stream || since)
+		return export_delta(c, since, arguments[0], arguments[1], replace);
 	if (target_want_image(arguments[0], &err) < 0)
 		return command_failed(c, &err);
 	return transfer(c, arguments[0], arguments[1], replace);

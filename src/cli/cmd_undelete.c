@@ -7,11 +7,9 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* Looks for the one image that is meant: by its id, or by its name. */
 struct search {
@@ -40,28 +38,6 @@ static int look_for(void *arg, const struct ctl_trashed *t)
 	return 0;
 }
 
-/* Where it is to be: the directory's inode number and the name. */
-static int find_place(const char *path, uint64_t *dir, char name[NAME_BYTES_MAX + 1], struct error *err)
-{
-	char parent[PATH_MAX];
-	const char *base = strrchr(path, '/');
-	struct stat st;
-	int rc = target_want_place(path, err);
-
-	if (!rc)
-		rc = target_parent(path, parent, err);
-	if (rc)
-		return rc;
-	if (stat(parent, &st))
-		return error_set(err, -errno, "%s: %s", parent, strerror(errno));
-	base = base ? base + 1 : path;
-	if (!*base || strlen(base) > NAME_BYTES_MAX)
-		return error_set(err, -EINVAL, "%s: not a file name", path);
-	*dir = st.st_ino;
-	snprintf(name, NAME_BYTES_MAX + 1, "%s", base);
-	return 0;
-}
-
 static int restore(struct ctl_client *client, const char *word, const char *path, struct error *err)
 {
 	struct search s = { .word = word };
@@ -75,7 +51,7 @@ static int restore(struct ctl_client *client, const char *word, const char *path
 		rc = error_set(err, -EEXIST, "%u images of the name %s are in the trash: say which one by its id",
 		               s.count, word);
 	if (!rc && path)
-		rc = find_place(path, &dir, name, err);
+		rc = target_place(path, &dir, name, err);
 	if (!rc)
 		rc = ctl_undelete(client, s.found.id, dir, path ? name : NULL, err);
 	if (rc == -ESTALE && !path)

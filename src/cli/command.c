@@ -37,15 +37,20 @@ static int print_command_help(const struct command *c)
 	return -1;
 }
 
-/* The option that `word` (dashes taken off) names, up to '=' or its end. */
+/* The option that `word` (dashes taken off) names, up to '=' or its end: of several of that name the first without a value, if there
+ * is one. */
 static const struct command_option *find_option(const struct command_option *options, const char *word, bool one_dash)
 {
+	const struct command_option *found = NULL;
 	size_t len = strcspn(word, "=");
 
 	for (const struct command_option *o = options; o->name; o++)
-		if (strlen(o->name) == len && !strncmp(o->name, word, len) && one_dash == (len == 1))
-			return o;
-	return NULL;
+		if (strlen(o->name) == len && !strncmp(o->name, word, len) && one_dash == (len == 1)) {
+			if (o->flag || !*o->value)
+				return o;
+			found = o;
+		}
+	return found;
 }
 
 /* Reads the option at argv[*i]; its value may be the next word. */
@@ -68,7 +73,7 @@ static int parse_option(const struct command *c, int argc, char **argv, int *i, 
 		return 0;
 	}
 	if (*o->value)
-		return command_usage(c, "--%s is given twice", o->name);
+		return command_usage(c, "--%s is given too often", o->name);
 	if (value)
 		value++;
 	else if (*i + 1 < argc)
@@ -132,6 +137,8 @@ void interrupt_catch(void)
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
 	struct sigaction old;
 
+	/* A reader that went away is an error like others, so that what was begun is ended in order. */
+	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&action.sa_mask);
 	for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
 		/* nohup ignores hang-ups on purpose. Shells ignore SIGINT for what runs in their background, but who sends it

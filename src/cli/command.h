@@ -27,7 +27,9 @@ int cmd_ls(const struct command *c, int argc, char **argv);
 int cmd_info(const struct command *c, int argc, char **argv);
 int cmd_status(const struct command *c, int argc, char **argv);
 int cmd_flush(const struct command *c, int argc, char **argv);
+int cmd_clone(const struct command *c, int argc, char **argv);
 int cmd_snapshot(const struct command *c, int argc, char **argv);
+int cmd_diff(const struct command *c, int argc, char **argv);
 int cmd_takeover(const struct command *c, int argc, char **argv);
 int cmd_import(const struct command *c, int argc, char **argv);
 int cmd_export(const struct command *c, int argc, char **argv);
@@ -46,7 +48,7 @@ int command_usage(const struct command *c, const char *format, ...) __attribute_
 
 /* ---- options ------------------------------------------------------------------------------------------------------ */
 
-/* One long option. Exactly one of `value` and `flag` is set. */
+/* One long option. Exactly one of `value` and `flag` is set. One that may be given several times is listed that often. */
 struct command_option {
 	const char *name;   /* "key-file"; a single letter is written with one dash, "l" */
 	const char **value; /* gets the word that follows, or what stands after '=' */
@@ -70,7 +72,7 @@ int command_finish(const struct command *c, int code);
 
 /* ---- interruption ------------------------------------------------------------------------------------------------- */
 
-/* From now on SIGINT, SIGTERM and SIGHUP do not kill but are noted, and break off calls that wait. */
+/* From now on SIGINT, SIGTERM and SIGHUP do not kill but are noted, and break off calls that wait; SIGPIPE is ignored. */
 void interrupt_catch(void);
 
 /* Whether one has come. */

@@ -3,6 +3,7 @@
 #include "cli/copy.h"
 
 #include "base/bytes.h"
+#include "cli/whole_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -37,41 +37,6 @@ static int fail(struct copy *c, const char *path, int rc)
 }
 
 /* ---- bytes -------------------------------------------------------------------------------------------------------- */
-
-/* Reads all `len` bytes, or answers -ENODATA when the file ends first. */
-static int read_all(int fd, uint8_t *buf, size_t len, uint64_t offset)
-{
-	while (len > 0) {
-		ssize_t n = pread(fd, buf, len, (off_t)offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			return -ENODATA;
-		buf += n;
-		len -= (size_t)n;
-		offset += (uint64_t)n;
-	}
-	return 0;
-}
-
-static int write_all(int fd, const uint8_t *buf, size_t len, uint64_t offset)
-{
-	while (len > 0) {
-		ssize_t n = pwrite(fd, buf, len, (off_t)offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		buf += n;
-		len -= (size_t)n;
-		offset += (uint64_t)n;
-	}
-	return 0;
-}
 
 /* The first offset from `offset` on that holds data, `size` when none does. Where holes cannot be told all is data. */
 static int next_data(int fd, uint64_t offset, uint64_t size, uint64_t *data)
@@ -114,7 +79,7 @@ static int part_data(struct copy *c, uint64_t offset, uint64_t *data)
 
 static int write_part(struct copy *c, const uint8_t *buf, size_t len, uint64_t offset)
 {
-	int rc = len ? write_all(c->out, buf, len, offset) : 0;
+	int rc = len ? file_write_all(c->out, buf, len, offset) : 0;
 
 	c->counts->written += len;
 	return rc < 0 ? fail(c, c->part, rc) : 0;
@@ -205,7 +170,7 @@ static int copy_block(struct copy *c, uint64_t offset, size_t len)
 {
 	uint64_t data;
 	bool have_target;
-	int rc = read_all(c->in, c->source, len, offset);
+	int rc = file_read_all(c->in, c->source, len, offset);
 
 	if (rc == -ENODATA)
 		return error_set(c->err, -EAGAIN, "%s became shorter while it was copied", c->from);
@@ -216,7 +181,7 @@ static int copy_block(struct copy *c, uint64_t offset, size_t len)
 		return rc;
 	have_target = data < offset + len;
 	if (have_target) {
-		rc = read_all(c->out, c->target, len, offset);
+		rc = file_read_all(c->out, c->target, len, offset);
 		if (rc < 0)
 			return fail(c, c->part, rc);
 	}
@@ -302,10 +267,10 @@ static int same_contents(struct copy *c)
 			return fail(c, c->to, rc);
 		offset = round_down(in_data < out_data ? in_data : out_data, PIECE_BYTES);
 		size_t len = c->size - offset < BLOCK_BYTES ? (size_t)(c->size - offset) : BLOCK_BYTES;
-		rc = read_all(c->in, c->source, len, offset);
+		rc = file_read_all(c->in, c->source, len, offset);
 		if (rc < 0)
 			return fail(c, c->from, rc);
-		rc = read_all(c->out, c->target, len, offset);
+		rc = file_read_all(c->out, c->target, len, offset);
 		if (rc < 0)
 			return fail(c, c->to, rc);
 		if (memcmp(c->source, c->target, len) != 0)
@@ -347,24 +312,13 @@ static int check_target(struct copy *c)
 static int open_part(struct copy *c)
 {
 	mode_t mode = S_ISREG(c->before.stx_mode) ? (c->before.stx_mode & 0666) | 0600 : 0600;
-	struct stat st, named;
-	int n = snprintf(c->part, sizeof c->part, "%s" COPY_PART_SUFFIX, c->to);
+	struct stat st;
+	int rc = whole_file_open(c->to, mode, c->part, &c->out, c->err);
 
-	if (n < 0 || (size_t)n >= sizeof c->part)
-		return fail(c, c->to, -ENAMETOOLONG);
-	c->out = open(c->part, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, mode);
-	if (c->out < 0)
-		return fail(c, c->part, -errno);
-	if (flock(c->out, LOCK_EX | LOCK_NB) < 0)
-		return errno == EWOULDBLOCK ? error_set(c->err, -EBUSY, "%s: another copy to it is running", c->to)
-		                            : fail(c, c->part, -errno);
-	/* The other copy may have finished between open and lock: then this is its result, and not to be touched. */
+	if (rc < 0)
+		return rc;
 	if (fstat(c->out, &st) < 0)
 		return fail(c, c->part, -errno);
-	if (lstat(c->part, &named) < 0 || named.st_ino != st.st_ino || named.st_dev != st.st_dev)
-		return error_set(c->err, -EBUSY, "%s: another copy to it has just ended", c->to);
-	if (!S_ISREG(st.st_mode))
-		return error_set(c->err, -EINVAL, "%s is no regular file", c->part);
 	c->counts->part_left = true;
 	if ((uint64_t)st.st_size != c->size && ftruncate(c->out, (off_t)c->size) < 0)
 		return fail(c, c->part, -errno);
@@ -389,42 +343,13 @@ static int check_unchanged(struct copy *c)
 	return 0;
 }
 
-static int sync_directory(struct copy *c)
-{
-	char path[PATH_MAX];
-	char *slash;
-	int fd, rc = 0;
-
-	strcpy(path, c->part); /* the same size */
-	slash = strrchr(path, '/');
-	if (slash)
-		slash[1] = '\0';
-	fd = open(slash ? path : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || fsync(fd) < 0)
-		rc = fail(c, c->to, -errno);
-	if (fd >= 0)
-		close(fd);
-	return rc;
-}
-
 static int give_name(struct copy *c)
 {
-	int rc = 0;
+	bool named;
+	int rc = whole_file_name(c->out, c->part, c->to, c->options->replace, &named, c->err);
 
-	if (fsync(c->out) < 0)
-		return fail(c, c->part, -errno);
-	if (c->options->replace) {
-		rc = rename(c->part, c->to) < 0 ? -errno : 0;
-	} else if (renameat2(AT_FDCWD, c->part, AT_FDCWD, c->to, RENAME_NOREPLACE) < 0) {
-		rc = -errno;
-		if (rc == -EINVAL || rc == -ENOSYS) { /* a file system without it: the check is then our own */
-			rc = access(c->to, F_OK) == 0 ? -EEXIST : rename(c->part, c->to) < 0 ? -errno : 0;
-		}
-	}
-	if (rc < 0)
-		return fail(c, c->to, rc);
-	c->counts->part_left = false;
-	return sync_directory(c);
+	c->counts->part_left = !named;
+	return rc;
 }
 
 int copy_file(const char *from, const char *to, const struct copy_options *options, struct copy_counts *counts,

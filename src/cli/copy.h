@@ -10,11 +10,12 @@
 #define GARNER_CLI_COPY_H
 
 #include "base/error.h"
+#include "cli/whole_file.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#define COPY_PART_SUFFIX ".garner-part"
+#define COPY_PART_SUFFIX WHOLE_FILE_SUFFIX
 
 struct copy_options {
 	bool replace; /* whether a file named `to` may be replaced */

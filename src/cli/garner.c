@@ -31,13 +31,21 @@ static const struct command commands[] = {
 	{ "status", "MOUNTPOINT|IMAGE [--json]", "how a mount or an image is doing, and how far the store is behind",
 	  "  --json                 for programs\n", cmd_status },
 	{ "flush", "MOUNTPOINT|IMAGE", "wait until everything written before is in the store", "", cmd_flush },
-	{ "import", "FILE IMAGE [--replace]", "copy a raw disk file into a mount",
+	{ "import", "FILE IMAGE [--replace] | --onto IMAGE FILE|-",
+	  "copy a raw disk file, or what has changed, into a mount",
 	  "  --replace              let the new image take the place of one that has that name\n"
-	  "                         Interrupted, it leaves IMAGE.garner-part, and goes on from there when run again.\n",
+	  "                         Interrupted, it leaves IMAGE.garner-part, and goes on from there when run again.\n"
+	  "  --onto IMAGE           FILE, or standard input, is a stream of garner export --since or --stream: IMAGE "
+	  "is\n"
+	  "                         brought from its snapshot at which the stream begins to that at which it ends\n",
 	  cmd_import },
-	{ "export", "IMAGE FILE [--replace]", "copy an image out of a mount",
+	{ "export", "IMAGE FILE [--replace] | --since NAME|--stream IMAGE[@NAME] FILE|- [--replace]",
+	  "copy an image, or what has changed, out of a mount",
 	  "  --replace              let the copy take the place of a file that has that name\n"
-	  "                         Interrupted, it leaves FILE.garner-part, and goes on from there when run again.\n",
+	  "                         Interrupted, it leaves FILE.garner-part, and goes on from there when run again.\n"
+	  "  --since NAME           only what has changed since the snapshot of that name, as a stream for\n"
+	  "                         garner import --onto; up to snapshot IMAGE@NAME, or up to now\n"
+	  "  --stream               all of it, as such a stream\n",
 	  cmd_export },
 	{ "verify", "STORE [IMAGE] " KEY_WORDS, "read everything in a store and check every tag and chain",
 	  "  IMAGE                  only that one, by its name in the pool\n" KEY_DETAIL, cmd_verify },
@@ -52,15 +60,31 @@ static const struct command commands[] = {
 	  "  --to-passwd-file F     the same for the second\n"
 	  "                         Interrupted, it goes on when run again.\n",
 	  cmd_copy },
-	{ "snapshot", "create [--group] IMAGE@NAME... | list IMAGE [--json] | delete|protect|unprotect IMAGE@NAME...",
+	{ "snapshot",
+	  "create [--group] [--quiesce SOCKET]... IMAGE@NAME... | list IMAGE [--json] | delete|protect|unprotect "
+	  "IMAGE@NAME...",
 	  "name moments of images",
 	  "  create                 of each image as it is now; with --group one moment of all of them (of one NAME)\n"
+	  "  --quiesce SOCKET       freeze the file systems of the guest meanwhile, through the socket of its QEMU "
+	  "guest "
+	  "agent;\n"
+	  "                         may be repeated; several images want --group\n"
 	  "  list                   what there is, oldest first; --json: for programs\n"
 	  "  delete                 what only that snapshot needed is given back\n"
 	  "  protect, unprotect     a protected one cannot be deleted\n"
 	  "  IMAGE@NAME             an image in a mount, and a name: letters, digits and . _ : + -\n"
 	  "                         It is then to be read at MOUNTPOINT/.snapshots/IMAGE/NAME.\n",
 	  cmd_snapshot },
+	{ "clone", "IMAGE[@NAME] NEW", "make an image that begins as another one, or a snapshot of it",
+	  "  IMAGE, IMAGE@NAME      an image in a mount as it is now, or a snapshot of it\n"
+	  "  NEW                    the new image, in the same mount\n"
+	  "                         They share what they have in common; either can be changed or deleted.\n",
+	  cmd_clone },
+	{ "diff", "IMAGE@NAME IMAGE[@NAME] [--json]", "what differs between two moments of an image",
+	  "  IMAGE@NAME             a snapshot; without @NAME: the image as it is now\n"
+	  "  --json                 for programs: a line for each range\n"
+	  "                         Says which ranges were written, by the map of the image: no data is read.\n",
+	  cmd_diff },
 	{ "undelete", "MOUNTPOINT [NAME|ID [IMAGE]]", "what was deleted, and have it back",
 	  "                         Without a name: what is in the trash, the oldest first.\n"
 	  "  NAME, ID               which of them; an ID where several had that name\n"
@@ -75,7 +99,8 @@ static const struct command commands[] = {
 	{ "df", "[--json] MOUNTPOINT|IMAGE...", "what images take in the store, and for what",
 	  "  --json                 for programs: a line for each image\n"
 	  "                         live: what the image is now; history: what only its snapshots need; garbage: what\n"
-	  "                         garner gc would give back. In bytes as stored, but for logical and allocated.\n",
+	  "                         garner gc would give back. In bytes as stored, but for logical, allocated and\n"
+	  "                         shared.\n",
 	  cmd_df },
 	{ "takeover", "IMAGE", "take an image over from the host that owns it", "", cmd_takeover },
 	{ "key", "STORE " KEY_WORDS " [--new-key-file F | --new-passphrase-file F]",

@@ -155,6 +155,69 @@ int target_mount_point(const char *path, char out[PATH_MAX], struct error *err)
 	return 0;
 }
 
+int target_place(const char *path, uint64_t *dir, char name[NAME_BYTES_MAX + 1], struct error *err)
+{
+	char parent[PATH_MAX];
+	const char *base = strrchr(path, '/');
+	struct stat st;
+	int rc = target_want_place(path, err);
+
+	if (!rc)
+		rc = target_parent(path, parent, err);
+	if (rc)
+		return rc;
+	if (stat(parent, &st))
+		return not_there(parent, -errno, err);
+	base = base ? base + 1 : path;
+	if (!*base || strlen(base) > NAME_BYTES_MAX)
+		return error_set(err, -EINVAL, "%s: not a file name", path);
+	*dir = st.st_ino;
+	snprintf(name, NAME_BYTES_MAX + 1, "%s", base);
+	return 0;
+}
+
+int target_snapshot(const char *image, const char *name, char out[PATH_MAX], struct error *err)
+{
+	char mount[PATH_MAX], full[PATH_MAX];
+	size_t len;
+	int n, rc = target_mount_point(image, mount, err);
+
+	if (rc)
+		return rc;
+	if (!realpath(image, full))
+		return not_there(image, -errno, err);
+	len = strlen(mount) > 1 ? strlen(mount) : 0;
+	mount[len] = '\0';
+	n = snprintf(out, PATH_MAX, "%s/.snapshots%s/%s", mount, full + len, name);
+	return n > 0 && n < PATH_MAX ? 0 : error_set(err, -ENAMETOOLONG, "%.40s...: the path is too long", image);
+}
+
+int target_moment(const char *word, char out[PATH_MAX], struct error *err)
+{
+	const char *at = strrchr(word, '@');
+	char image[PATH_MAX];
+	struct stat st;
+	int rc;
+
+	if (!at || at == word || !stat(word, &st)) {
+		rc = target_want_image(word, err);
+		snprintf(out, PATH_MAX, "%s", word);
+		return rc;
+	}
+	if (at - word >= PATH_MAX)
+		return error_set(err, -ENAMETOOLONG, "%.40s...: the path is too long", word);
+	snprintf(image, sizeof image, "%.*s", (int)(at - word), word);
+	rc = target_want_image(image, err);
+	if (!rc)
+		rc = target_snapshot(image, at + 1, out, err);
+	if (rc)
+		return rc;
+	if (stat(out, &st))
+		return error_set(err, -errno, "%s: there is no snapshot \"%s\" (garner snapshot list %s)", image,
+		                 at + 1, image);
+	return 0;
+}
+
 int target_url(const char *word, char out[PATH_MAX], struct error *err)
 {
 	char here[PATH_MAX] = "";

@@ -8,6 +8,7 @@
 #define GARNER_CLI_TARGET_H
 
 #include "base/error.h"
+#include "image/image.h"
 #include "image/pool.h"
 
 #include <limits.h>
@@ -30,6 +31,15 @@ int target_want_mount(const char *word, struct error *err);
 /* Whether a file could be made at `path`: 0 when its directory is in a mount, otherwise an error as above. Does not look
  * whether `path` itself is there. */
 int target_want_place(const char *path, struct error *err);
+
+/* Where something is to be made at `path`, as above: its directory's inode number and the name. */
+int target_place(const char *path, uint64_t *dir, char name[NAME_BYTES_MAX + 1], struct error *err);
+
+/* The file below .snapshots that is snapshot `name` of an image; does not look whether it is there. */
+int target_snapshot(const char *image, const char *name, char out[PATH_MAX], struct error *err);
+
+/* The file that is meant by "IMAGE" or "IMAGE@SNAPSHOT", in a mount: the image itself, or the one below .snapshots. */
+int target_moment(const char *word, char out[PATH_MAX], struct error *err);
 
 /* The mount point above `path`, which is in a mount, as an absolute path. */
 int target_mount_point(const char *path, char out[PATH_MAX], struct error *err);

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +17,9 @@
 #include <unistd.h>
 
 struct ctl_client {
-	int fd;      /* -1 once the connection is of no use */
-	size_t have; /* bytes in `in` */
+	int fd;               /* -1 once the connection is of no use */
+	uint64_t deadline_ns; /* of calls; 0: none */
+	size_t have;          /* bytes in `in` */
 	char in[CTL_LINE_MAX];
 };
 
@@ -138,12 +140,33 @@ static int send_all(int fd, const char *buf, size_t len)
 	return 0;
 }
 
+void ctl_set_deadline(struct ctl_client *client, uint64_t deadline_ns)
+{
+	client->deadline_ns = deadline_ns;
+}
+
+/* Waits until there is something to read, or the deadline. */
+static int wait_readable(const struct ctl_client *c)
+{
+	struct pollfd p = { .fd = c->fd, .events = POLLIN };
+	uint64_t now = clock_monotonic_ns(), left_ms = 0;
+	int n;
+
+	if (!c->deadline_ns)
+		return 0; /* recv() waits */
+	if (now < c->deadline_ns)
+		left_ms = (c->deadline_ns - now) / 1000000 + 1;
+	n = poll(&p, 1, left_ms < INT_MAX ? (int)left_ms : INT_MAX);
+	return n < 0 ? -errno : n ? 0 : -ETIMEDOUT;
+}
+
 /* Waits for a whole line and takes it out of the buffer into `line`, without its newline. */
 static int read_line(struct ctl_client *c, char line[CTL_LINE_MAX])
 {
 	for (;;) {
 		char *end = memchr(c->in, '\n', c->have);
 		ssize_t n;
+		int rc;
 
 		if (end) {
 			size_t len = (size_t)(end - c->in);
@@ -156,6 +179,9 @@ static int read_line(struct ctl_client *c, char line[CTL_LINE_MAX])
 		}
 		if (c->have == sizeof c->in)
 			return -EPROTO;
+		rc = wait_readable(c);
+		if (rc < 0)
+			return rc;
 		n = recv(c->fd, c->in + c->have, sizeof c->in - c->have, 0);
 		if (n < 0)
 			return -errno;
@@ -190,7 +216,8 @@ static int answer(struct ctl_client *c, ctl_line_fn *each, void *arg, bool *fini
 	for (;;) {
 		rc = read_line(c, line);
 		if (rc < 0)
-			return error_set(err, rc, "the daemon broke off: %s", strerror(-rc));
+			return rc == -EINTR ? error_set(err, rc, "interrupted")
+			                    : error_set(err, rc, "the daemon broke off: %s", strerror(-rc));
 		if (strncmp(line, "= ", 2) != 0) {
 			rc = parse_end(line, err);
 			*finished = rc != -EPROTO;
@@ -278,18 +305,51 @@ int ctl_takeover(struct ctl_client *client, uint64_t id, struct error *err)
 	return ctl_call(client, request, NULL, NULL, err);
 }
 
-int ctl_snapshot_create(struct ctl_client *client, const char *name, const uint64_t *ids, size_t count,
-                        struct error *err)
+struct taken_watch {
+	void (*taken)(void *arg);
+	void *arg;
+};
+
+static int snapshot_line(void *arg, const char *line)
+{
+	struct taken_watch *w = arg;
+
+	if (!strcmp(line, "taken") && w->taken) {
+		w->taken(w->arg);
+		w->taken = NULL;
+	}
+	return 0;
+}
+
+/* "snapshot VERB NAME ID..." */
+static int ask_for_group(struct ctl_client *client, const char *verb, const char *name, const uint64_t *ids,
+                         size_t count, struct taken_watch *w, struct error *err)
 {
 	char request[CTL_REQUEST_MAX];
-	int n = snprintf(request, sizeof request, "snapshot create %s", name);
+	int n = snprintf(request, sizeof request, "snapshot %s %s", verb, name);
 
 	for (size_t k = 0; k < count && n >= 0 && (size_t)n < sizeof request; k++)
 		n += snprintf(request + n, sizeof request - (size_t)n, " %016" PRIx64, ids[k]);
 	/* In front stands "garner 1 ". */
 	if (count > CTL_SNAPSHOT_IMAGES_MAX || n < 0 || (size_t)n > sizeof request - 16)
 		return error_set(err, -E2BIG, "too many images at once");
-	return ctl_call(client, request, NULL, NULL, err);
+	return ctl_call(client, request, snapshot_line, w, err);
+}
+
+int ctl_snapshot_check(struct ctl_client *client, const char *name, const uint64_t *ids, size_t count,
+                       struct error *err)
+{
+	struct taken_watch w = { NULL, NULL };
+
+	return ask_for_group(client, "check", name, ids, count, &w, err);
+}
+
+int ctl_snapshot_create(struct ctl_client *client, const char *name, const uint64_t *ids, size_t count,
+                        void (*taken)(void *arg), void *arg, struct error *err)
+{
+	struct taken_watch w = { taken, arg };
+
+	return ask_for_group(client, "create", name, ids, count, &w, err);
 }
 
 int ctl_snapshot_list(struct ctl_client *client, uint64_t id, bool json, ctl_line_fn *line, void *arg,
@@ -340,12 +400,24 @@ int ctl_trash_list(struct ctl_client *client, int (*each)(void *arg, const struc
 	return rc == -EPROTO ? error_set(err, rc, "the daemon's answer is not understood") : rc;
 }
 
-int ctl_undelete(struct ctl_client *client, uint64_t id, uint64_t dir, const char *name, struct error *err)
+/* Something is made of the image: `name` in `dir`; NULL: it is known where. */
+static int place_image(struct ctl_client *client, const char *verb, uint64_t id, uint64_t dir, const char *name,
+                       struct error *err)
 {
 	char hex[CTL_NAME_TEXT_MAX] = "-", request[64 + CTL_NAME_TEXT_MAX];
 
 	if (name)
 		ctl_name_encode(name, hex);
-	snprintf(request, sizeof request, "undelete %016" PRIx64 " %016" PRIx64 " %s", id, dir, hex);
+	snprintf(request, sizeof request, "%s %016" PRIx64 " %016" PRIx64 " %s", verb, id, dir, hex);
 	return ctl_call(client, request, NULL, NULL, err);
+}
+
+int ctl_undelete(struct ctl_client *client, uint64_t id, uint64_t dir, const char *name, struct error *err)
+{
+	return place_image(client, "undelete", id, dir, name, err);
+}
+
+int ctl_clone(struct ctl_client *client, uint64_t id, uint64_t dir, const char *name, struct error *err)
+{
+	return place_image(client, "clone", id, dir, name, err);
 }

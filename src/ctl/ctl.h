@@ -9,14 +9,21 @@
  *     images text|json        state of every image that is open or has unsent data here: one line for each
  *     flush ID                waits until all is in the store; sends "left BYTES" lines meanwhile
  *     takeover ID             fences the owner and takes the image over
- *     snapshot create NAME ID...    of all these images, one moment
+ *     snapshot create NAME ID...    of all these images, one moment; sends "taken" once when that is over (what is written
+ *                             afterwards is not in it), then "left BYTES" lines until all is in the store
+ *     snapshot check NAME ID...     whether that could be done
  *     snapshot list text|json ID    one line each, oldest first
  *     snapshot delete|protect|unprotect NAME ID
+ *     snapshot find NAME ID   one line: "ID ORIGIN TIME SIZE", the ids in hex, time in ns
+ *     snapshot import NAME ID ORIGIN    one that holds what snapshot ORIGIN holds
+ *     diff ID FROM TO BEGIN   what differs between two snapshots (FROM -: an empty image) from offset BEGIN on: lines "data|zero
+ *                             OFFSET LENGTH"; after some thousands of them a line "more OFFSET": where to begin next
  *     clean gently|now|dry-run ID   cleans the image; sends "phase PHASE DONE ALL" lines meanwhile, then "result" and the numbers of
  *                             struct clean_result in their order
  *     space ID                what it takes: "space" and the numbers of struct image_space
  *     trash                   what was deleted, oldest first: lines "ID DELETED EXPIRES NAME", times in ns, the name in hex
  *     undelete ID DIR NAME    brings it back: DIR an id, NAME in hex; 0 and - for where it was
+ *     clone ID DIR NAME       a new image as the image or snapshot ID is: DIR an id, NAME in hex
  * JSON comes as one line for each object. Knows nothing of FUSE, nor of segments.
  */
 #ifndef GARNER_CTL_CTL_H
@@ -29,6 +36,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #define CTL_VERSION 1
 #define CTL_REQUEST_MAX 2048        /* bytes of a request line, newline included */
@@ -40,6 +48,12 @@
 #define CTL_NAME_TEXT_MAX (2 * NAME_BYTES_MAX + 1)
 void ctl_name_encode(const char *name, char out[CTL_NAME_TEXT_MAX]);
 int ctl_name_decode(const char *text, char name[NAME_BYTES_MAX + 1]);
+
+/* ---- diff.c: what the server prints, and the client reads ---- */
+
+int ctl_print_found(FILE *out, struct engine *e, const char *name, uint64_t id, struct error *err);
+int ctl_print_diff(FILE *out, struct engine *e, uint64_t id, const char *from, const char *to, uint64_t begin,
+                   struct error *err);
 
 /* The extended attributes by which a mount tells where its socket is and how an image does. */
 #define CTL_XATTR_SOCKET "user.garner.socket"
@@ -75,6 +89,9 @@ int ctl_connect_socket(const char *socket_path, struct ctl_client **client, stru
 /* NULL is ignored. */
 void ctl_disconnect(struct ctl_client *client);
 
+/* When calls give up (-ETIMEDOUT), by clock_monotonic_ns(); 0: never. May be changed while a call runs, by what it calls. */
+void ctl_set_deadline(struct ctl_client *client, uint64_t deadline_ns);
+
 /* Called for each line of an answer, without "= " and newline. Returns 0 to go on; anything else ends the call, which
  * returns that value, and the connection (further calls answer -ENOTCONN). */
 typedef int ctl_line_fn(void *arg, const char *line);
@@ -91,11 +108,22 @@ int ctl_images(struct ctl_client *client, bool json, ctl_line_fn *line, void *ar
 int ctl_flush(struct ctl_client *client, uint64_t id, bool (*progress)(void *arg, uint64_t bytes_left), void *arg,
               struct error *err);
 int ctl_takeover(struct ctl_client *client, uint64_t id, struct error *err);
-/* -E2BIG for more than CTL_SNAPSHOT_IMAGES_MAX. */
+/* -E2BIG for more than CTL_SNAPSHOT_IMAGES_MAX. `taken` (may be NULL) is called once when the moment is over, while what
+ * belongs to it is still on its way to the store. */
 int ctl_snapshot_create(struct ctl_client *client, const char *name, const uint64_t *ids, size_t count,
-                        struct error *err);
+                        void (*taken)(void *arg), void *arg, struct error *err);
+int ctl_snapshot_check(struct ctl_client *client, const char *name, const uint64_t *ids, size_t count,
+                       struct error *err);
 int ctl_snapshot_list(struct ctl_client *client, uint64_t id, bool json, ctl_line_fn *line, void *arg,
                       struct error *err);
+/* Only name, id, origin, time and size are told; `name` may be that of `info`. */
+int ctl_snapshot_find(struct ctl_client *client, const char *name, uint64_t id, struct snapshot_info *info,
+                      struct error *err);
+int ctl_snapshot_import(struct ctl_client *client, const char *name, uint64_t id, uint64_t origin, struct error *err);
+/* What differs between two snapshots from offset *begin on, or some of it: *begin is then where to go on; else UINT64_MAX. The
+ * ranges are malloc'ed. `from` NULL: an empty image. */
+int ctl_diff(struct ctl_client *client, uint64_t id, const char *from, const char *to, uint64_t *begin,
+             struct image_range **ranges, size_t *count, struct error *err);
 /* `progress` as for engine_clean(). */
 int ctl_clean(struct ctl_client *client, uint64_t id, const struct clean_options *options, clean_progress_fn *progress,
               void *arg, struct clean_result *result, struct error *err);
@@ -109,6 +137,8 @@ int ctl_trash_list(struct ctl_client *client, int (*each)(void *arg, const struc
                    struct error *err);
 /* `dir` 0 and `name` NULL: where it was. */
 int ctl_undelete(struct ctl_client *client, uint64_t id, uint64_t dir, const char *name, struct error *err);
+
+int ctl_clone(struct ctl_client *client, uint64_t id, uint64_t dir, const char *name, struct error *err);
 /* `verb`: delete, protect or unprotect. */
 int ctl_snapshot_change(struct ctl_client *client, const char *verb, const char *name, uint64_t id, struct error *err);
 

@@ -213,6 +213,15 @@ static bool flush_progress(void *arg, uint64_t bytes_left)
 	return !c->gone && !c->server->stopping;
 }
 
+static bool snapshot_taken(void *arg)
+{
+	static const char line[] = "= taken\n";
+	struct connection *c = arg;
+
+	send_bytes(c, line, sizeof line - 1);
+	return !c->gone && !c->server->stopping;
+}
+
 static int run_flush(struct connection *c, char **word, int words, struct error *err)
 {
 	uint64_t id;
@@ -261,8 +270,42 @@ static int run_snapshot_list(struct connection *c, char **word, struct error *er
 	return finish_stream(c, o.out, &text, rc, err);
 }
 
+static int run_snapshot_find(struct connection *c, const char *name, uint64_t id, struct error *err)
+{
+	char *text = NULL;
+	size_t size = 0;
+	FILE *out = open_memstream(&text, &size);
+
+	if (!out)
+		return error_set(err, -errno, "out of memory");
+	return finish_stream(c, out, &text, ctl_print_found(out, c->server->engine, name, id, err), err);
+}
+
+static int run_diff(struct connection *c, char **word, int words, struct error *err)
+{
+	char *text = NULL, *end;
+	size_t size = 0;
+	uint64_t id, begin;
+	FILE *out;
+	int rc = parse_id(word[0], &id, err);
+
+	(void)words;
+	errno = 0;
+	begin = strtoull(word[3], &end, 10);
+	if (!rc && (errno || *end || word[3][0] < '0' || word[3][0] > '9'))
+		rc = error_set(err, -EINVAL, "\"%s\" is not an offset", word[3]);
+	if (rc)
+		return rc;
+	out = open_memstream(&text, &size);
+	if (!out)
+		return error_set(err, -errno, "out of memory");
+	rc = ctl_print_diff(out, c->server->engine, id, word[1], word[2], begin, err);
+	return finish_stream(c, out, &text, rc, err);
+}
+
 static int run_snapshot(struct connection *c, char **word, int words, struct error *err)
 {
+	const struct snapshot_watch watch = { snapshot_taken, flush_progress, c };
 	struct engine *e = c->server->engine;
 	uint64_t ids[CTL_SNAPSHOT_IMAGES_MAX];
 	int rc = 0, count = words - 2;
@@ -277,9 +320,15 @@ static int run_snapshot(struct connection *c, char **word, int words, struct err
 	if (rc)
 		return rc;
 	if (!strcmp(word[0], "create"))
-		return engine_snapshot_create(e, ids, (size_t)count, word[1], err);
+		return engine_snapshot_create_watched(e, ids, (size_t)count, word[1], &watch, err);
+	if (!strcmp(word[0], "check"))
+		return engine_snapshot_check(e, ids, (size_t)count, word[1], err);
+	if (!strcmp(word[0], "import") && count == 2)
+		return engine_snapshot_import(e, ids[0], word[1], ids[1], err);
 	if (count != 1)
 		return error_set(err, -EINVAL, "snapshot: wrong words");
+	if (!strcmp(word[0], "find"))
+		return run_snapshot_find(c, word[1], ids[0], err);
 	if (!strcmp(word[0], "delete"))
 		return engine_snapshot_delete(e, ids[0], word[1], err);
 	if (!strcmp(word[0], "protect") || !strcmp(word[0], "unprotect"))
@@ -311,19 +360,41 @@ static int run_trash(struct connection *c, char **word, int words, struct error 
 	return finish_stream(c, out, &text, rc, err);
 }
 
+/* "ID DIR NAME" */
+struct placing {
+	uint64_t id, dir;
+	char name[NAME_BYTES_MAX + 1];
+};
+
+static int parse_placing(char **word, bool named, struct placing *p, struct error *err)
+{
+	int rc = parse_id(word[0], &p->id, err);
+
+	if (!rc)
+		rc = parse_id(word[1], &p->dir, err);
+	if (!rc && named && ctl_name_decode(word[2], p->name))
+		rc = error_set(err, -EINVAL, "\"%s\" is not a name in hex", word[2]);
+	return rc;
+}
+
 static int run_undelete(struct connection *c, char **word, int words, struct error *err)
 {
-	char name[NAME_BYTES_MAX + 1];
 	bool named = strcmp(word[2], "-") != 0;
-	uint64_t id, dir;
-	int rc = parse_id(word[0], &id, err);
+	struct placing p;
+	int rc = parse_placing(word, named, &p, err);
 
 	(void)words;
-	if (!rc)
-		rc = parse_id(word[1], &dir, err);
-	if (!rc && named && ctl_name_decode(word[2], name))
-		rc = error_set(err, -EINVAL, "\"%s\" is not a name in hex", word[2]);
-	return rc ? rc : engine_undelete(c->server->engine, id, dir, named ? name : NULL, err);
+	return rc ? rc : engine_undelete(c->server->engine, p.id, p.dir, named ? p.name : NULL, err);
+}
+
+static int run_clone(struct connection *c, char **word, int words, struct error *err)
+{
+	struct node_attr attr;
+	struct placing p;
+	int rc = parse_placing(word, true, &p, err);
+
+	(void)words;
+	return rc ? rc : engine_clone(c->server->engine, p.id, p.dir, p.name, &attr, err);
 }
 
 static bool say_line(void *arg, const char *line)
@@ -361,6 +432,8 @@ static const struct command commands[] = {
 	{ "space", 1, 1, run_space },
 	{ "trash", 0, 0, run_trash },
 	{ "undelete", 3, 3, run_undelete },
+	{ "clone", 3, 3, run_clone },
+	{ "diff", 4, 4, run_diff },
 	{ "snapshot", 3, 2 + CTL_SNAPSHOT_IMAGES_MAX, run_snapshot },
 };
 

@@ -330,8 +330,8 @@ void status_snapshot_line(FILE *out, const struct snapshot_info *s)
 void status_snapshot_json(FILE *out, const struct snapshot_info *s)
 {
 	fprintf(out,
-	        "{\"name\":\"%s\",\"id\":\"%016" PRIx64 "\",\"time_ns\":%" PRIu64 ",\"size\":%" PRIu64
-	        ",\"allocated\":%" PRIu64 ",\"mtime_ns\":%" PRIu64 ",\"protected\":%s}",
-	        s->name, s->id, s->time_ns, s->size, s->allocated_bytes, s->mtime_ns,
+	        "{\"name\":\"%s\",\"id\":\"%016" PRIx64 "\",\"origin\":\"%016" PRIx64 "\",\"time_ns\":%" PRIu64
+	        ",\"size\":%" PRIu64 ",\"allocated\":%" PRIu64 ",\"mtime_ns\":%" PRIu64 ",\"protected\":%s}",
+	        s->name, s->id, s->origin, s->time_ns, s->size, s->allocated_bytes, s->mtime_ns,
 	        s->is_protected ? "true" : "false");
 }

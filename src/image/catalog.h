@@ -47,6 +47,9 @@ int catalog_get(struct catalog *c, uint64_t id, struct catalog_entry *entry);
 
 /* Fills in id, serial and times; the caller sets parent, name, type, mode, uid, gid, grain. -EEXIST. */
 int catalog_create(struct catalog *c, struct catalog_entry *entry, struct error *err);
+/* The same with an id of catalog_new_id() that is set already. */
+int catalog_create_as(struct catalog *c, struct catalog_entry *entry, struct error *err);
+uint64_t catalog_new_id(void);
 
 /* Changes mode, uid, gid (as in `entry`) of entry->id. */
 int catalog_update(struct catalog *c, const struct catalog_entry *entry, struct error *err);

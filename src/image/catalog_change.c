@@ -171,14 +171,23 @@ static int create_once(struct catalog *c, const struct catalog_entry *entry, str
 	return rc;
 }
 
-static void new_id(uint64_t *id)
+uint64_t catalog_new_id(void)
 {
+	uint64_t id;
+
 	do
-		randombytes_buf(id, sizeof *id);
-	while (*id <= NODE_ROOT);
+		randombytes_buf(&id, sizeof id);
+	while (id <= NODE_ROOT);
+	return id;
 }
 
 int catalog_create(struct catalog *c, struct catalog_entry *entry, struct error *err)
+{
+	entry->id = catalog_new_id();
+	return catalog_create_as(c, entry, err);
+}
+
+int catalog_create_as(struct catalog *c, struct catalog_entry *entry, struct error *err)
 {
 	int rc = entry_name_check(entry->name, err);
 
@@ -189,7 +198,6 @@ int catalog_create(struct catalog *c, struct catalog_entry *entry, struct error 
 	entry->mode &= 07777;
 	entry->serial = 1;
 	entry->created_ns = entry->changed_ns = clock_wall_ns();
-	new_id(&entry->id);
 	pthread_mutex_lock(&c->changes);
 	rc = check_dir(c, entry->parent, err);
 	for (int try = 0; !rc && try < CHANGE_TRIES; try++) {

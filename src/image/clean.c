@@ -337,6 +337,8 @@ int engine_space(struct engine *e, uint64_t id, struct image_space *space, struc
 	rc = look_only(&c);
 	if (!rc)
 		rc = clean_measure(&c, space);
+	if (c.checkpoint.allocated > c.own)
+		space->shared = (c.checkpoint.allocated - c.own) << c.image->grain_shift;
 	round_end(&c);
 	image_stat(c.image, &attr);
 	space->logical = attr.size;

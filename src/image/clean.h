@@ -74,6 +74,7 @@ struct clean {
 	size_t root_count;
 	struct live live;
 	uint64_t nodes;  /* of maps, read so far */
+	uint64_t own;    /* grains of the newest map that are in this log */
 	uint64_t wanted; /* so many slots should be won by moving; UINT64_MAX: whatever can be */
 	struct stored_segment *stored;
 	size_t stored_count;

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* copy.c: copying a range between images: data is read and written, holes are discarded at the other end. */
+/* copy.c: copying a range between images: what is large is shared where it can be (share.c), else data is read and written, and holes are
+ * discarded at the other end.
+ */
 #include "image/private.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 #define COPY_BYTES (1u << 20)
 
-enum copy_stage { COPY_SEEK, COPY_HOLE, COPY_READ, COPY_WRITE, COPY_EXTEND, COPY_END };
+enum copy_stage { COPY_GROW, COPY_SHARE, COPY_SEEK, COPY_HOLE, COPY_READ, COPY_WRITE, COPY_EXTEND, COPY_END };
 
 struct copy {
 	struct image *from, *to;
@@ -22,6 +25,7 @@ struct copy {
 };
 
 static void copy_run(void *arg);
+static void copy_share(void *arg);
 
 static void copy_called(void *arg, int64_t result)
 {
@@ -38,6 +42,8 @@ static int64_t copy_call(struct copy *c)
 	uint64_t at = c->offset + c->at, left = c->len - c->at;
 
 	switch (c->stage) {
+	case COPY_SHARE:
+		return executor_run(c->from->engine->sharing, copy_share, c) ? 0 : -EINPROGRESS;
 	case COPY_SEEK:
 		return image_seek(c->from, at, true, copy_called, c);
 	case COPY_HOLE:
@@ -47,6 +53,7 @@ static int64_t copy_call(struct copy *c)
 		return image_read(c->from, at, c->buf, c->piece, copy_called, c);
 	case COPY_WRITE:
 		return image_write(c->to, c->to_offset + c->at, c->buf, c->piece, copy_called, c);
+	case COPY_GROW:
 	case COPY_EXTEND:
 		if (atomic_load(&c->to->size) >= c->to_offset + c->len)
 			return 0;
@@ -65,6 +72,15 @@ static int64_t copy_next(struct copy *c, int64_t r)
 	if (r < 0)
 		return r;
 	switch (c->stage) {
+	case COPY_GROW:
+		c->stage = COPY_SHARE;
+		break;
+	case COPY_SHARE:
+		c->at += (uint64_t)r;
+		c->stage = r && image_can_share(c->from, c->offset + c->at, c->to, c->to_offset + c->at, c->len - c->at)
+		                   ? COPY_SHARE
+		                   : COPY_SEEK;
+		break;
 	case COPY_SEEK:
 		c->hole_until = (uint64_t)r - c->offset < c->len ? (uint64_t)r - c->offset : c->len;
 		c->stage = c->hole_until > c->at ? COPY_HOLE : COPY_READ;
@@ -90,6 +106,18 @@ static int64_t copy_next(struct copy *c, int64_t r)
 	if (c->stage != COPY_EXTEND && c->stage != COPY_END && c->at >= c->len)
 		c->stage = COPY_EXTEND;
 	return 0;
+}
+
+/* What cannot be shared is copied. */
+static void copy_share(void *arg)
+{
+	struct copy *c = arg;
+	struct error err = { 0 };
+	int64_t r = image_share(c->from, c->offset + c->at, c->to, c->to_offset + c->at, c->len - c->at, &err);
+
+	if (r < 0)
+		report_debug("image %016" PRIx64 ": nothing is shared: %s", c->to->id, error_text(&err));
+	copy_called(c, r < 0 ? 0 : r);
 }
 
 static void copy_run(void *arg)
@@ -137,6 +165,7 @@ int64_t image_copy(struct image *from, uint64_t offset, struct image *to, uint64
 			            .to_offset = to_offset,
 			            .len = len,
 			            .result = -EAGAIN,
+			            .stage = image_can_share(from, offset, to, to_offset, len) ? COPY_GROW : COPY_SEEK,
 			            .done = done,
 			            .arg = arg };
 		c->buf = malloc(COPY_BYTES);

@@ -40,6 +40,7 @@ static int fill_options(struct engine_options *o, struct error *err)
 	default_u64(&o->seal_after_ms, 5000);
 	default_u64(&o->map_memory, 64u << 20);
 	default_u64(&o->stage_size, 64u << 20);
+	default_u64(&o->share_min, 16u << 20);
 	default_u64(&o->lease_ms, 15000);
 	default_u64(&o->stop_deadline_ms, 60000);
 	default_u64(&o->gc_grace_ms, 600 * 1000);
@@ -371,9 +372,11 @@ static int open_parts(struct engine *e, struct error *err)
 	e->work = executor_new("garner-work", WORK_THREADS, false);
 	e->packers = executor_new("garner-pack", PACK_THREADS, true);
 	e->prefetch = executor_new("garner-ahead", PREFETCH_THREADS, false);
+	e->sharing = executor_new("garner-share", 1, false);
 	e->catalog = catalog_new(e->pool, e->db);
-	if (!e->images || !e->sets || !e->unlinked || !e->deletions || !e->snapshots || !e->garbage || !e->budget || !e->work ||
-	    !e->packers || !e->prefetch || !e->catalog || asprintf(&spare_dir, "%s/spare", e->cache_dir) < 0)
+	if (!e->images || !e->sets || !e->unlinked || !e->deletions || !e->snapshots || !e->garbage || !e->budget ||
+	    !e->work || !e->packers || !e->prefetch || !e->sharing || !e->catalog ||
+	    asprintf(&spare_dir, "%s/spare", e->cache_dir) < 0)
 		return error_set(err, -ENOMEM, "cannot start: out of memory or threads");
 	rc = spare_pool_new(e->disk, spare_dir, SPARES, &e->spares, err);
 	free(spare_dir);
@@ -395,6 +398,7 @@ static void engine_free(struct engine *e)
 	void *entry;
 
 	executor_free(e->prefetch);
+	executor_free(e->sharing);
 	if (e->work)
 		executor_drain(e->work);
 	executor_free(e->packers);

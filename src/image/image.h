@@ -37,17 +37,17 @@ struct engine_options {
 	uint64_t upload_rate, download_rate; /* bytes per second; 0: no limit */
 	const char *passwd_file, *ca_file, *client_cert, *client_key;
 	bool allow_plain;
-	uint64_t cache_size;    /* 20 GiB: local segments, sent and unsent */
-	uint64_t dirty_limit;   /* 4 GiB: bytes not yet in the store; at most half of cache_size */
-	uint32_t segment_size;  /* 8 MiB */
-	uint32_t grain_size;    /* of new images; 0: what the pool was made with */
-	uint64_t seal_after_ms; /* 5000 */
-	uint64_t map_memory;    /* 64 MiB: memory for grain map nodes */
-	uint64_t stage_size;    /* 64 MiB: memory in which writes are gathered */
-	uint64_t lease_ms;      /* 15000: how long another host waits for this one */
-	uint64_t gc_grace_ms;   /* 10 min: how long garbage waits for its deletion; 1: no time */
-	unsigned
-		gc_target; /* 25: per cent of what is stored that may be garbage; 101: any amount: no cleaning by itself */
+	uint64_t cache_size;       /* 20 GiB: local segments, sent and unsent */
+	uint64_t dirty_limit;      /* 4 GiB: bytes not yet in the store; at most half of cache_size */
+	uint32_t segment_size;     /* 8 MiB */
+	uint32_t grain_size;       /* of new images; 0: what the pool was made with */
+	uint64_t seal_after_ms;    /* 5000 */
+	uint64_t map_memory;       /* 64 MiB: memory for grain map nodes */
+	uint64_t stage_size;       /* 64 MiB: memory in which writes are gathered */
+	uint64_t share_min;        /* 16 MiB: what is smaller is copied, not shared, between images */
+	uint64_t lease_ms;         /* 15000: how long another host waits for this one */
+	uint64_t gc_grace_ms;      /* 10 min: how long garbage waits for its deletion; 1: no time */
+	unsigned gc_target;        /* 25: per cent of what is stored that may be garbage; 101: any amount: no cleaning by itself */
 	uint64_t trash_ms;         /* 7 days: how long a deleted image can be had back; 1: it goes at once */
 	uint64_t stop_deadline_ms; /* 60000: how long engine_close() uploads before it keeps the rest for next time */
 	unsigned uploads;          /* 4: parallel uploads */
@@ -180,7 +180,8 @@ int64_t image_set_mtime(struct image *i, uint64_t mtime_ns, image_done_fn *done,
 /* SEEK_DATA (data true) or SEEK_HOLE from `offset`: answers with the offset found, or -ENXIO. */
 int64_t image_seek(struct image *i, uint64_t offset, bool data, image_done_fn *done, void *arg);
 
-/* Copies between two images, or within one (ranges may not overlap then: -EINVAL). Answers with the bytes copied. Always
+/* Copies between two images, or within one (ranges may not overlap then: -EINVAL). What is large is shared, not copied, where grains lie alike and all of
+ * the source is known to the store, or can be put there. Answers with the bytes copied. Always
  * answers by `done` (returns -EINPROGRESS), unless it fails at once. Holes stay holes. */
 int64_t image_copy(struct image *from, uint64_t offset, struct image *to, uint64_t to_offset, uint64_t len,
                    image_done_fn *done, void *arg);
@@ -198,7 +199,9 @@ bool snapshot_name_valid(const char *name);
 
 struct snapshot_info {
 	char name[SNAPSHOT_NAME_MAX + 1];
-	uint64_t id;      /* its inode number, for image_open(); the same on every host */
+	uint64_t id; /* its inode number, for image_open(); the same on every host */
+	uint64_t
+		origin; /* of which snapshot it holds the content, of this pool or of another: its own id, unless it was imported */
 	uint64_t time_ns; /* the moment */
 	uint64_t size, allocated_bytes, mtime_ns;
 	bool is_protected;
@@ -208,6 +211,22 @@ struct snapshot_info {
  * answer is not. Writers wait only while the moment is taken. This host becomes the owner as for writing. Answers when all of it is in
  * the store. Blocks. -EEXIST, -EINVAL, and as image_open(). */
 int engine_snapshot_create(struct engine *e, const uint64_t *images, size_t count, const char *name, struct error *err);
+
+/* Whether it could be created: everything that may take long is asked for before the moment counts. Answers as creating does. */
+int engine_snapshot_check(struct engine *e, const uint64_t *images, size_t count, const char *name, struct error *err);
+
+/* Creates it, and tells how it comes on; either function returns false to give the snapshot up (-EINTR), of which nothing
+ * is left then. They are called on the caller's thread, under locks: they call nothing of the engine. */
+struct snapshot_watch {
+	bool (*taken)(void *arg);                     /* once: what is written from here on is not in it */
+	bool (*left)(void *arg, uint64_t bytes_left); /* now and then: what is not in the store yet */
+	void *arg;
+};
+int engine_snapshot_create_watched(struct engine *e, const uint64_t *images, size_t count, const char *name,
+                                   const struct snapshot_watch *watch, struct error *err);
+
+/* The same of one image that was made equal to snapshot `origin` of any pool. */
+int engine_snapshot_import(struct engine *e, uint64_t image, const char *name, uint64_t origin, struct error *err);
 
 /* -ENOENT; -EBUSY when it is protected. One that is damaged can be deleted. What it alone needed is garbage from then on. Who has it open goes on reading. Blocks. */
 int engine_snapshot_delete(struct engine *e, uint64_t image, const char *name, struct error *err);
@@ -219,6 +238,32 @@ int engine_snapshot_protect(struct engine *e, uint64_t image, const char *name, 
 int engine_snapshot_each(struct engine *e, uint64_t image, int (*each)(void *arg, const struct snapshot_info *s),
                          void *arg, struct error *err);
 
+/* ---- clones ------------------------------------------------------------------------------------------------------- */
+
+/* Makes an image `name` in `dir` that begins as `source` is: an image, as of now (this host becomes its owner, and it answers when all of that
+ * is in the store), or a snapshot that was looked up or listed (then on any host). They share what they have in common; what is written to one is not
+ * seen in the other; either can be deleted first. Costs the same for any size. Mode and owner are the source's. Blocks. -EEXIST,
+ * -E2BIG (a clone of a clone of ... too many), and as image_open(). */
+int engine_clone(struct engine *e, uint64_t source, uint64_t dir, const char *name, struct node_attr *attr,
+                 struct error *err);
+
+/* The snapshot of that name, which can then be opened by its id. -ENOENT. Blocks. */
+int engine_snapshot_find(struct engine *e, uint64_t image, const char *name, struct snapshot_info *info,
+                         struct error *err);
+
+struct image_range {
+	uint64_t offset, length; /* bytes */
+	bool data;               /* false: reads as zeros, or lies past the end */
+};
+/* Returns 0 to go on; anything else ends the call, which returns that value. */
+typedef int image_range_fn(void *arg, const struct image_range *range);
+
+/* Calls each() for every range from offset `begin` on in which snapshot `to` may differ from snapshot `from` (NULL: from an empty
+ * image), in order, neighbours of one kind joined; both are open, and of one image (else -EINVAL). What was written again
+ * with the same bytes counts, and so does all between the ends when the sizes differ. Costs what differs and not what is there:
+ * `nodes_read` (may be NULL) is how many map nodes had to be read. Blocks on the store. */
+int image_diff(struct image *from, struct image *to, uint64_t begin, image_range_fn *each, void *arg,
+               uint64_t *nodes_read, struct error *err);
 /* ---- cleaning ---------------------------------------------------------------------------------------------------- */
 
 struct clean_options {
@@ -250,7 +295,7 @@ typedef bool clean_progress_fn(void *arg, enum clean_phase phase, uint64_t done,
 int engine_clean(struct engine *e, uint64_t image, const struct clean_options *options, clean_progress_fn *progress,
                  void *arg, struct clean_result *result, struct error *err);
 
-/* What an image takes. Bytes in the store, sealed and compressed, but for the first two. */
+/* What an image takes. Bytes in the store, sealed and compressed, but for logical, allocated and shared. */
 struct image_space {
 	uint64_t logical;   /* its size */
 	uint64_t allocated; /* of that: mapped */

@@ -71,32 +71,40 @@ static int digest_of_segment(struct image *i, segment_no_t number, uint8_t diges
 
 /* ---- local segments against the store ---- */
 
-/* Moves a segment that is no part of the log any more out of the way, where its owner can find it. */
-static int set_aside(struct image *i, struct segment *s, struct error *err)
+/* Moves a segment that is no part of the log any more out of the way, where its owner can find it, and forgets it. `epoch`: of who
+ * says so. */
+static int set_aside(struct engine *e, struct segment_set *set, struct segment *s, uint64_t epoch, struct error *err)
 {
-	char *dir = NULL, *from = segment_path(i->set, s->number), *to = NULL;
+	char *dir = NULL, *from = segment_path(set, s->number), *to = NULL;
 	int rc = -ENOMEM;
 
-	if (from && asprintf(&dir, "%s/lost", segment_set_dir(i->set)) >= 0 &&
-	    asprintf(&to, "%s/%016" PRIx64 "-%016" PRIx64 ".seg", dir, s->number, i->view.newest_epoch) >= 0)
-		rc = disk_make_path(i->engine->disk, dir);
+	cache_forget_segment(e->cache, s);
+	if (from && asprintf(&dir, "%s/lost", segment_set_dir(set)) >= 0 &&
+	    asprintf(&to, "%s/%016" PRIx64 "-%016" PRIx64 ".seg", dir, s->number, epoch) >= 0)
+		rc = disk_make_path(e->disk, dir);
 	if (!rc)
-		rc = disk_rename(i->engine->disk, from, to);
+		rc = disk_rename(e->disk, from, to);
 	if (rc && rc != -ENOENT)
 		error_set(err, rc, "cannot move %s aside: %s", from ? from : "a segment", strerror(-rc));
 	else
 		report_error("image %016" PRIx64 ": segment %" PRIu64
 		             " was never part of the stored log, which another host went on with; it is kept as %s",
-		             i->id, s->number, to);
+		             segment_set_image(set), s->number, to);
+	if (!rc || rc == -ENOENT)
+		rc = segment_forget(set, s->number);
 	free(from);
 	free(dir);
 	free(to);
-	return rc == -ENOENT ? 0 : rc;
+	return rc;
 }
 
 struct check_local {
-	struct image *image;
+	struct segment_set *set;
+	const struct log_view *view;
+	const struct fetch_source *source;
 	segment_no_t end;
+	struct engine *engine;
+	bool alone;           /* nobody uses the set now: what comes after the end is looked at, too */
 	bool ours;            /* unsent segments after the end go on with the log */
 	segment_no_t cleaned; /* what is missing up to here was deleted by cleaning; asked for when one is */
 	struct bad_segment {
@@ -115,7 +123,7 @@ static int was_cleaned(struct check_local *c, segment_no_t number)
 	int rc = 0;
 
 	if (!c->cleaned)
-		rc = cleaned_load(c->image->engine->pool, c->image->id, &cleaned, &err);
+		rc = cleaned_load(c->engine->pool, segment_set_image(c->set), &cleaned, &err);
 	if (rc && rc != -ENOENT)
 		return error_set(c->err, rc, "%s", error_text(&err));
 	if (!c->cleaned)
@@ -123,38 +131,54 @@ static int was_cleaned(struct check_local *c, segment_no_t number)
 	return number <= c->cleaned ? 0 : -ENOENT;
 }
 
+/* Whether a segment that is here is what the store holds under its number, or held before that was cleaned. */
+static int compare_with_stored(struct check_local *c, struct segment *s, bool *same, bool *cleaned)
+{
+	struct segment_file *f = segment_open_file(s, NULL);
+	struct segment_meta meta;
+	int rc, life = atomic_load(&s->life);
+
+	*same = life == LIFE_STORED && f && f->header.epoch == log_view_epoch_of(c->view, s->number);
+	/* Where the set is in use it may just have been evicted. */
+	if (!f && !c->alone)
+		*same = true;
+	if (*same)
+		return 0;
+	rc = fetch_meta(c->source, s->number, &meta, c->err);
+	*cleaned = rc == -ENOENT && !was_cleaned(c, s->number);
+	if (*cleaned)
+		*same = !c->alone;
+	if (rc)
+		return *cleaned ? 0 : rc;
+	*same = f && life != LIFE_CLOSED && !memcmp(meta.digest, s->digest, DIGEST_BYTES);
+	if (*same)
+		atomic_store(&s->life, LIFE_STORED);
+	return 0;
+}
+
 /* Finds local segments that are not what the log holds under their number. */
 static int check_local(void *arg, struct segment *s)
 {
 	struct check_local *c = arg;
-	struct image *i = c->image;
-	struct segment_meta meta;
-	bool bad = false, cleaned = false;
-	int life = atomic_load(&s->life);
+	bool good = true, cleaned = false;
+	int rc = 0;
 
+	if (!c->alone && s->number > c->end)
+		return 0;
 	if (!s->local) {
 		/* Found at the start and evicted since: nobody compared its digest. */
-		atomic_store(&s->life, LIFE_UNKNOWN);
+		if (c->alone)
+			atomic_store(&s->life, LIFE_UNKNOWN);
 		return 0;
 	}
-	if (life == LIFE_UNKNOWN)
+	if (atomic_load(&s->life) == LIFE_UNKNOWN)
 		return 0;
-	if (s->number > c->end) {
-		bad = !c->ours;
-	} else {
-		struct segment_file *f = segment_open_file(s, NULL);
-		if (life == LIFE_STORED && f && f->header.epoch == log_view_epoch_of(&i->view, s->number))
-			return 0;
-		int rc = fetch_meta(&i->source, s->number, &meta, c->err);
-		cleaned = rc == -ENOENT && !was_cleaned(c, s->number);
-		if (rc && !cleaned)
-			return rc;
-		bad = cleaned || !f || life == LIFE_CLOSED || memcmp(meta.digest, s->digest, DIGEST_BYTES) != 0;
-		if (!bad)
-			atomic_store(&s->life, LIFE_STORED);
-	}
-	if (!bad)
-		return 0;
+	if (s->number > c->end)
+		good = c->ours;
+	else
+		rc = compare_with_stored(c, s, &good, &cleaned);
+	if (rc || good)
+		return rc;
 	if (c->count == c->room) {
 		size_t room = c->room ? c->room * 2 : 16;
 		struct bad_segment *more = realloc(c->bad, room * sizeof *more);
@@ -167,18 +191,52 @@ static int check_local(void *arg, struct segment *s)
 	return 0;
 }
 
+/* Who was never part of the log is kept where its owner can find it. */
+static int put_away(struct check_local *c, const struct bad_segment *b, uint64_t epoch)
+{
+	if (!b->cleaned)
+		return set_aside(c->engine, c->set, b->segment, epoch, c->err);
+	cache_forget_segment(c->engine->cache, b->segment);
+	return segment_forget(c->set, b->segment->number);
+}
+
 /* Compares what is here with the store: what was uploaded is marked so, what is not of this log is dropped or set aside. */
 static int reconcile(struct image *i, segment_no_t end, bool ours, struct error *err)
 {
-	struct check_local c = { .image = i, .end = end, .ours = ours, .err = err };
+	struct check_local c = { .engine = i->engine,
+		                 .set = i->set,
+		                 .view = &i->view,
+		                 .source = &i->source,
+		                 .end = end,
+		                 .alone = true,
+		                 .ours = ours,
+		                 .err = err };
 	int rc = segment_set_each(i->set, check_local, &c);
 
-	for (size_t k = 0; !rc && k < c.count; k++) {
-		cache_forget_segment(i->engine->cache, c.bad[k].segment);
-		rc = c.bad[k].cleaned ? 0 : set_aside(i, c.bad[k].segment, err);
-		if (!rc)
-			rc = segment_forget(i->set, c.bad[k].segment->number);
+	for (size_t k = 0; !rc && k < c.count; k++)
+		rc = put_away(&c, &c.bad[k], i->view.newest_epoch);
+	free(c.bad);
+	return rc;
+}
+
+int image_settle_log(struct engine *e, const struct fetch_source *source, const struct log_view *view,
+                     segment_no_t last, struct error *err)
+{
+	struct check_local c = {
+		.engine = e, .set = source->set, .view = view, .source = source, .end = last, .err = err
+	};
+	int rc = segment_set_each(c.set, check_local, &c);
+	struct image *owner = c.count ? image_get(e, segment_set_image(c.set)) : NULL;
+
+	if (owner) {
+		rc = error_set(err, -EBUSY,
+		               "image %016" PRIx64
+		               " has stopped here, with data that is not part of it: see garner status; close it first",
+		               owner->id);
+		image_put(owner);
 	}
+	for (size_t k = 0; !rc && k < c.count; k++)
+		rc = put_away(&c, &c.bad[k], view->newest_epoch);
 	free(c.bad);
 	return rc;
 }
@@ -221,6 +279,9 @@ static int base_from_db(struct image *i, segment_no_t last, struct error *err)
 	rc = cleaned_load(i->engine->pool, i->id, &cleaned, err);
 	if (rc != -ENOENT && (rc || cleaned_after(&cleaned, st.checkpoint_root)))
 		return rc ? rc : -ENOENT;
+	rc = image_layers_need(i, st.layers, err);
+	if (rc)
+		return rc;
 	struct map_need root = { .level = MAP_LEVELS - 1, .index = 0, .address = st.checkpoint_root };
 	map_entry_t entries[MAP_FANOUT];
 	rc = image_read_node(i, &root, entries, err);
@@ -291,12 +352,30 @@ void image_begin_at(struct image *i, struct log_position at, const struct checkp
 		.size = c->size,
 		.allocated = c->allocated,
 		.mtime_ns = c->mtime_ns,
+		.layers = c->layers,
 	};
 	i->ahead = i->since_mark = false;
 	i->position = c->position;
 	grain_map_set_allocated(i->map, c->allocated);
 	atomic_store(&i->size, c->size);
 	atomic_store(&i->mtime_ns, c->mtime_ns);
+}
+
+/* Where the map of a clone begins. */
+static int base_of_clone(struct image *i, struct checkpoint *c, struct error *err)
+{
+	struct layer_list list;
+	int rc = image_layers_load(i, 0, &list, err);
+
+	if (rc || !list.count)
+		return rc;
+	c->root = list.base.root;
+	c->size = list.base.info.size;
+	c->allocated = list.base.info.allocated_bytes >> i->grain_shift;
+	c->mtime_ns = list.base.info.mtime_ns;
+	c->layers = (uint32_t)list.count;
+	layer_list_destroy(&list);
+	return 0;
 }
 
 static int base_from_checkpoint(struct image *i, segment_no_t last, struct error *err)
@@ -313,6 +392,10 @@ static int base_from_checkpoint(struct image *i, segment_no_t last, struct error
 		rc = newest_checkpoint(i, last, &at, err);
 	if (!rc && at.segment)
 		rc = image_read_checkpoint(i, at.segment, &c, err);
+	else if (!rc)
+		rc = base_of_clone(i, &c, err);
+	if (!rc)
+		rc = image_layers_need(i, c.layers, err);
 	struct map_need root = { .level = MAP_LEVELS - 1, .index = 0, .address = c.root };
 	if (!rc && c.root != MAP_ENTRY_NONE)
 		rc = image_read_node(i, &root, entries, err);
@@ -393,6 +476,9 @@ static int replay_record(struct image *i, segment_no_t number, const struct reco
 		i->since_mark = false;
 		return 0;
 	case RECORD_CHECKPOINT:
+		/* Its map cannot be had by going on from an older one. */
+		if (r->value & CHECKPOINT_REMAPPED && i->saved.checkpoint.segment < number)
+			return -ESTALE;
 		i->ahead = i->since_mark;
 		i->saved.checkpoint = (struct log_position){ number, 0 };
 		i->saved.size = atomic_load(&i->size);
@@ -477,13 +563,28 @@ static int settle_end(struct image *i, segment_no_t end, bool ours, segment_no_t
 	return 0;
 }
 
+/* Begins anew, from the newest checkpoint. */
+static int rebuild_map(struct image *i, segment_no_t last, struct error *err)
+{
+	struct grain_map *map = grain_map_new(i->engine->budget);
+	int rc;
+
+	if (!map)
+		return error_set(err, -ENOMEM, "out of memory");
+	grain_map_free(i->map);
+	i->map = map;
+	atomic_store(&i->rows_damaged, false);
+	rc = base_from_checkpoint(i, last, err);
+	return rc ? rc : replay(i, last, err);
+}
+
 /* Brings a map that is in memory up to `last`. */
 static int catch_up(struct image *i, segment_no_t last, struct error *err)
 {
 	int rc = replay(i, last, err);
 
-	/* The log has gone on for so long that what comes next was cleaned away. */
-	if (rc == -ENOENT) {
+	/* The log has gone on for so long that what comes next was cleaned away; or the map is another one. */
+	if (rc == -ENOENT || rc == -ESTALE) {
 		rc = image_start_over(i, err);
 		return rc ? rc : replay(i, last, err);
 	}
@@ -508,17 +609,12 @@ static int load_map(struct image *i, segment_no_t last, struct error *err)
 	if (!rc)
 		rc = replay(i, last, err);
 	bool cleaned = rc == -ENOENT && from_rows;
+	if (rc == -ESTALE)
+		return rebuild_map(i, last, err);
 	if (!rc || (!cleaned && !atomic_load(&i->rows_damaged)))
 		return rc;
 	report_warning("image %016" PRIx64 ": %s; rebuilding its map from the log", i->id, error_text(err));
-	struct grain_map *map = grain_map_new(i->engine->budget);
-	if (!map)
-		return error_set(err, -ENOMEM, "out of memory");
-	grain_map_free(i->map);
-	i->map = map;
-	atomic_store(&i->rows_damaged, false);
-	rc = base_from_checkpoint(i, last, err);
-	return rc ? rc : replay(i, last, err);
+	return rebuild_map(i, last, err);
 }
 
 int image_load_snapshot(struct image *i, struct error *err)
@@ -526,8 +622,12 @@ int image_load_snapshot(struct image *i, struct error *err)
 	const struct snapshot *s = i->snapshot;
 	struct map_need root = { .level = MAP_LEVELS - 1, .index = 0, .address = s->root };
 	map_entry_t entries[MAP_FANOUT] = { 0 };
-	int rc = s->root == MAP_ENTRY_NONE ? 0 : image_read_node(i, &root, entries, err);
+	int rc = image_settle_log(i->engine, &i->source, &i->view, s->segment, err);
 
+	if (!rc)
+		rc = image_layers_need(i, s->layers, err);
+	if (!rc && s->root != MAP_ENTRY_NONE)
+		rc = image_read_node(i, &root, entries, err);
 	if (!rc)
 		rc = grain_map_install(i->map, root.level, root.index, entries);
 	if (rc)

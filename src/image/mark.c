@@ -74,7 +74,7 @@ static int add_remembered(struct clean *c, struct root_list *l)
 			listed |= l->list[n].id == mine[k].info.id;
 		if (listed)
 			continue;
-		rc = snapshot_load(e->pool, c->image->id, mine[k].info.name, &now, c->err);
+		rc = snapshot_load_any(e->pool, c->image->id, mine[k].info.name, &now, c->err);
 		rc = rc == -ENOENT ? 0 : rc ? rc : add_root(l, &now);
 	}
 	free(mine);
@@ -215,11 +215,14 @@ static int walk_node(struct walk *w, unsigned level, map_entry_t at)
 		rc = add(w, at);
 	if (!rc)
 		rc = read_node(w, level, at);
-	for (unsigned k = 0; !rc && k < MAP_FANOUT; k++)
-		if (level)
+	for (unsigned k = 0; !rc && k < MAP_FANOUT; k++) {
+		if (level) {
 			rc = walk_node(w, level - 1, entries[k]);
-		else if (entries[k] != MAP_ENTRY_NONE && !map_entry_layer(entries[k]))
+		} else if (entries[k] != MAP_ENTRY_NONE && !map_entry_layer(entries[k])) {
 			rc = add(w, entries[k]);
+			c->own += w->set == LIVE_NOW;
+		}
+	}
 	return rc;
 }
 
@@ -228,7 +231,7 @@ int clean_mark(struct clean *c)
 	struct walk *w = calloc(1, sizeof *w);
 	int rc = w ? live_init(&c->live, c->segment) : -ENOMEM;
 
-	c->nodes = 0;
+	c->nodes = c->own = 0;
 	if (rc)
 		goto out;
 	w->clean = c;

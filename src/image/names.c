@@ -180,6 +180,20 @@ static int check_name(const char *name, struct error *err)
 	return 0;
 }
 
+int engine_name_free(struct engine *e, uint64_t dir, const char *name, struct error *err)
+{
+	struct catalog_entry there;
+	int rc = changeable(e, dir, name, err);
+
+	if (!rc)
+		rc = check_name(name, err);
+	if (!rc)
+		rc = catalog_lookup(e->catalog, dir, name, 0, &there, err);
+	if (!rc)
+		return error_set(err, -EEXIST, "'%s' exists", name);
+	return rc == -ENOENT ? 0 : rc;
+}
+
 int engine_create(struct engine *e, uint64_t dir, const char *name, enum node_type type, uint32_t mode, uint32_t uid,
                   uint32_t gid, struct node_attr *attr, struct error *err)
 {
@@ -236,7 +250,7 @@ static int may_go(struct engine *e, uint64_t dir, const char *name, struct error
 	if (rc == -ENOENT || (!rc && entry.type != NODE_FILE))
 		return 0;
 	if (!rc)
-		rc = snapshot_any(e->pool, entry.id, err);
+		rc = snapshot_any(e->pool, entry.id, true, err);
 	return rc > 0 ? error_set(err, -EBUSY, "%s has snapshots: delete them first (garner snapshot delete)", name)
 	              : rc;
 }

@@ -25,9 +25,21 @@ static int load_row(struct image *i, const struct map_need *need, map_entry_t *e
 	return -EIO;
 }
 
+/* What lies in the log of a layer speaks of layers as they are seen from there. */
 static int decode(struct image *i, const struct map_need *need, const uint8_t *bytes, map_entry_t *entries)
 {
+	unsigned layer = map_entry_layer(need->address);
+	size_t layers = image_layer_count(i);
 	int rc = map_node_decode(bytes, true, entries);
+
+	for (size_t k = 0; !rc && k < MAP_FANOUT; k++) {
+		if (entries[k] == MAP_ENTRY_NONE)
+			continue;
+		if (map_entry_layer(entries[k]) + layer > layers)
+			rc = -EBADMSG;
+		else
+			entries[k] = map_entry_deeper(entries[k], layer);
+	}
 
 	if (rc)
 		report_error("image %016" PRIx64 ": map node %u/%" PRIu64 " in segment %" PRIu64 " is damaged", i->id,
@@ -35,23 +47,27 @@ static int decode(struct image *i, const struct map_need *need, const uint8_t *b
 	return rc == -EBADMSG ? -EIO : rc;
 }
 
-int image_read_node(struct image *i, const struct map_need *need, map_entry_t *entries, struct error *err)
+int image_read_logged(struct image *i, const struct map_need *need, map_entry_t *entries, struct error *err)
 {
 	uint8_t bytes[MAP_NODE_BYTES];
-	int rc = load_row(i, need, entries, err);
-
-	if (rc != -ENOENT)
-		return rc;
-	if (need->address == MAP_ENTRY_NONE)
-		return error_set(err, -ENOENT, "map node %u/%" PRIu64 " was never written", need->level, need->index);
-	rc = fetch_read_wait(&i->source, map_entry_segment(need->address), map_entry_slot(need->address), 0, bytes,
-	                     sizeof bytes);
+	int rc = image_fetch_wait(i, need->address, bytes, sizeof bytes);
 	if (!rc)
 		rc = decode(i, need, bytes, entries);
 	if (rc)
 		error_set(err, rc, "cannot read map node %u/%" PRIu64 " from segment %" PRIu64, need->level,
 		          need->index, map_entry_segment(need->address));
 	return rc;
+}
+
+int image_read_node(struct image *i, const struct map_need *need, map_entry_t *entries, struct error *err)
+{
+	int rc = load_row(i, need, entries, err);
+
+	if (rc != -ENOENT)
+		return rc;
+	if (need->address == MAP_ENTRY_NONE)
+		return error_set(err, -ENOENT, "map node %u/%" PRIu64 " was never written", need->level, need->index);
+	return image_read_logged(i, need, entries, err);
 }
 
 /* Installs the row if there is one. A row is read and installed under node_lock, so that no newer version of the node was saved and
@@ -111,8 +127,7 @@ int image_load_node_wait(struct image *i, const struct map_need *need, struct er
 
 	if (rc != -ENOENT)
 		return rc;
-	rc = fetch_read_wait(&i->source, map_entry_segment(need->address), map_entry_slot(need->address), 0, bytes,
-	                     sizeof bytes);
+	rc = image_fetch_wait(i, need->address, bytes, sizeof bytes);
 	if (rc && !(rc = unless_moved(i, need, rc)))
 		return 0;
 	if (rc)
@@ -132,8 +147,7 @@ int image_load_node(struct image *i, const struct map_need *need, struct op *op)
 	op->need = *need;
 	op->node_coming = true;
 	fetch_op_begin(&op->fetch, image_op_fetched);
-	fetch_read(&i->source, &op->fetch, map_entry_segment(need->address), map_entry_slot(need->address), 0,
-	           op->node_bytes, MAP_NODE_BYTES);
+	image_fetch(i, &op->fetch, need->address, 0, op->node_bytes, MAP_NODE_BYTES);
 	return fetch_op_end(&op->fetch) ? image_op_node_arrived(op) : -EINPROGRESS;
 }
 

@@ -28,6 +28,7 @@ static uint64_t epoch_of(void *arg, segment_no_t number)
 static void image_free(struct image *i)
 {
 	grain_map_free(i->map);
+	image_layers_free(i);
 	log_view_destroy(&i->view);
 	range_locks_destroy(&i->locks);
 	readahead_destroy(&i->readahead);
@@ -237,7 +238,7 @@ int image_load_to_read(struct image *i, struct error *err)
 	return image_load(i, view.owner_host == i->engine->host.id, err);
 }
 
-/* One try. 1: the image had failed, and nobody had it open any more: the next try begins anew. */
+/* One try. 1: the image had failed, or is of an old map, and nobody had it open any more: the next try begins anew. */
 static int try_open(struct engine *e, uint64_t id, unsigned flags, struct image **image, struct error *err)
 {
 	struct image *i;
@@ -263,15 +264,26 @@ static int try_open(struct engine *e, uint64_t id, unsigned flags, struct image 
 		i->writers += flags & IMAGE_WRITE ? 1 : 0;
 		pthread_mutex_unlock(&e->mutex);
 	}
-	bool unusable = stopped || (rc && !i->loaded);
+	bool stale = rc == -ESTALE && i->loaded, unusable = stopped || stale || (rc && !i->loaded);
 	pthread_mutex_unlock(&i->open_mutex);
 	if (!stopped && !rc) {
 		*image = i;
 		return 0;
 	}
 	if (unusable && unload_alone(i))
-		return stopped ? 1 : rc;
+		return stopped || stale ? 1 : rc;
+	/* Who has it open for reading keeps it as it is, and who comes to him sees that. */
+	if (stale && !(flags & IMAGE_WRITE)) {
+		*image = i;
+		return 0;
+	}
 	image_put(i);
+	if (stale)
+		return error_set(
+			err, -EBUSY,
+			"image %016" PRIx64
+			" was changed on another host in a way that who reads it here cannot follow: close it first",
+			id);
 	return rc ? rc
 	          : error_set(err, -EIO,
 	                      "image %016" PRIx64

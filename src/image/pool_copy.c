@@ -139,7 +139,8 @@ int pool_copy(struct pool *from, struct store *to, const char *path, struct pool
 	int rc;
 
 	memset(report, 0, sizeof *report);
-	rc = pool_copy_names_load(&c, path, err);
+	c.copied = hash_new();
+	rc = c.copied ? pool_copy_names_load(&c, path, err) : -ENOMEM;
 	if (!rc)
 		rc = pool_copy_place_open(&c, to, err);
 	if (!rc)
@@ -152,6 +153,7 @@ int pool_copy(struct pool *from, struct store *to, const char *path, struct pool
 		rc = pool_copy_place_finish(&c, err);
 	pool_copy_names_free(&c.names);
 	pool_copy_place_close(&c);
+	hash_free(c.copied);
 	if (rc == -ENOMEM)
 		return error_set(err, rc, "out of memory");
 	return rc == -EINTR ? error_set(err, rc, "stopped") : rc;

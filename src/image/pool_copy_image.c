@@ -8,6 +8,8 @@
  */
 #include "image/pool_copy_private.h"
 
+#include "image/layers.h"
+
 #include "base/hash.h"
 #include "image/clean.h"
 #include "image/snapshot.h"
@@ -398,11 +400,34 @@ static int copy_log(struct image_copy *i, struct error *err)
 	return rc ? rc : check_unused(i, err);
 }
 
+/* The list of layers, and before it the logs that it leads to, which may have no names any more. */
+static int copy_layers(struct image_copy *i, struct error *err)
+{
+	struct layer_list list;
+	int rc = layer_list_load(i->c->from, i->image, &list, err);
+
+	if (rc)
+		return rc == -ENOENT ? 0 : rc;
+	/* Each has a list of its own: those after the first of a group are found on the way. */
+	for (size_t k = 0; k < list.count && !rc; k++) {
+		struct catalog_entry entry = { .id = list.refs[k].image, .grain_bytes = i->grain_bytes };
+
+		if (list.refs[k].hold)
+			rc = pool_copy_image(i->c, &entry, err);
+	}
+	if (!rc)
+		rc = layer_list_save(i->c->to, i->image, &list, err);
+	layer_list_destroy(&list);
+	return rc;
+}
+
 int pool_copy_image(struct pool_copy *c, const struct catalog_entry *entry, struct error *err)
 {
 	struct image_copy i = { .c = c, .image = entry->id, .grain_bytes = entry->grain_bytes };
 	int rc;
 
+	if (hash_get(c->copied, entry->id))
+		return 0;
 	image_key(&c->from->master, i.image, &i.key);
 	rc = read_state(&i, err);
 	/* One that was never opened for writing is a name and nothing else. */
@@ -410,6 +435,10 @@ int pool_copy_image(struct pool_copy *c, const struct catalog_entry *entry, stru
 		rc = check_target(&i, err);
 	else if (!rc)
 		rc = copy_log(&i, err);
+	if (!rc)
+		rc = copy_layers(&i, err);
+	if (!rc && hash_put(c->copied, entry->id, c))
+		rc = -ENOMEM;
 	pool_copy_objects_free(&i.head, 1);
 	pool_copy_objects_free(&i.said, 1);
 	log_view_destroy(&i.view);

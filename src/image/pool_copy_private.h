@@ -52,6 +52,7 @@ struct pool_copy {
 	bool whole;            /* all of the pool */
 	struct fields *format; /* of the target, when it is no pool yet */
 	struct copy_names names;
+	struct hash *copied; /* ids of images whose logs are in the target */
 };
 
 /* False when the caller wants no more. */
@@ -103,7 +104,7 @@ struct image_copy {
 	uint64_t *there_sizes;   /* likewise the target's; 0: not listed */
 };
 
-/* Copies an image, but not its name. -ENOENT and -EBADMSG may mean that it is being deleted. */
+/* Copies an image, but not its name, and the logs that it is a clone of; nothing when that was done already. -ENOENT and -EBADMSG may mean that it is being deleted. */
 int pool_copy_image(struct pool_copy *c, const struct catalog_entry *entry, struct error *err);
 
 /* Copies the segments 1..end that the target does not have, and looks that they are there. */

@@ -2,7 +2,7 @@
 /* private.h: the engine and its images from inside: what the files of this folder share.
  *
  * Threads: front ends' threads, the store's, `work` (continuations, log jobs: may block on the local disk), `packers`
- * (uploads), `prefetch` (what is to be fetched ahead: may block on the store), one maintenance thread (saves, checkpoints,
+ * (uploads), `prefetch` (what is to be fetched ahead: may block on the store), `sharing` (copies of ranges; likewise), one maintenance thread (saves, checkpoints,
  * hand-overs), one lease thread.
  * Lock order: image clean_mutex; image open_mutex; engine mutex; range locks (waited for without a thread); gate; log mutex; upload mutex;
  * segment mutex; map mutex. No lock but open_mutex and the gate is held over I/O; the gate only over page-cache writes.
@@ -19,6 +19,7 @@
 #include "image/catalog.h"
 #include "image/epoch.h"
 #include "image/image.h"
+#include "image/layers.h"
 #include "image/pool.h"
 #include "image/readahead.h"
 #include "image/snapshot.h"
@@ -61,7 +62,7 @@ struct engine {
 	struct spare_pool *spares;
 	struct stage_pool *stages;
 	struct cache *cache;
-	struct executor *work, *packers, *prefetch;
+	struct executor *work, *packers, *prefetch, *sharing;
 	struct host host;
 	struct counters counters;
 
@@ -131,6 +132,9 @@ struct image {
 	segment_no_t
 		base_checkpoint; /* the map leads to no node that this one, or a later one, does not lead to; 0: not known */
 	struct log_position head_checkpoint; /* what the store's head says */
+	bool remapped;          /* the map has changed by other means than records since the last checkpoint */
+	struct snapshot shared; /* whose entries were taken over last (share.c; only there) ... */
+	unsigned shared_layer;  /* ... and as which layer; 0: none */
 
 	pthread_mutex_t clean_mutex; /* one cleaning at a time; taken before open_mutex */
 	_Atomic unsigned moments;    /* snapshots that are being made: their checkpoints have no names yet */
@@ -148,6 +152,7 @@ struct image {
 
 	struct segment_set *set; /* the engine's; constant from here on */
 	struct fetch_source source;
+	_Atomic(struct layer_table *) layers; /* the other logs that the map may point into; set under open_mutex */
 	struct readahead readahead;
 	struct trace trace;
 	struct grain_map *map;
@@ -193,6 +198,24 @@ void image_op_fetched(struct fetch_op *fetch);
 bool image_use_log(struct image *i);
 void image_unuse_log(struct image *i);
 
+/* ---- layers.c: the logs that entries point into ---- */
+
+/* How many there are besides the image's own; grows while the open_mutex is held, never shrinks. */
+size_t image_layer_count(const struct image *i);
+/* Where the entry's layer is read. NULL: there is no such layer. */
+const struct fetch_source *image_source(const struct image *i, map_entry_t entry);
+/* fetch_read(), fetch_read_now(), fetch_read_wait() of what an entry points at. */
+void image_fetch(struct image *i, struct fetch_op *op, map_entry_t entry, uint32_t skip, uint8_t *buf, size_t len);
+int image_fetch_now(struct image *i, map_entry_t entry, uint32_t skip, void *buf, size_t len);
+int image_fetch_wait(struct image *i, map_entry_t entry, void *buf, size_t len);
+/* Has at least `count` layers known; the open_mutex is held. Blocks on the store. -EBADMSG: the list in the store has not so many. */
+int image_layers_need(struct image *i, size_t count, struct error *err);
+/* The same, and gives the list (to be destroyed; empty when there is none and `count` is 0). */
+int image_layers_load(struct image *i, size_t count, struct layer_list *list, struct error *err);
+void image_layers_free(struct image *i);
+/* Adds those of a moment that is held to an image that is owned here, the open_mutex held: the first is number `*first`. Blocks on the store. */
+int image_layers_add(struct image *i, const struct snapshot *held, uint64_t hold, unsigned *first, struct error *err);
+
 /* ---- node.c: map nodes from SQLite or the log ---- */
 
 /* Brings the node of `need` into the map. 0; -EINPROGRESS (op: call again from its next step: image_op_node_arrived()); or an error. */
@@ -203,6 +226,8 @@ int image_op_node_arrived(struct op *op);
 int image_load_node_wait(struct image *i, const struct map_need *need, struct error *err);
 /* The entries of a node as it is in SQLite, or else in the log at `address`. Blocks. */
 int image_read_node(struct image *i, const struct map_need *need, map_entry_t *entries, struct error *err);
+/* The same from the log, whatever SQLite has. */
+int image_read_logged(struct image *i, const struct map_need *need, map_entry_t *entries, struct error *err);
 
 /* ---- read.c ---- */
 
@@ -245,6 +270,10 @@ void engine_set_urgency(struct engine *e);
 int image_load(struct image *i, bool ours, struct error *err);
 /* The newest checkpoint in a segment. Blocks. */
 int image_read_checkpoint(struct image *i, segment_no_t number, struct checkpoint *c, struct error *err);
+/* Before a log is read up to `last` by who does not own it: moves local segments that are not what the store has out of the way. -EBUSY
+ * when the image is in memory. Blocks on the store. */
+int image_settle_log(struct engine *e, const struct fetch_source *source, const struct log_view *view,
+                     segment_no_t last, struct error *err);
 /* A snapshot's map, as it will always be; the open_mutex is held. Blocks on the store. */
 int image_load_snapshot(struct image *i, struct error *err);
 
@@ -282,8 +311,9 @@ void image_fail(struct image *i, const char *state, int error, const char *forma
 
 int image_save(struct image *i, struct error *err);
 int image_checkpoint(struct image *i, struct error *err);
-/* Checkpoints as of one moment for all; the open_mutex of each is held. When it fails some may have one all the same. */
-int images_checkpoint(struct image *const *images, size_t count, struct error *err);
+/* Checkpoints as of one moment for all; the open_mutex of each is held. When it fails some may have one all the same. `watch`
+ * (may be NULL) is told when the moment is over, long before the checkpoints are written. */
+int images_checkpoint(struct image *const *images, size_t count, const struct snapshot_watch *watch, struct error *err);
 /* Rewrites the head if a newer checkpoint has reached the store. */
 int image_update_head(struct image *i, struct error *err);
 
@@ -320,10 +350,41 @@ void engine_recover_images(struct engine *e);
 
 /* ---- snapshot_engine.c ---- */
 
+/* engine_snapshot_create_watched() under any name; `first` (may be NULL) gets that of the image with the lowest id. */
+int snapshot_take(struct engine *e, const uint64_t *images, size_t count, const char *name,
+                  const struct snapshot_watch *watch, struct snapshot *first, struct error *err);
 /* Remembers a snapshot by its id, so that it can be opened. */
 int snapshot_remember(struct engine *e, const struct snapshot *s);
+void snapshot_forget(struct engine *e, uint64_t id);
 /* By id, of those remembered. -ENOENT. */
 int snapshot_get(struct engine *e, uint64_t id, struct snapshot *s);
+
+/* ---- share.c ---- */
+
+/* Whether image_share() is worth trying. */
+bool image_can_share(const struct image *from, uint64_t offset, const struct image *to, uint64_t to_offset,
+                     uint64_t len);
+/* Has a range of `to`, which is large enough, be what it is in `from`, without copying it: how many bytes of it, or an error, after which they
+ * are to be copied. On the executor `sharing`. Blocks on the store. */
+int64_t image_share(struct image *from, uint64_t offset, struct image *to, uint64_t to_offset, uint64_t len,
+                    struct error *err);
+
+/* ---- clone.c ---- */
+
+/* Holds a moment for `holder`, an image, of which no name need be there yet: of `source` as it is now, or (not NULL) of that snapshot. It is in the store
+ * then. `*hold` is for the list of layers, `*held` the snapshot that was made. Blocks. */
+int moment_hold(struct engine *e, uint64_t source, const struct snapshot *snapshot, uint64_t holder, uint64_t *hold,
+                struct snapshot *held, struct error *err);
+/* It is not needed: nothing was made of it. */
+void moment_let_go(struct engine *e, const struct snapshot *held);
+
+/* Lets go of what the image holds in other images' logs: it is being deleted. 1: something may go now. */
+int engine_layers_release(struct engine *e, uint64_t id, struct error *err);
+
+/* ---- names.c ---- */
+
+/* Whether a node may be made under the name: -EEXIST, -EROFS, -EINVAL, -ENAMETOOLONG. */
+int engine_name_free(struct engine *e, uint64_t dir, const char *name, struct error *err);
 
 /* ---- snapshot_names.c: what is below .snapshots. 1: it is something else that is asked for ---- */
 

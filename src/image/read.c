@@ -52,8 +52,7 @@ static int read_quickly(struct image *i, uint64_t offset, uint8_t *buf, size_t l
 		struct run r = next_run(i, offset, len, entries, &done);
 		if (!r.entry)
 			memset(buf + r.offset, 0, r.len);
-		else if (fetch_read_now(&i->source, map_entry_segment(r.entry), map_entry_slot(r.entry), r.skip,
-		                        buf + r.offset, r.len))
+		else if (image_fetch_now(i, r.entry, r.skip, buf + r.offset, r.len))
 			return -EAGAIN;
 	}
 	return 0;
@@ -109,8 +108,7 @@ again:
 		if (!run.entry)
 			memset(r->buf + run.offset, 0, run.len);
 		else
-			fetch_read(&i->source, &op->fetch, map_entry_segment(run.entry), map_entry_slot(run.entry),
-			           run.skip, r->buf + run.offset, run.len);
+			image_fetch(i, &op->fetch, run.entry, run.skip, r->buf + run.offset, run.len);
 	}
 	if (!fetch_op_end(&op->fetch))
 		return -EINPROGRESS;
@@ -181,7 +179,7 @@ int image_op_read_grain(struct op *op, grain_no_t grain, uint8_t *buf, bool *fet
 	}
 	fetch_op_begin(&op->fetch, image_op_fetched);
 	*fetched = true;
-	fetch_read(&i->source, &op->fetch, map_entry_segment(entry), map_entry_slot(entry), 0, buf, i->grain_bytes);
+	image_fetch(i, &op->fetch, entry, 0, buf, i->grain_bytes);
 	if (!fetch_op_end(&op->fetch))
 		return -EINPROGRESS;
 	*fetched = false;

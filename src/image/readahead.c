@@ -54,14 +54,15 @@ static void ahead_complete(struct fetch_op *fetch)
 
 /* Chunks that lie next to each other in one segment. */
 struct chunk_run {
+	const struct fetch_source *source;
 	segment_no_t number;
 	uint32_t first, count;
 };
 
 /* Asks for the chunks of the run that are not here, and returns their bytes. */
-static uint64_t ask_for_run(struct image *i, struct fetch_op *fetch, const struct chunk_run *run)
+static uint64_t ask_for_run(struct fetch_op *fetch, const struct chunk_run *run)
 {
-	struct segment *s = run->count ? segment_pin_known(i->set, run->number) : NULL;
+	struct segment *s = run->count ? segment_pin_known(run->source->set, run->number) : NULL;
 	uint64_t absent = 0;
 
 	for (uint32_t c = 0; c < run->count; c++)
@@ -69,7 +70,7 @@ static uint64_t ask_for_run(struct image *i, struct fetch_op *fetch, const struc
 	if (s)
 		segment_unpin(s);
 	if (absent)
-		fetch_ahead(&i->source, fetch, run->number, run->first, run->count);
+		fetch_ahead(run->source, fetch, run->number, run->first, run->count);
 	return absent * CHUNK_BYTES;
 }
 
@@ -78,9 +79,10 @@ static uint64_t ask_for_run(struct image *i, struct fetch_op *fetch, const struc
 static bool add_grain(struct image *i, struct fetch_op *fetch, struct chunk_run *run, map_entry_t entry, uint64_t room,
                       uint64_t *asked)
 {
+	const struct fetch_source *source = image_source(i, entry);
 	segment_no_t number = map_entry_segment(entry);
 	uint32_t chunk = (uint32_t)((uint64_t)map_entry_slot(entry) * i->grain_bytes / CHUNK_BYTES);
-	bool near = run->count && run->number == number && chunk >= run->first;
+	bool near = run->count && run->source == source && run->number == number && chunk >= run->first;
 
 	if (near && chunk < run->first + run->count)
 		return true;
@@ -88,11 +90,11 @@ static bool add_grain(struct image *i, struct fetch_op *fetch, struct chunk_run 
 		run->count++;
 		return true;
 	}
-	*asked += ask_for_run(i, fetch, run);
+	*asked += ask_for_run(fetch, run);
 	run->count = 0;
 	if (*asked >= room)
 		return false;
-	*run = (struct chunk_run){ number, chunk, 1 };
+	*run = (struct chunk_run){ source, number, chunk, source != NULL };
 	return true;
 }
 
@@ -137,7 +139,7 @@ int readahead_fetch(struct image *i, uint64_t *at, uint64_t end, uint64_t room, 
 			*at = (grain_of(i, *at) + 1) << i->grain_shift;
 		}
 	}
-	*asked += ask_for_run(i, &a->fetch, &run);
+	*asked += ask_for_run(&a->fetch, &run);
 	a->asked = *asked;
 	if (fetch_op_end(&a->fetch))
 		ahead_complete(&a->fetch);

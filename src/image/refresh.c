@@ -9,23 +9,14 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* From the log, whatever rows there are. */
-static int read_node(struct image *i, map_entry_t address, map_entry_t *entries)
-{
-	uint8_t bytes[MAP_NODE_BYTES];
-	int rc = fetch_read_wait(&i->source, map_entry_segment(address), map_entry_slot(address), 0, bytes,
-	                         sizeof bytes);
-
-	return rc ? rc : map_node_decode(bytes, true, entries);
-}
-
 /* A map node of the newest checkpoint and those below it, but for leaves: where they are is made known to the map here, which
  * remembers older places. What they say is the same: what changed since is in memory or has a row. */
 static int refresh_below(struct image *i, unsigned level, uint64_t index, map_entry_t address, struct error *err)
 {
 	map_entry_t *entries = malloc(MAP_NODE_BYTES);
 	struct map_need need;
-	int rc = entries ? read_node(i, address, entries) : -ENOMEM;
+	struct map_need at = { .level = level, .index = index, .address = address };
+	int rc = entries ? image_read_logged(i, &at, entries, err) : -ENOMEM;
 
 	/* Brought into memory, and saved later: it may have a row. */
 	while (!rc && grain_map_touch(i->map, level, index, &need) == -EAGAIN)
@@ -52,6 +43,8 @@ int image_refresh(struct image *i, struct error *err)
 	if (rc || !cleaned_after(&cleaned, i->saved.checkpoint_root))
 		return rc == -ENOENT ? 0 : rc;
 	rc = image_read_checkpoint(i, newest, &c, err);
+	if (!rc)
+		rc = image_layers_need(i, c.layers, err);
 	if (!rc && c.root != MAP_ENTRY_NONE && !map_entry_layer(c.root))
 		rc = refresh_below(i, MAP_LEVELS - 1, 0, c.root, err);
 	if (rc)
@@ -71,8 +64,11 @@ int image_start_over(struct image *i, struct error *err)
 
 	if (!rc)
 		rc = image_read_checkpoint(i, at.segment, &c, err);
+	if (!rc)
+		rc = image_layers_need(i, c.layers, err);
+	struct map_need need = { .level = MAP_LEVELS - 1, .index = 0, .address = c.root };
 	if (!rc && c.root != MAP_ENTRY_NONE)
-		rc = read_node(i, c.root, root);
+		rc = image_read_logged(i, &need, root, err);
 	if (rc)
 		return error_prefix(err, rc, "the log was cleaned past what was read here");
 	/* A node that is being loaded just now is installed only if it is still where it was looked for (node.c). */

@@ -215,19 +215,24 @@ static bool take_out_snapshots(struct engine *e, uint64_t id)
 static int delete_image(struct engine *e, uint64_t id, struct error *err)
 {
 	struct log_view view = { 0 };
-	int rc = take_out_snapshots(e, id) && take_out(e, id) ? log_view_load(e->pool, id, &view, err) : -EAGAIN;
+	int rc = snapshot_any(e->pool, id, false, err);
 
+	if (rc)
+		return rc < 0 ? rc : error_set(err, -EBUSY, "it has snapshots or clones");
+	rc = take_out_snapshots(e, id) && take_out(e, id) ? log_view_load(e->pool, id, &view, err) : -EAGAIN;
 	if (rc)
 		return rc;
 	bool foreign = view.newest_epoch && view.owner_host != e->host.id && !view.released;
 	log_view_destroy(&view);
 	if (foreign)
 		return error_set(err, -EBUSY, "another host owns it");
-	rc = snapshot_any(e->pool, id, err);
-	if (rc)
-		return rc < 0 ? rc : error_set(err, -EBUSY, "it has snapshots");
 	clean_forget(e, id);
 	remove_local(e, id);
+	rc = engine_layers_release(e, id, err);
+	if (rc < 0)
+		return rc;
+	if (rc)
+		engine_delete_later(e);
 	rc = image_objects_remove(e->pool, id, err);
 	return rc ? rc : catalog_trash_done(e->catalog, id, err);
 }
@@ -249,7 +254,9 @@ void engine_delete_now(struct engine *e, bool at_end)
 
 		if (rc == -EAGAIN)
 			continue; /* open: its turn comes again */
-		if (rc)
+		if (rc == -EBUSY)
+			report_debug("image %016" PRIx64 " stays in the trash: %s", ids[k], error_text(&err));
+		else if (rc)
 			report_notice("image %016" PRIx64 " stays in the trash: %s", ids[k], error_text(&err));
 		pthread_mutex_lock(&e->mutex);
 		hash_remove(e->deletions, ids[k]);

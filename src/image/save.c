@@ -35,6 +35,7 @@ static int take_cut(struct image *i, struct map_batch **batch, struct map_state 
 	st->size = atomic_load(&i->size);
 	st->mtime_ns = atomic_load(&i->mtime_ns);
 	st->allocated = grain_map_allocated(i->map);
+	st->layers = (uint16_t)image_layer_count(i);
 	i->cut_sequence = log ? log_sequence(log) : i->clean_sequence;
 	st->clean = !i->ahead && i->cut_sequence == i->clean_sequence;
 	*batch = grain_map_freeze(i->map);
@@ -281,12 +282,13 @@ static int write_body(struct checkpoint_job *j, struct map_state *st)
 		.allocated = st->allocated,
 		.mtime_ns = st->mtime_ns,
 		.time_ns = clock_wall_ns(),
+		.layers = st->layers,
 	};
 	map_entry_t address;
 
 	memset(j->slot, 0, i->grain_bytes);
 	checkpoint_encode(&c, j->slot);
-	int rc = append_slot(j, RECORD_CHECKPOINT, 0, &address);
+	int rc = append_slot(j, RECORD_CHECKPOINT, i->remapped ? CHECKPOINT_REMAPPED : 0, &address);
 	if (!rc)
 		rc = log_flush_wait(atomic_load(&i->log));
 	st->checkpoint = (struct log_position){ map_entry_segment(address), 0 };
@@ -324,6 +326,7 @@ static int write_checkpoint(struct image *i, struct error *err)
 		i->base_checkpoint = st.checkpoint.segment;
 		/* Whether guests wrote between the cut and the body. */
 		i->ahead = j.sequence - i->cut_sequence != j.appended;
+		i->remapped = false;
 		i->clean_sequence = j.sequence;
 	}
 out:
@@ -333,7 +336,7 @@ out:
 	return rc ? error_prefix(err, rc, "cannot write a checkpoint of image %016" PRIx64, i->id) : 0;
 }
 
-int images_checkpoint(struct image *const *images, size_t count, struct error *err)
+int images_checkpoint(struct image *const *images, size_t count, const struct snapshot_watch *watch, struct error *err)
 {
 	struct cut {
 		struct map_batch *batch;
@@ -356,6 +359,8 @@ int images_checkpoint(struct image *const *images, size_t count, struct error *e
 	for (size_t k = 0; !rc && k < count; k++)
 		if (cuts[k].rc)
 			rc = cannot_cut(images[k], cuts[k].rc, err);
+	if (!rc && watch && !watch->taken(watch->arg))
+		rc = error_set(err, -EINTR, "given up");
 	/* A batch that was taken must be given back, whatever became of the others. */
 	for (size_t k = 0; k < closed; k++)
 		if (cuts[k].batch) {
@@ -370,7 +375,7 @@ int images_checkpoint(struct image *const *images, size_t count, struct error *e
 
 int image_checkpoint(struct image *i, struct error *err)
 {
-	return images_checkpoint(&i, 1, err);
+	return images_checkpoint(&i, 1, NULL, err);
 }
 
 int image_update_head(struct image *i, struct error *err)

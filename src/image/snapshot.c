@@ -47,6 +47,8 @@ static struct fields *to_fields(const struct snapshot *s)
 		return NULL;
 	fields_add_text(f, "name", s->info.name);
 	fields_add_hex64(f, "id", s->info.id);
+	if (s->info.origin != s->info.id)
+		fields_add_hex64(f, "origin", s->info.origin);
 	fields_add_u64(f, "time", s->info.time_ns);
 	fields_add_u64(f, "segment", s->segment);
 	fields_add_hex64(f, "root", s->root);
@@ -54,26 +56,42 @@ static struct fields *to_fields(const struct snapshot *s)
 	fields_add_u64(f, "allocated", s->info.allocated_bytes);
 	fields_add_u64(f, "mtime", s->info.mtime_ns);
 	fields_add_u64(f, "grain", s->grain_bytes);
+	if (s->layers)
+		fields_add_u64(f, "layers", s->layers);
 	fields_add_u64(f, "protected", s->info.is_protected);
 	return f;
 }
 
-/* A root must lie in the log before the checkpoint that names it. */
+/* A root must lie in the log before the checkpoint that names it, or in that of a layer. */
+static bool root_possible(const struct snapshot *s)
+{
+	segment_no_t number = map_entry_segment(s->root);
+	unsigned layer = map_entry_layer(s->root);
+
+	return s->root == MAP_ENTRY_NONE || (number && (layer ? layer <= s->layers : number <= s->segment));
+}
+
 static int from_fields(const struct fields *f, uint64_t image, struct snapshot *s)
 {
 	const char *name = fields_text(f, "name", 0);
-	uint64_t grain, is_protected;
+	uint64_t grain, is_protected, layers = 0;
+	int rc;
 
 	*s = (struct snapshot){ .image = image };
-	if (!name || !snapshot_name_valid(name) || fields_hex64(f, "id", &s->info.id) ||
+	if (!name || !snapshot_name_valid(name[0] == '.' ? name + 1 : name) || fields_hex64(f, "id", &s->info.id) ||
 	    fields_u64(f, "time", &s->info.time_ns) || fields_u64(f, "segment", &s->segment) ||
 	    fields_hex64(f, "root", &s->root) || fields_u64(f, "size", &s->info.size) ||
 	    fields_u64(f, "allocated", &s->info.allocated_bytes) || fields_u64(f, "mtime", &s->info.mtime_ns) ||
-	    fields_u64(f, "grain", &grain) || fields_u64(f, "protected", &is_protected))
+	    fields_u64(f, "grain", &grain) || fields_u64(f, "protected", &is_protected) ||
+	    fields_u64(f, "layers", &layers) == -EBADMSG || layers >= 1u << MAP_ENTRY_LAYER_BITS)
 		return -EBADMSG;
-	if (!s->info.id || !s->segment || !grain_bytes_valid(grain) || s->root == MAP_ENTRY_LOCAL ||
-	    s->info.size > INT64_MAX ||
-	    (s->root != MAP_ENTRY_NONE && (!map_entry_segment(s->root) || map_entry_segment(s->root) > s->segment)))
+	rc = fields_hex64(f, "origin", &s->info.origin);
+	if (rc == -ENOENT)
+		s->info.origin = s->info.id;
+	else if (rc)
+		return -EBADMSG;
+	s->layers = (uint32_t)layers;
+	if (!s->info.id || !s->segment || !grain_bytes_valid(grain) || s->info.size > INT64_MAX || !root_possible(s))
 		return -EBADMSG;
 	s->info.is_protected = is_protected != 0;
 	s->grain_bytes = (uint32_t)grain;
@@ -125,12 +143,17 @@ static int load_key(struct pool *p, uint64_t image, const struct seal_key *seali
 
 int snapshot_load(struct pool *p, uint64_t image, const char *name, struct snapshot *s, struct error *err)
 {
+	if (!snapshot_name_valid(name))
+		return error_set(err, -ENOENT, "there is no snapshot \"%s\"", name);
+	return snapshot_load_any(p, image, name, s, err);
+}
+
+int snapshot_load_any(struct pool *p, uint64_t image, const char *name, struct snapshot *s, struct error *err)
+{
 	char key[STORE_KEY_MAX + 1];
 	struct seal_key sealing;
 	int rc;
 
-	if (!snapshot_name_valid(name))
-		return error_set(err, -ENOENT, "there is no snapshot \"%s\"", name);
 	image_key(&p->master, image, &sealing);
 	key_of(&sealing, image, name, key);
 	rc = load_key(p, image, &sealing, key, s, err);
@@ -212,10 +235,37 @@ int snapshot_list(struct pool *p, uint64_t image, int (*each)(void *arg, const s
 	return rc;
 }
 
-int snapshot_any(struct pool *p, uint64_t image, struct error *err)
+static int is_named(void *arg, const struct snapshot *s)
+{
+	size_t *hidden = arg;
+
+	*hidden += snapshot_hidden(s);
+	return !snapshot_hidden(s);
+}
+
+static int count_one(void *arg, const struct store_entry *entry)
+{
+	size_t *count = arg;
+
+	(void)entry;
+	++*count;
+	return 0;
+}
+
+int snapshot_any(struct pool *p, uint64_t image, bool named, struct error *err)
 {
 	char prefix[STORE_KEY_MAX + 1];
+	size_t hidden = 0, all = 0;
+	int rc;
 
 	prefix_of(image, prefix);
-	return store_any(p->store, prefix, err);
+	rc = store_any(p->store, prefix, err);
+	if (rc <= 0 || !named)
+		return rc;
+	rc = snapshot_list(p, image, is_named, &hidden, err);
+	if (rc)
+		return rc;
+	/* One that cannot be read may be anybody's. */
+	rc = store_list_each(p->store, prefix, NULL, count_one, &all, err);
+	return rc ? rc : all > hidden;
 }

@@ -4,8 +4,8 @@
  * A snapshot is a checkpoint with a name: an object that says where the map of that moment has its root. Every slot that it leads
  * to lies in the log up to the checkpoint's segment, so the log must keep what a snapshot needs for as long as it is there.
  *
- * Object images/<id>/snapshots/<hash of the name>, sealed with the image key: name, id, time, checkpoint's segment, root, size,
- * allocated, mtime, grain, protected. It is put when all it leads to is in the store. The calls here block on the store; any
+ * Object images/<id>/snapshots/<hash of the name>, sealed with the image key: name, id, origin, time, checkpoint's segment, root, size,
+ * allocated, mtime, grain, layers, protected. It is put when all it leads to is in the store. The calls here block on the store; any
  * thread; nothing is cached.
  */
 #ifndef GARNER_IMAGE_SNAPSHOT_H
@@ -21,12 +21,15 @@ struct snapshot {
 	segment_no_t segment; /* that of the checkpoint */
 	map_entry_t root;     /* MAP_ENTRY_NONE: nothing was mapped */
 	uint32_t grain_bytes;
+	uint32_t layers; /* that entries may point into, besides the image's own log (layers.h) */
 };
 
 /* Puts the object: -EEXIST when `fresh` and there is one of that name, else over what is there. */
 int snapshot_save(struct pool *p, const struct snapshot *s, bool fresh, struct error *err);
 /* -ENOENT. */
 int snapshot_load(struct pool *p, uint64_t image, const char *name, struct snapshot *s, struct error *err);
+/* Also one that is hidden (below). */
+int snapshot_load_any(struct pool *p, uint64_t image, const char *name, struct snapshot *s, struct error *err);
 int snapshot_remove(struct pool *p, uint64_t image, const char *name, struct error *err);
 
 /* Calls each() for every snapshot of the image, oldest first, until it returns non-zero, which is returned. A damaged one is
@@ -34,7 +37,13 @@ int snapshot_remove(struct pool *p, uint64_t image, const char *name, struct err
 int snapshot_list(struct pool *p, uint64_t image, int (*each)(void *arg, const struct snapshot *s), void *arg,
                   struct error *err);
 
-/* Whether the image has any, be it one that cannot be read: 1, 0, or an error. */
-int snapshot_any(struct pool *p, uint64_t image, struct error *err);
+/* Whether the image has any, be it one that cannot be read; of those that people made, or of all: 1, 0, or an error. */
+int snapshot_any(struct pool *p, uint64_t image, bool named, struct error *err);
+
+/* Those that clones hold on to (layers.h) have names that begin with a dot, and nobody sees them. */
+static inline bool snapshot_hidden(const struct snapshot *s)
+{
+	return s->info.name[0] == '.';
+}
 
 #endif

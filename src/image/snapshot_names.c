@@ -132,8 +132,11 @@ static int list_snapshot(void *arg, const struct snapshot *s)
 {
 	struct listing *l = arg;
 	struct node_attr attr;
-	int rc = snapshot_remember(l->e, s);
+	int rc = 0;
 
+	if (snapshot_hidden(s))
+		return 0;
+	rc = snapshot_remember(l->e, s);
 	attr_of_snapshot(&l->image, s, &attr);
 	return rc ? rc : l->each(l->arg, s->info.name, &attr);
 }

@@ -14,6 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Where listings may lag, what nothing needs waits for so long in any case. */
+#define LISTING_LAG_NS seconds_ns(60)
+
 /* An object that is to go. */
 struct waiting {
 	segment_no_t number;
@@ -218,9 +221,13 @@ static int remove_batch(struct clean *c, const struct waiting *list, size_t coun
 /* Takes what is due out of the list and deletes it. */
 static int remove_due(struct clean *c, struct garbage *g, uint64_t now)
 {
-	uint64_t grace = c->options.now ? 0 : c->image->engine->options.gc_grace_ms * 1000000;
+	struct engine *e = c->image->engine;
+	uint64_t grace = c->options.now ? 0 : e->options.gc_grace_ms * 1000000;
 	struct waiting *due = malloc((g->count + 1) * sizeof *due);
 	size_t count = 0, left = 0, done = 0;
+	/* What a clone has begun to hold may not be listed yet. */
+	if (!(e->pool->store->capabilities & STORE_LIST_CONSISTENT) && grace < LISTING_LAG_NS)
+		grace = LISTING_LAG_NS;
 	int rc = due ? 0 : error_set(c->err, -ENOMEM, "out of memory");
 
 	for (size_t k = 0; !rc && k < g->count; k++)

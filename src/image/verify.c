@@ -378,13 +378,41 @@ static bool is_final(int rc)
 	return rc == -EINTR || rc == -ENOMEM || rc == -ETIMEDOUT || rc == -EACCES;
 }
 
+/* Each log that the image leads to must be held, and is to be checked itself, whether it has a name still or not. */
+static int check_layers(struct verify *v, struct error *err)
+{
+	char name[SNAPSHOT_NAME_MAX + 1];
+	struct snapshot held;
+	int rc = layer_list_load(v->pool, v->image, &v->layers, err);
+
+	if (rc == -ENOENT)
+		return 0;
+	for (size_t k = 0; k < v->layers.count && !rc; k++) {
+		const struct layer_ref *ref = &v->layers.refs[k];
+		if (!hash_get(v->unnamed, ref->image))
+			rc = hash_put(v->unnamed, ref->image, (void *)(uintptr_t)v->grain_bytes);
+		if (rc || !ref->hold)
+			continue;
+		layer_hold_name(v->image, ref->hold, name);
+		int there = snapshot_load_any(v->pool, ref->image, name, &held, err);
+		if (there == -ENOENT || there == -EBADMSG)
+			verify_note(v, "layer %zu: image %016" PRIx64 " does not keep what is needed of it: %s", k + 1,
+			            ref->image, error_text(err));
+		else
+			rc = there;
+	}
+	return rc;
+}
+
 static int check_log(struct verify *v, struct error *err)
 {
 	int rc;
 
 	read_head(v);
 	read_cleaned(v);
-	rc = snapshot_list(v->pool, v->image, keep_snapshot, v, err);
+	rc = check_layers(v, err);
+	if (!rc)
+		rc = snapshot_list(v->pool, v->image, keep_snapshot, v, err);
 	if (!rc)
 		rc = log_view_load(v->pool, v->image, &v->view, err);
 	if (!rc)
@@ -418,11 +446,14 @@ static int check_image(struct verify *all, const char *path, const struct catalo
 	v.digest_known = true; /* zeros come before the first segment */
 	image_key(&v.pool->master, v.image, &v.key);
 	v.report->images++;
+	if (!hash_get(v.seen, v.image) && hash_put(v.seen, v.image, v.report))
+		return -ENOMEM;
 	rc = check_log(&v, &why);
 	for (uint64_t i = 0; v.segments && i < v.end; i++)
 		free(v.segments[i].uses);
 	free(v.segments);
 	free(v.snapshots);
+	layer_list_destroy(&v.layers);
 	log_view_destroy(&v.view);
 	sodium_memzero(&v.key, sizeof v.key);
 	if (rc && is_final(rc))
@@ -444,6 +475,26 @@ static int each_image(void *arg, const char *path, const struct catalog_entry *e
 	struct pool_walk *w = arg;
 
 	return check_image(w->v, path, entry, w->err);
+}
+
+/* What others are clones of and was not met by its name: deleted, or not asked for. */
+static int check_unnamed(struct verify *v, struct error *err)
+{
+	struct catalog_entry entry = { .type = NODE_FILE };
+	size_t cursor = 0;
+	void *grain_bytes;
+	char path[64];
+	int rc = 0;
+
+	while (!rc && (grain_bytes = hash_next(v->unnamed, &cursor, &entry.id))) {
+		if (hash_get(v->seen, entry.id))
+			continue;
+		entry.grain_bytes = (uint32_t)(uintptr_t)grain_bytes;
+		snprintf(path, sizeof path, "image %016" PRIx64 ", that others are clones of", entry.id);
+		rc = check_image(v, path, &entry, err);
+		cursor = 0; /* there may be more now */
+	}
+	return rc;
 }
 
 static int check_entries(struct verify *v, struct catalog *c, struct error *err)
@@ -496,8 +547,12 @@ int pool_verify(struct pool *p, const char *path, struct verify_report *report, 
 	int rc;
 
 	memset(report, 0, sizeof *report);
-	if (!c)
-		return -ENOMEM;
+	v.seen = hash_new();
+	v.unnamed = hash_new();
+	if (!c || !v.seen || !v.unnamed) {
+		rc = -ENOMEM;
+		goto out;
+	}
 	if (path) {
 		rc = find_path(c, path, &entry, err);
 		if (!rc)
@@ -507,6 +562,11 @@ int pool_verify(struct pool *p, const char *path, struct verify_report *report, 
 		if (!rc)
 			rc = catalog_walk(c, each_image, &walk, err);
 	}
+	if (!rc)
+		rc = check_unnamed(&v, err);
+out:
 	catalog_free(c);
+	hash_free(v.seen);
+	hash_free(v.unnamed);
 	return rc == -EINTR ? error_set(err, rc, "stopped") : rc;
 }

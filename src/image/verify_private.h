@@ -3,7 +3,9 @@
 #ifndef GARNER_IMAGE_VERIFY_PRIVATE_H
 #define GARNER_IMAGE_VERIFY_PRIVATE_H
 
+#include "base/hash.h"
 #include "image/epoch.h"
+#include "image/layers.h"
 #include "image/snapshot.h"
 #include "image/verify.h"
 #include "log/segment_object.h"
@@ -35,6 +37,8 @@ struct verify {
 	segment_no_t end;
 	struct snapshot *snapshots; /* likewise */
 	size_t snapshot_count;
+	struct layer_list layers;    /* what entries of other layers may lead to */
+	struct hash *seen, *unnamed; /* all images so far; those that others are clones of, by id: what is left to do */
 	struct segment_slots *segments; /* [number - 1] */
 	bool incomplete;                /* a segment could not be read */
 

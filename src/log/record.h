@@ -22,14 +22,18 @@ enum record_kind {
 	RECORD_ZERO = 2,   /* value: first grain, count: grains (1..2^32-1) that read as zeros from here on */
 	RECORD_RESIZE = 3, /* value: the image's new size in bytes */
 	RECORD_NODE = 4, /* a map node: level, value: index within the level; slot, data_crc: its bytes, zero-padded */
-	RECORD_CHECKPOINT = 5, /* slot, data_crc: a checkpoint body (map/checkpoint.h), zero-padded to the slot */
-	RECORD_MARK = 6,       /* a named point: value: its id. Written by snapshots; readers of today pass over it */
-	RECORD_TIMES = 7,      /* value: modification time set by hand, ns since 1970 */
-	RECORD_FOLLOWS = 8,    /* first record of a segment: value: how many records the segment before holds */
+	RECORD_CHECKPOINT =
+		5, /* slot, data_crc: a checkpoint body (map/checkpoint.h), zero-padded to the slot; value: flags */
+	RECORD_MARK = 6,    /* a named point: value: its id. Written by snapshots; readers of today pass over it */
+	RECORD_TIMES = 7,   /* value: modification time set by hand, ns since 1970 */
+	RECORD_FOLLOWS = 8, /* first record of a segment: value: how many records the segment before holds */
 	/* 9: see garnerfs-format(5) */
 	RECORD_MOVE =
 		10, /* as DATA, of a grain that cleaning brought here from an older segment: the disk did not change */
 };
+
+/* Flags of a checkpoint's record: the records before it do not make its map out of that of the checkpoint before. */
+#define CHECKPOINT_REMAPPED UINT64_C(1)
 
 struct record {
 	uint8_t kind;

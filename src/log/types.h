@@ -58,6 +58,12 @@ static inline unsigned map_entry_layer(map_entry_t e)
 	return (unsigned)(e >> (MAP_ENTRY_SEGMENT_BITS + MAP_ENTRY_SLOT_BITS));
 }
 
+/* The same place, said by who has that layer `layers` further away; there is room for the sum. */
+static inline map_entry_t map_entry_deeper(map_entry_t e, unsigned layers)
+{
+	return e + ((map_entry_t)layers << (MAP_ENTRY_SEGMENT_BITS + MAP_ENTRY_SLOT_BITS));
+}
+
 static inline segment_no_t map_entry_segment(map_entry_t e)
 {
 	return e >> MAP_ENTRY_SLOT_BITS & (((uint64_t)1 << MAP_ENTRY_SEGMENT_BITS) - 1);

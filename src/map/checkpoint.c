@@ -16,7 +16,7 @@ void checkpoint_encode(const struct checkpoint *c, uint8_t out[CHECKPOINT_BYTES]
 {
 	memset(out, 0, CHECKPOINT_BYTES);
 	put_le32(out, CHECKPOINT_MAGIC);
-	put_le32(out + 4, CHECKPOINT_VERSION);
+	put_le32(out + 4, c->layers ? CHECKPOINT_VERSION : 1);
 	put_le64(out + 8, c->root);
 	put_le64(out + 16, c->position.segment);
 	put_le32(out + 24, c->position.record);
@@ -24,6 +24,7 @@ void checkpoint_encode(const struct checkpoint *c, uint8_t out[CHECKPOINT_BYTES]
 	put_le64(out + 40, c->allocated);
 	put_le64(out + 48, c->mtime_ns);
 	put_le64(out + 56, c->time_ns);
+	put_le32(out + 64, c->layers);
 	put_le32(out + CRC_OFFSET, crc32c(0, out, CRC_OFFSET));
 }
 
@@ -53,12 +54,15 @@ int checkpoint_decode(const uint8_t in[CHECKPOINT_BYTES], struct checkpoint *c, 
 		.allocated = get_le64(in + 40),
 		.mtime_ns = get_le64(in + 48),
 		.time_ns = get_le64(in + 56),
+		.layers = get_le32(in + 64),
 	};
 	if (!is_address_or_none(c->root))
 		return error_set(err, -EBADMSG, "checkpoint with an impossible root %016" PRIx64, c->root);
 	if (c->allocated > MAP_GRAINS_MAX || (c->allocated > 0 && c->root == MAP_ENTRY_NONE))
 		return error_set(err, -EBADMSG, "checkpoint claims %" PRIu64 " grains", c->allocated);
-	if (get_le32(in + 28) != 0 || !is_zero(in + 64, CRC_OFFSET - 64))
+	if (c->layers >= 1u << MAP_ENTRY_LAYER_BITS || map_entry_layer(c->root) > c->layers)
+		return error_set(err, -EBADMSG, "checkpoint with %" PRIu32 " layers", c->layers);
+	if (get_le32(in + 28) != 0 || !is_zero(in + 68, CRC_OFFSET - 68))
 		return error_set(err, -EBADMSG, "checkpoint with reserved bytes set");
 	return 0;
 }

@@ -2,8 +2,8 @@
 /* checkpoint.h: the body of a checkpoint record: the image as of one log position. Pure.
  *
  * 256 bytes, little-endian, padded with zeros to the slot: magic "GCKP" u32, version u32, root entry u64, position
- * (segment u64, record u32, zero u32), image size u64, allocated grains u64, mtime u64, time u64, zeros, crc32c of the first
- * 252 bytes u32. "Position" is where the map was frozen: replay begins with the record at that position.
+ * (segment u64, record u32, zero u32), image size u64, allocated grains u64, mtime u64, time u64, layers u32, zeros, crc32c of
+ * the first 252 bytes u32. Without layers the version is 1, as before there were any. "Position" is where the map was frozen: replay begins with the record at that position.
  */
 #ifndef GARNER_MAP_CHECKPOINT_H
 #define GARNER_MAP_CHECKPOINT_H
@@ -12,7 +12,7 @@
 #include "log/types.h"
 
 #define CHECKPOINT_BYTES 256
-#define CHECKPOINT_VERSION 1
+#define CHECKPOINT_VERSION 2
 
 struct checkpoint {
 	map_entry_t root; /* MAP_ENTRY_NONE: nothing is mapped */
@@ -21,6 +21,7 @@ struct checkpoint {
 	uint64_t allocated; /* grains */
 	uint64_t mtime_ns;
 	uint64_t time_ns; /* when it was made */
+	uint32_t layers;  /* that entries may point into, besides the image's own log */
 };
 
 void checkpoint_encode(const struct checkpoint *c, uint8_t out[CHECKPOINT_BYTES]);

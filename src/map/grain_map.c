@@ -257,12 +257,12 @@ int grain_map_lookup(struct grain_map *m, grain_no_t first, size_t count, map_en
 	return rc;
 }
 
-/* Makes a leaf that does not exist, and what is missing above it. */
-static int make_leaf(struct node_table *t, uint64_t leaf)
+/* Makes what is missing above a leaf that does not exist, down to `lowest`; 0: and the leaf. */
+static int make_nodes(struct node_table *t, uint64_t leaf, unsigned lowest)
 {
 	struct map_node *parent = lowest_ancestor(t, leaf);
 
-	while (parent->level > 0) {
+	while (parent->level > lowest) {
 		unsigned level = parent->level - 1u;
 		uint64_t index = leaf >> (MAP_FANOUT_BITS * level);
 		struct map_node *child = map_node_new(level, index, NULL);
@@ -342,7 +342,7 @@ int grain_map_pin(struct grain_map *m, grain_no_t first, size_t count, bool exis
 	for (uint64_t i = range.first; missing && !existing_only && i < range.end; i++) {
 		if (node_table_get(t, 0, i))
 			continue;
-		rc = make_leaf(t, i);
+		rc = make_nodes(t, i, 0);
 		if (rc < 0)
 			goto out;
 	}
@@ -359,6 +359,47 @@ void grain_map_unpin(struct grain_map *m, grain_no_t first, size_t count)
 	lock(m);
 	unpin_leaves(&m->table, range);
 	unlock(m);
+}
+
+int grain_map_leaf(struct grain_map *m, grain_no_t grain, map_entry_t *address, struct map_need *need)
+{
+	struct node_table *t = &m->table;
+	uint64_t leaf = grain >> MAP_FANOUT_BITS;
+	struct map_node *parent;
+	int rc = 0;
+
+	*address = MAP_ENTRY_NONE;
+	lock(m);
+	parent = node_table_get(t, 1, leaf >> MAP_FANOUT_BITS);
+	if (parent)
+		*address = *child_entry(parent, leaf);
+	else
+		rc = resolve(t, leaf, need);
+	unlock(m);
+	return rc;
+}
+
+int grain_map_graft(struct grain_map *m, grain_no_t grain, map_entry_t address, uint64_t grains, struct map_need *need)
+{
+	struct node_table *t = &m->table;
+	uint64_t leaf = grain >> MAP_FANOUT_BITS;
+	struct map_node *parent;
+	int rc;
+
+	lock(m);
+	rc = node_table_get(t, 0, leaf) ? -EEXIST : resolve(t, leaf, need);
+	if (rc == -EAGAIN && need->level == 0)
+		rc = -EEXIST;
+	if (!rc && address != MAP_ENTRY_NONE)
+		rc = make_nodes(t, leaf, 1);
+	if (!rc && address != MAP_ENTRY_NONE) {
+		parent = node_table_get(t, 1, leaf >> MAP_FANOUT_BITS);
+		*child_entry(parent, leaf) = address;
+		node_table_mark_dirty(t, parent);
+		m->allocated += grains;
+	}
+	unlock_balanced(m);
+	return rc;
 }
 
 /* Sets `n` entries of a pinned leaf from `at`, to `entries` or (NULL) to NONE. */

@@ -78,6 +78,13 @@ void grain_map_unpin(struct grain_map *m, grain_no_t first, size_t count);
 void grain_map_update(struct grain_map *m, grain_no_t first, size_t count, const map_entry_t *entries);
 void grain_map_clear(struct grain_map *m, grain_no_t first, size_t count);
 
+/* Where the leaf of the grain has its newest copy, as its parent says: MAP_ENTRY_NONE when there is no leaf. Returns 0, or -EAGAIN with
+ * `need`. */
+int grain_map_leaf(struct grain_map *m, grain_no_t grain, map_entry_t *address, struct map_need *need);
+
+/* Makes a leaf that there is not yet, with `grains` of its grains mapped, whose only copy is at `address` of the log. Returns 0; -EEXIST when there
+ * is one; -EAGAIN with `need`; -ENOMEM. */
+int grain_map_graft(struct grain_map *m, grain_no_t grain, map_entry_t address, uint64_t grains, struct map_need *need);
 /* Whether a node is in memory, or does not exist: 0; or -EAGAIN with `need`: it, or one above it, would have to be loaded. */
 int grain_map_find(struct grain_map *m, unsigned level, uint64_t index, struct map_need *need);
 

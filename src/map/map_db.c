@@ -137,7 +137,8 @@ static void state_encode(uint64_t image, const struct map_state *s, uint8_t out[
 	put_le64(out + 48, s->mtime_ns);
 	memcpy(out + 56, s->prev_digest, DIGEST_BYTES);
 	put_le64(out + 56 + DIGEST_BYTES, s->segment_created_ns);
-	put_le32(out + 64 + DIGEST_BYTES, s->clean);
+	put_le16(out + 64 + DIGEST_BYTES, s->clean);
+	put_le16(out + 66 + DIGEST_BYTES, s->layers);
 	put_le32(out + STATE_BYTES - 4, row_crc(image, UINT64_MAX, out, STATE_BYTES - 4));
 }
 
@@ -155,7 +156,8 @@ static int state_decode(uint64_t image, const uint8_t *in, size_t len, struct ma
 	s->mtime_ns = get_le64(in + 48);
 	memcpy(s->prev_digest, in + 56, DIGEST_BYTES);
 	s->segment_created_ns = get_le64(in + 56 + DIGEST_BYTES);
-	s->clean = get_le32(in + 64 + DIGEST_BYTES);
+	s->clean = get_le16(in + 64 + DIGEST_BYTES) != 0;
+	s->layers = get_le16(in + 66 + DIGEST_BYTES);
 	return 0;
 }
 

@@ -27,6 +27,7 @@ struct map_state {
 	uint64_t size, allocated, mtime_ns;
 	struct log_position checkpoint; /* the record of the newest checkpoint in the log; segment 0: none yet */
 	map_entry_t checkpoint_root;
+	uint16_t layers; /* that entries may point into, besides the image's own log */
 };
 
 /* Opens or makes the database at `path`. With `check` (after an unclean end) runs PRAGMA quick_check. Damage of any kind, or

@@ -30,6 +30,7 @@ enum object_kind {
 	OBJECT_TRASH = 7,
 	OBJECT_TRACE = 8,
 	OBJECT_SNAPSHOT = 9,
+	OBJECT_LAYERS = 10,
 	OBJECT_CLEANED = 12,
 };
 

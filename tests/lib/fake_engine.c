@@ -135,9 +135,20 @@ static void note_snapshot(struct engine *e, const char *what, const char *name, 
 		n += snprintf(fake->snapshot + n, sizeof fake->snapshot - (size_t)n, " %016" PRIx64, images[k]);
 }
 
-int engine_snapshot_create(struct engine *e, const uint64_t *images, size_t count, const char *name, struct error *err)
+int engine_snapshot_check(struct engine *e, const uint64_t *images, size_t count, const char *name, struct error *err)
+{
+	note_snapshot(e, "check", name, images, count);
+	return strcmp(name, "taken") ? 0 : error_set(err, -EEXIST, "there is a snapshot \"taken\"");
+}
+
+int engine_snapshot_create_watched(struct engine *e, const uint64_t *images, size_t count, const char *name,
+                                   const struct snapshot_watch *watch, struct error *err)
 {
 	note_snapshot(e, "create", name, images, count);
+	if (!strcmp(name, "never-taken"))
+		return engine_flush(e, images[0], watch->left, watch->arg, err);
+	if (strcmp(name, "taken") && (!watch->taken(watch->arg) || !watch->left(watch->arg, 1000)))
+		return error_set(err, -EINTR, "given up");
 	return strcmp(name, "taken") ? 0 : error_set(err, -EEXIST, "there is a snapshot \"taken\"");
 }
 
@@ -153,6 +164,57 @@ int engine_snapshot_protect(struct engine *e, uint64_t image, const char *name, 
 	(void)err;
 	note_snapshot(e, on ? "protect" : "unprotect", name, &image, 1);
 	return 0;
+}
+
+int engine_snapshot_import(struct engine *e, uint64_t image, const char *name, uint64_t origin, struct error *err)
+{
+	(void)err;
+	note_snapshot(e, "import", name, (uint64_t[]){ image, origin }, 2);
+	return 0;
+}
+
+/* Only "one" and "two" are there; their handles say which. */
+int engine_snapshot_find(struct engine *e, uint64_t image, const char *name, struct snapshot_info *info,
+                         struct error *err)
+{
+	if (!find(fake_of(e), image) || (strcmp(name, "one") != 0 && strcmp(name, "two") != 0))
+		return error_set(err, -ENOENT, "there is no snapshot \"%s\"", name);
+	*info = (struct snapshot_info){
+		.id = name[0] == 'o' ? 0x51 : 0x52, .origin = 0x99, .time_ns = 7, .size = 4096
+	};
+	return 0;
+}
+
+int image_open(struct engine *e, uint64_t id, unsigned flags, struct image **image, struct error *err)
+{
+	(void)flags;
+	(void)err;
+	fake_of(e)->opened++;
+	fake_of(e)->handle[id - 0x51] = fake_of(e);
+	*image = (struct image *)&fake_of(e)->handle[id - 0x51];
+	return 0;
+}
+
+void image_close(struct image *i, unsigned flags)
+{
+	struct fake_engine *fake = *(struct fake_engine **)i;
+
+	(void)flags;
+	fake->opened--;
+}
+
+/* A range of a grain every second grain, `ranges` in all. */
+int image_diff(struct image *from, struct image *to, uint64_t begin, image_range_fn *each, void *arg,
+               uint64_t *nodes_read, struct error *err)
+{
+	struct fake_engine *fake = *(struct fake_engine **)to;
+	int rc = 0;
+
+	(void)nodes_read;
+	(void)err;
+	for (uint64_t k = begin / 8192; k < fake->ranges && !rc; k++)
+		rc = each(arg, &(struct image_range){ k * 8192, 4096, !from || k % 2 });
+	return rc;
 }
 
 int engine_snapshot_each(struct engine *e, uint64_t image, int (*each)(void *arg, const struct snapshot_info *s),
@@ -183,6 +245,18 @@ int engine_trash_each(struct engine *e, int (*each)(void *arg, const struct tras
 	for (size_t k = 0; k < 2 && !rc; k++)
 		rc = each(arg, &two[k]);
 	return rc;
+}
+
+int engine_clone(struct engine *e, uint64_t source, uint64_t dir, const char *name, struct node_attr *attr,
+                 struct error *err)
+{
+	struct fake_engine *fake = fake_of(e);
+
+	memset(attr, 0, sizeof *attr);
+	if (source == 0xdead)
+		return error_set(err, -ENOENT, "no image %016" PRIx64, source);
+	snprintf(fake->cloned, sizeof fake->cloned, "%" PRIx64 " %" PRIx64 " %s", source, dir, name);
+	return 0;
 }
 
 int engine_undelete(struct engine *e, uint64_t id, uint64_t dir, const char *name, struct error *err)

@@ -12,13 +12,17 @@ struct fake_engine {
 	struct engine_status status;
 	struct image_status image[4];
 	unsigned image_count;
-	uint64_t taken_over;   /* the last id that engine_takeover() was given */
-	char snapshot[400];    /* what was asked about snapshots last: "create NAME 00000000000000a1 ..." */
-	char cleaned[64];      /* which image engine_clean() was called for last, and how */
-	char undeleted[300];   /* "ID DIR NAME" of the last engine_undelete() */
-	uint64_t flushed;      /* the last id of a finished flush */
-	bool flush_blocks;     /* a flush goes on until it is given up */
-	pthread_mutex_t mutex; /* guards the next two */
+	uint64_t taken_over;           /* the last id that engine_takeover() was given */
+	char snapshot[400];            /* what was asked about snapshots last: "create NAME 00000000000000a1 ..." */
+	char cleaned[64];              /* which image engine_clean() was called for last, and how */
+	char cloned[300];              /* "ID DIR NAME" of the last engine_clone() */
+	char undeleted[300];           /* "ID DIR NAME" of the last engine_undelete() */
+	uint64_t ranges;               /* that image_diff() finds */
+	struct fake_engine *handle[2]; /* what stands for open snapshots: they point here */
+	_Atomic unsigned opened;       /* image_open() without image_close() */
+	uint64_t flushed;              /* the last id of a finished flush */
+	bool flush_blocks;             /* a flush goes on until it is given up */
+	pthread_mutex_t mutex;         /* guards the next two */
 	pthread_cond_t changed;
 	unsigned flushes_running, flushes_given_up;
 };

@@ -26,6 +26,7 @@ static struct checkpoint example_with_root(void)
 	struct checkpoint c = example;
 
 	c.root = map_entry(5, 0x1234567, 77);
+	c.layers = 6;
 	return c;
 }
 
@@ -41,15 +42,16 @@ static void a_checkpoint_comes_back_as_it_was(void **state)
 
 	(void)state;
 	checkpoint_encode(&in, bytes);
-	assert_memory_equal(bytes, "GCKP\1\0\0\0", 8);
+	assert_memory_equal(bytes, "GCKP\2\0\0\0", 8);
 	assert_int_equal(get_le64(bytes + 8), in.root);
 	assert_int_equal(get_le64(bytes + 16), in.position.segment);
 	assert_int_equal(get_le32(bytes + 24), in.position.record);
 	assert_int_equal(get_le64(bytes + 32), in.size);
 	assert_int_equal(get_le64(bytes + 56), in.time_ns);
+	assert_int_equal(get_le32(bytes + 64), 6);
 	assert_int_equal(checkpoint_decode(bytes, &out, NULL), 0);
 	assert_true(out.root == in.root && out.size == in.size && out.allocated == in.allocated);
-	assert_true(out.mtime_ns == in.mtime_ns && out.time_ns == in.time_ns);
+	assert_true(out.mtime_ns == in.mtime_ns && out.time_ns == in.time_ns && out.layers == in.layers);
 	assert_int_equal(log_position_compare(out.position, in.position), 0);
 }
 
@@ -62,6 +64,23 @@ static void an_empty_image_has_no_root(void **state)
 	checkpoint_encode(&in, bytes);
 	assert_int_equal(checkpoint_decode(bytes, &out, NULL), 0);
 	assert_true(out.root == MAP_ENTRY_NONE);
+}
+
+static void without_layers_it_is_of_the_first_version(void **state)
+{
+	struct checkpoint in = example_with_root(), out;
+	uint8_t bytes[CHECKPOINT_BYTES];
+
+	(void)state;
+	in.layers = 0;
+	checkpoint_encode(&in, bytes);
+	assert_memory_equal(bytes, "GCKP\1\0\0\0", 8);
+	/* Its root is in a layer that there is not. */
+	assert_int_equal(checkpoint_decode(bytes, &out, NULL), -EBADMSG);
+	in.root = map_entry(0, 1, 1);
+	checkpoint_encode(&in, bytes);
+	assert_int_equal(checkpoint_decode(bytes, &out, NULL), 0);
+	assert_int_equal(out.layers, 0);
 }
 
 static void every_flipped_bit_is_found(void **state)
@@ -164,6 +183,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_checkpoint_comes_back_as_it_was),
 		cmocka_unit_test(an_empty_image_has_no_root),
+		cmocka_unit_test(without_layers_it_is_of_the_first_version),
 		cmocka_unit_test(every_flipped_bit_is_found),
 		cmocka_unit_test(a_newer_version_is_told_from_damage),
 		cmocka_unit_test(impossible_values_are_refused_though_signed),

@@ -17,7 +17,7 @@ static const struct command command = { "copy", "FROM [TO]", "copy a thing", "",
 
 struct parsed {
 	int rc;
-	const char *file, *argument[2];
+	const char *file, *argument[2], *disk[2];
 	bool long_listing, json;
 };
 
@@ -26,10 +26,8 @@ static struct parsed parse(char *first, ...)
 {
 	struct parsed p = { 0 };
 	const struct command_option options[] = {
-		{ "file", &p.file, NULL },
-		{ "json", NULL, &p.json },
-		{ "l", NULL, &p.long_listing },
-		{ 0 },
+		{ "file", &p.file, NULL },    { "json", NULL, &p.json },    { "l", NULL, &p.long_listing },
+		{ "disk", &p.disk[0], NULL }, { "disk", &p.disk[1], NULL }, { 0 },
 	};
 	char name[] = "copy";
 	char *argv[16] = { name };
@@ -80,6 +78,20 @@ static void a_value_may_follow_an_equals_sign(void **state)
 	assert_string_equal(p.file, "x=y");
 	assert_true(p.json);
 	assert_null(p.argument[1]);
+}
+
+static void an_option_that_is_listed_twice_may_be_given_twice(void **state)
+{
+	struct parsed p = PARSE("--disk", "x", "a", "--disk=y");
+
+	(void)state;
+	assert_int_equal(p.rc, 0);
+	assert_string_equal(p.disk[0], "x");
+	assert_string_equal(p.disk[1], "y");
+	p = PARSE("a", "--disk=x");
+	assert_int_equal(p.rc, 0);
+	assert_null(p.disk[1]);
+	assert_int_equal(PARSE("--disk", "x", "a", "--disk=y", "--disk=z").rc, EXIT_USAGE);
 }
 
 static void after_two_dashes_nothing_is_an_option(void **state)
@@ -147,6 +159,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(options_may_stand_anywhere),
 		cmocka_unit_test(a_value_may_follow_an_equals_sign),
+		cmocka_unit_test(an_option_that_is_listed_twice_may_be_given_twice),
 		cmocka_unit_test(after_two_dashes_nothing_is_an_option),
 		cmocka_unit_test(wrong_words_are_usage_errors),
 		cmocka_unit_test(asking_for_help_ends_the_command_well),

@@ -213,16 +213,52 @@ static void cleaning_tells_how_far_it_is_and_what_came_of_it(void **state)
 	assert_int_equal(watch.calls, 1);
 }
 
+/* More than one answer holds, from an offset on. */
+static void a_diff_comes_in_pieces_and_leaves_nothing_open(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = { 0 };
+	struct image_range *ranges;
+	uint64_t begin = 3 * 8192, k = 3;
+	unsigned pieces = 0;
+	size_t count;
+
+	f->fake.ranges = 20000;
+	for (; begin != UINT64_MAX; pieces++) {
+		assert_int_equal(ctl_diff(f->client, 0xa1, "one", "two", &begin, &ranges, &count, &err), 0);
+		for (size_t n = 0; n < count; n++, k++) {
+			assert_int_equal(ranges[n].offset, k * 8192);
+			assert_int_equal(ranges[n].length, 4096);
+			assert_int_equal(ranges[n].data, k % 2);
+		}
+		free(ranges);
+	}
+	assert_int_equal(k, 20000);
+	assert_true(pieces > 1 && pieces < 10);
+	begin = 19999 * 8192;
+	assert_int_equal(ctl_diff(f->client, 0xa1, NULL, "two", &begin, &ranges, &count, &err), 0);
+	assert_int_equal(count, 1);
+	assert_true(ranges[0].data);
+	free(ranges);
+	begin = 0;
+	assert_int_equal(ctl_diff(f->client, 0xa1, "one", "three", &begin, &ranges, &count, &err), -ENOENT);
+	assert_int_equal(ctl_call(f->client, "diff 00000000000000a1 one two x", NULL, NULL, &err), -EINVAL);
+	assert_int_equal(f->fake.opened, 0);
+}
+
 static void snapshots_are_asked_for_by_name_and_image(void **state)
 {
 	struct fixture *f = *state;
 	struct error err = { 0 };
 	uint64_t ids[101] = { 0xa1, 0xa2 };
 
-	assert_int_equal(ctl_snapshot_create(f->client, "one", ids, 2, &err), 0);
+	assert_int_equal(ctl_snapshot_create(f->client, "one", ids, 2, NULL, NULL, &err), 0);
 	assert_string_equal(f->fake.snapshot, "create one 00000000000000a1 00000000000000a2");
-	assert_int_equal(ctl_snapshot_create(f->client, "taken", ids, 1, &err), -EEXIST);
+	assert_int_equal(ctl_snapshot_create(f->client, "taken", ids, 1, NULL, NULL, &err), -EEXIST);
 	assert_non_null(strstr(err.text, "taken"));
+	assert_int_equal(ctl_snapshot_check(f->client, "two", ids, 2, &err), 0);
+	assert_string_equal(f->fake.snapshot, "check two 00000000000000a1 00000000000000a2");
+	assert_int_equal(ctl_snapshot_check(f->client, "taken", ids, 1, &err), -EEXIST);
 	assert_int_equal(ctl_snapshot_change(f->client, "delete", "one", 0xa1, &err), 0);
 	assert_string_equal(f->fake.snapshot, "delete one 00000000000000a1");
 	assert_int_equal(ctl_snapshot_change(f->client, "protect", "one", 0xa1, &err), 0);
@@ -239,9 +275,53 @@ static void snapshots_are_asked_for_by_name_and_image(void **state)
 	assert_int_equal(line_count, 2);
 	assert_int_equal(ctl_snapshot_list(f->client, 0xdead, false, keep_line, NULL, &err), -ENOENT);
 
+	struct snapshot_info info;
+	assert_int_equal(ctl_snapshot_find(f->client, "one", 0xa1, &info, &err), 0);
+	assert_string_equal(info.name, "one");
+	assert_int_equal(info.id, 0x51);
+	assert_int_equal(info.origin, 0x99);
+	assert_int_equal(info.time_ns, 7);
+	assert_int_equal(info.size, 4096);
+	assert_int_equal(ctl_snapshot_find(f->client, "three", 0xa1, &info, &err), -ENOENT);
+	assert_int_equal(ctl_snapshot_import(f->client, "one", 0xa1, 0x99, &err), 0);
+	assert_string_equal(f->fake.snapshot, "import one 00000000000000a1 0000000000000099");
+
 	/* As many as fit into a request, and one more. */
-	assert_int_equal(ctl_snapshot_create(f->client, "many", ids, 100, &err), 0);
-	assert_int_equal(ctl_snapshot_create(f->client, "many", ids, 101, &err), -E2BIG);
+	assert_int_equal(ctl_snapshot_create(f->client, "many", ids, 100, NULL, NULL, &err), 0);
+	assert_int_equal(ctl_snapshot_create(f->client, "many", ids, 101, NULL, NULL, &err), -E2BIG);
+}
+
+static void count_taken(void *arg)
+{
+	++*(unsigned *)arg;
+}
+
+static void a_snapshot_says_when_its_moment_is_taken(void **state)
+{
+	struct fixture *f = *state;
+	const uint64_t id = 0xa1;
+	struct error err = { 0 };
+	unsigned taken = 0;
+
+	assert_int_equal(ctl_snapshot_create(f->client, "one", &id, 1, count_taken, &taken, &err), 0);
+	assert_int_equal(taken, 1);
+	assert_int_equal(ctl_snapshot_create(f->client, "taken", &id, 1, count_taken, &taken, &err), -EEXIST);
+	assert_int_equal(taken, 1);
+}
+
+static void a_snapshot_is_given_up_at_the_deadline(void **state)
+{
+	struct fixture *f = *state;
+	const uint64_t id = 0xa1;
+	struct error err = { 0 };
+	unsigned taken = 0;
+
+	f->fake.flush_blocks = true;
+	ctl_set_deadline(f->client, clock_monotonic_ns() + 300 * 1000000ull);
+	assert_int_equal(ctl_snapshot_create(f->client, "never-taken", &id, 1, count_taken, &taken, &err), -ETIMEDOUT);
+	assert_int_equal(taken, 0);
+	assert_true(fake_engine_wait(&f->fake, 0, 1));
+	assert_int_equal(ctl_status(f->client, 0, true, NULL, NULL, &err), -ENOTCONN);
 }
 
 static int keep_trashed(void *arg, const struct ctl_trashed *t)
@@ -276,6 +356,17 @@ static void names_of_any_bytes_come_out_of_the_trash(void **state)
 	assert_int_equal(ctl_call(f->client, "undelete 0000000000000071 0000000000000000 00", NULL, NULL, &err),
 	                 -EINVAL);
 	assert_int_equal(ctl_call(f->client, "undelete 0000000000000071 0000000000000000", NULL, NULL, &err), -EINVAL);
+}
+
+static void a_clone_is_asked_for_by_id_and_place(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = { 0 };
+
+	assert_int_equal(ctl_clone(f->client, 0xa1, 0xd1, "a new one", &err), 0);
+	assert_string_equal(f->fake.cloned, "a1 d1 a new one");
+	assert_int_equal(ctl_clone(f->client, 0xdead, 0xd1, "x", &err), -ENOENT);
+	assert_int_equal(ctl_call(f->client, "clone 00000000000000a1 00000000000000d1 -", NULL, NULL, &err), -EINVAL);
 }
 
 static bool note_left(void *arg, uint64_t bytes_left)
@@ -486,7 +577,11 @@ int main(void)
 		CTL_TEST(an_error_arrives_with_its_code_and_text_on_one_line),
 		CTL_TEST(cleaning_tells_how_far_it_is_and_what_came_of_it),
 		CTL_TEST(snapshots_are_asked_for_by_name_and_image),
+		CTL_TEST(a_snapshot_says_when_its_moment_is_taken),
+		CTL_TEST(a_snapshot_is_given_up_at_the_deadline),
+		CTL_TEST(a_diff_comes_in_pieces_and_leaves_nothing_open),
 		CTL_TEST(names_of_any_bytes_come_out_of_the_trash),
+		CTL_TEST(a_clone_is_asked_for_by_id_and_place),
 		CTL_TEST(flush_tells_its_progress),
 		CTL_TEST(a_flush_is_given_up_when_its_caller_leaves),
 		CTL_TEST(a_long_flush_does_not_hold_up_others),

@@ -463,6 +463,7 @@ static void choose_options(struct world *w)
 	o->uploads = 1 + (unsigned)random_below(&w->r, 4);
 	o->gc_grace_ms = 1;
 	o->gc_target = 101; /* only when a life says so */
+	o->share_min = random_once_in(&w->r, 2) ? 4096 : 256u << 10;
 }
 
 struct times {
@@ -664,6 +665,41 @@ static void forget_file(struct world *w, struct file *f)
 	memset(f, 0, sizeof *f);
 }
 
+/* ---- clones ---- */
+
+/* A clone of a file, or of a moment of one, in the place of another file, which may be its parent's. */
+static void do_clone(struct world *w)
+{
+	struct past *p = &w->past[random_below(&w->r, PASTS)];
+	const struct file *from = p->was.name[0] && random_once_in(&w->r, 2) ? &p->was : any_file(w);
+	const struct file *owner = from == &p->was ? p->of : from;
+	struct file *to = &w->file[random_below(&w->r, FILES)];
+	struct error err = { 0 };
+	struct node_attr source, attr;
+	char path[60];
+
+	if (to == owner)
+		return;
+	if (to->name[0]) {
+		drop_pasts_of(w, to);
+		trace(w, "%s: unlink", to->name);
+		assert_int_equal(engine_unlink(w->f.engine, NODE_ROOT, to->name, &err), 0);
+		forget_file(w, to);
+	}
+	snprintf(path, sizeof path, "%s%s%s%s", from == owner ? "" : ".snapshots/", owner->name,
+	         from == owner ? "" : "/", from == owner ? "" : from->name);
+	make_name(w, to->name);
+	trace(w, "%s: clone of %s", to->name, path);
+	if (engine_resolve(w->f.engine, path, &source, &err) ||
+	    engine_clone(w->f.engine, source.id, NODE_ROOT, to->name, &attr, &err))
+		fail_msg("seed %" PRIu64 " step %u: %s: %s", w->seed, w->step, path, error_text(&err));
+	to->id = attr.id;
+	to->grain = attr.grain_bytes;
+	to->oracle = oracle_clone(from->oracle);
+	to->image = image_fixture_open_image(w->f.engine, to->name);
+	check_file(w, to);
+}
+
 static void do_names(struct world *w)
 {
 	struct file *f = &w->file[random_below(&w->r, FILES)], *other = any_file(w);
@@ -831,8 +867,10 @@ static void one_step(struct world *w)
 		do_close_one(w);
 	else if (what >= 955 && what < 960)
 		check_all(w);
-	else if (what >= 835 && what < 860)
+	else if (what >= 835 && what < 856)
 		snapshot_step(w);
+	else if (what >= 856 && what < 860)
+		do_clone(w);
 	else if (what >= 960 && what < 980)
 		do_reopen(w);
 	else if (what >= 980 && what < 992)

@@ -256,6 +256,9 @@ static void names_are_taken_once_and_kept_when_protected(void **state)
 	(void)state;
 	take(f.engine, id, "one");
 	assert_int_equal(engine_snapshot_create(f.engine, &id, 1, "one", &err), -EEXIST);
+	assert_int_equal(engine_snapshot_check(f.engine, &id, 1, "one", &err), -EEXIST);
+	assert_int_equal(engine_snapshot_check(f.engine, &id, 1, "two", &err), 0);
+	assert_int_equal(count_snapshots(id), 1);
 	assert_int_equal(engine_snapshot_create(f.engine, &id, 1, "a/b", &err), -EINVAL);
 	assert_int_equal(engine_snapshot_create(f.engine, &id, 1, ".one", &err), -EINVAL);
 	assert_int_equal(engine_snapshot_create(f.engine, &id, 1, "", &err), -EINVAL);
@@ -281,6 +284,78 @@ static void names_are_taken_once_and_kept_when_protected(void **state)
 	take(f.engine, id, "one");
 	assert_int_equal(engine_snapshot_delete(f.engine, id, "one", &err), 0);
 	assert_int_equal(engine_unlink(f.engine, NODE_ROOT, "disk", &err), 0);
+}
+
+struct patience {
+	unsigned taken, left; /* calls */
+	bool until_taken;     /* gives up as soon as the moment is taken, else with the upload */
+};
+
+static bool is_taken(void *arg)
+{
+	struct patience *p = arg;
+
+	p->taken++;
+	return !p->until_taken;
+}
+
+static bool has_left(void *arg, uint64_t bytes_left)
+{
+	struct patience *p = arg;
+
+	(void)bytes_left;
+	p->left++;
+	return false;
+}
+
+static void of_a_snapshot_that_is_given_up_nothing_is_left(void **state)
+{
+	static uint8_t disk[DISK], read[DISK];
+	uint64_t seed = env_number("GARNER_TEST_SEED", clock_wall_ns()), id = image_fixture_create(f.engine, "disk");
+	struct image *i = image_fixture_open_image(f.engine, "disk");
+	struct random r = { seed };
+
+	(void)state;
+	print_message("GARNER_TEST_SEED=%" PRIu64 "\n", seed);
+	memset(disk, 0, sizeof disk);
+	assert_int_equal(resize_wait(i, DISK), 0);
+	for (unsigned round = 0; round < 2; round++) {
+		struct patience p = { .until_taken = !round };
+		const struct snapshot_watch watch = { is_taken, has_left, &p };
+
+		write_some(&r, i, disk, 20);
+		assert_int_equal(engine_snapshot_create_watched(f.engine, &id, 1, "one", &watch, &err), -EINTR);
+		assert_int_equal(p.taken, 1);
+		assert_true(round ? p.left > 0 : p.left == 0);
+		assert_int_equal(count_snapshots(id), 0);
+	}
+	/* The image goes on as if nothing had been. */
+	write_some(&r, i, disk, 20);
+	take(f.engine, id, "one");
+	read_snapshot(f.engine, "disk", "one", read, DISK);
+	assert_memory_equal(read, disk, DISK);
+	image_fixture_close_image(i);
+	assert_int_equal(errors_in_pool(), 0);
+}
+
+/* Also after it was changed, and on another host. */
+static void an_imported_one_knows_where_it_is_from(void **state)
+{
+	uint64_t id = image_fixture_create(f.engine, "disk");
+	struct snapshot_info own, imported;
+
+	(void)state;
+	take(f.engine, id, "own");
+	assert_int_equal(engine_snapshot_import(f.engine, id, "imported", 0x1234, &err), 0);
+	assert_int_equal(engine_snapshot_import(f.engine, id, "imported", 0x1234, &err), -EEXIST);
+	assert_int_equal(engine_snapshot_protect(f.engine, id, "imported", true, &err), 0);
+	image_fixture_close(&f);
+	image_fixture_open(&f, 1);
+	assert_int_equal(engine_snapshot_find(f.engine, id, "own", &own, &err), 0);
+	assert_int_equal(engine_snapshot_find(f.engine, id, "imported", &imported, &err), 0);
+	assert_int_equal(own.origin, own.id);
+	assert_int_equal(imported.origin, 0x1234);
+	assert_true(imported.id != 0x1234 && imported.is_protected);
 }
 
 struct names {
@@ -467,6 +542,8 @@ int main(void)
 		T(a_snapshot_stays_what_it_was),
 		T(a_group_is_one_moment),
 		T(names_are_taken_once_and_kept_when_protected),
+		T(of_a_snapshot_that_is_given_up_nothing_is_left),
+		T(an_imported_one_knows_where_it_is_from),
 		T(the_tree_is_there_a_second_time_and_cannot_be_changed),
 		T(an_open_snapshot_outlives_its_name),
 		T(a_damaged_snapshot_hides_no_other_and_still_keeps_the_image),

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* clone.c: new images that begin as a moment of another one, and share its log.
+ *
+ * What the clone needs is held before it is visible, and let go after it is gone. Whoever deletes the other image takes its name away
+ * first and looks for what is held then; who clones holds first and looks for the name then: one of them sees the other.
+ */
+#include "image/private.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- the moment -------------------------------------------------------------------------------------------------- */
+
+/* Of a snapshot: the same under another name, so that it can be deleted. */
+static int hold_snapshot(struct engine *e, const struct snapshot *s, const char *name, struct snapshot *held,
+                         struct error *err)
+{
+	struct snapshot there;
+	int rc;
+
+	*held = *s;
+	held->info.is_protected = false;
+	randombytes_buf(&held->info.id, sizeof held->info.id);
+	snprintf(held->info.name, sizeof held->info.name, "%s", name);
+	rc = snapshot_save(e->pool, held, true, err);
+	if (rc)
+		return rc;
+	/* What it alone holds may be on its way out if it was deleted meanwhile. */
+	rc = snapshot_load_any(e->pool, s->image, s->info.name, &there, err);
+	if (!rc && there.info.id != s->info.id)
+		rc = error_set(err, -ENOENT, "snapshot %s was deleted meanwhile", s->info.name);
+	if (rc)
+		moment_let_go(e, held);
+	return rc;
+}
+
+int moment_hold(struct engine *e, uint64_t source, const struct snapshot *snapshot, uint64_t holder, uint64_t *hold,
+                struct snapshot *held, struct error *err)
+{
+	char name[SNAPSHOT_NAME_MAX + 1];
+
+	randombytes_buf(hold, sizeof *hold);
+	*hold |= 1;
+	layer_hold_name(holder, *hold, name);
+	return snapshot ? hold_snapshot(e, snapshot, name, held, err)
+	                : snapshot_take(e, &source, 1, name, NULL, held, err);
+}
+
+void moment_let_go(struct engine *e, const struct snapshot *held)
+{
+	struct error err = { 0 };
+
+	if (snapshot_remove(e->pool, held->image, held->info.name, &err))
+		report_debug("%s", error_text(&err));
+}
+
+/* Whether the image that is held still has its name, as seen by all. */
+static int still_there(struct engine *e, const struct catalog_entry *entry, struct error *err)
+{
+	struct catalog_entry now;
+	int rc = catalog_lookup(e->catalog, entry->parent, entry->name, 0, &now, err);
+
+	if (!rc && now.id != entry->id)
+		rc = -ENOENT;
+	return rc == -ENOENT ? error_set(err, rc, "the image was moved or deleted meanwhile: try again") : rc;
+}
+
+/* ---- the clone --------------------------------------------------------------------------------------------------- */
+
+/* The name comes last. `entry` is that of the image which is cloned, and becomes the clone's. */
+static int make_image(struct engine *e, const struct snapshot *held, uint64_t hold, struct catalog_entry *entry,
+                      uint64_t dir, const char *name, uint64_t id, struct error *err)
+{
+	struct catalog_entry clone = *entry;
+	struct layer_list list = { .base = *held };
+	int rc = still_there(e, entry, err);
+
+	if (list.base.root != MAP_ENTRY_NONE)
+		list.base.root = map_entry_deeper(list.base.root, 1);
+	if (!rc)
+		rc = layer_list_add_group(&list, e->pool, held, hold, err);
+	if (!rc)
+		rc = layer_list_save(e->pool, id, &list, err);
+	layer_list_destroy(&list);
+	clone.id = id;
+	clone.parent = dir;
+	snprintf(clone.name, sizeof clone.name, "%s", name);
+	if (!rc)
+		rc = catalog_create_as(e->catalog, &clone, err);
+	*entry = clone;
+	return rc;
+}
+
+int engine_clone(struct engine *e, uint64_t source, uint64_t dir, const char *name, struct node_attr *attr,
+                 struct error *err)
+{
+	struct catalog_entry entry;
+	struct snapshot from, held;
+	uint64_t id = catalog_new_id(), hold;
+	bool is_snapshot = !snapshot_get(e, source, &from);
+	int rc = engine_name_free(e, dir, name, err);
+
+	if (!rc && (catalog_get(e->catalog, is_snapshot ? from.image : source, &entry) || entry.type != NODE_FILE))
+		rc = error_set(err, -ENOENT, "no image %016" PRIx64, source);
+	if (rc)
+		return rc;
+	rc = moment_hold(e, source, is_snapshot ? &from : NULL, id, &hold, &held, err);
+	if (rc)
+		return rc;
+	rc = make_image(e, &held, hold, &entry, dir, name, id, err);
+	if (!rc)
+		return engine_getattr(e, id, attr, err);
+	/* Whether the name was made may be unknown: then what it needs stays. */
+	if (rc != -ETIMEDOUT && rc != -EIO) {
+		(void)layer_list_remove(e->pool, id);
+		moment_let_go(e, &held);
+	}
+	return rc;
+}
+
+int engine_layers_release(struct engine *e, uint64_t id, struct error *err)
+{
+	char hold[SNAPSHOT_NAME_MAX + 1];
+	struct layer_list list;
+	int rc = layer_list_load(e->pool, id, &list, err);
+
+	if (rc)
+		return rc == -ENOENT ? 0 : rc;
+	for (size_t k = 0; rc >= 0 && k < list.count; k++) {
+		if (!list.refs[k].hold)
+			continue;
+		layer_hold_name(id, list.refs[k].hold, hold);
+		rc = snapshot_remove(e->pool, list.refs[k].image, hold, err);
+		if (!rc || rc == -ENOENT)
+			rc = 1;
+	}
+	layer_list_destroy(&list);
+	return rc;
+}

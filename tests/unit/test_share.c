@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* test_share.c: ranges copied between images by their maps: what is read after, here and on other hosts, whatever becomes of the source.
+ *
+ * GARNER_TEST_SEED repeats a run.
+ */
+#include "lib/image_fixture.h"
+#include "lib/oracle.h"
+
+#include "base/clock.h"
+#include "image/verify.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define MIB ((uint64_t)1 << 20)
+#define DISK (12 * MIB)
+
+static struct image_fixture f;
+static struct error err;
+
+static int set_up(void **state)
+{
+	(void)state;
+	alarm(300);
+	memset(&err, 0, sizeof err);
+	image_fixture_init(&f, true);
+	f.options.trash_ms = 1;
+	f.options.share_min = 4096;
+	image_fixture_open(&f, 0);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	image_fixture_destroy(&f);
+	return 0;
+}
+
+static struct random some_random(void)
+{
+	uint64_t seed = env_number("GARNER_TEST_SEED", clock_wall_ns());
+
+	print_message("seed %" PRIu64 "\n", seed);
+	return (struct random){ seed };
+}
+
+/* ---- help --------------------------------------------------------------------------------------------------------- */
+
+struct disk_file {
+	char name[8];
+	struct image *image;
+	uint8_t *bytes; /* DISK */
+};
+
+static void make(struct disk_file *d, const char *name)
+{
+	snprintf(d->name, sizeof d->name, "%s", name);
+	d->bytes = calloc(1, DISK);
+	assert_non_null(d->bytes);
+	image_fixture_create(f.engine, name);
+	d->image = image_fixture_open_image(f.engine, name);
+	assert_int_equal(resize_wait(d->image, DISK), 0);
+}
+
+static void write_some(struct random *r, struct disk_file *d, unsigned writes)
+{
+	static uint8_t buf[200000];
+
+	while (writes--) {
+		size_t len = 1 + random_below(r, random_once_in(r, 3) ? sizeof buf : 9000);
+		uint64_t at = random_below(r, DISK - len);
+
+		if (random_once_in(r, 10)) {
+			assert_int_equal(discard_wait(d->image, at, len), 0);
+			memset(d->bytes + at, 0, len);
+			continue;
+		}
+		random_fill(r, buf, len);
+		assert_int_equal(write_wait(d->image, at, buf, len), len);
+		memcpy(d->bytes + at, buf, len);
+	}
+}
+
+static void check_bytes(const char *name, struct image *i, const uint8_t *bytes)
+{
+	uint8_t *buf = malloc(DISK);
+
+	assert_non_null(buf);
+	memset(buf, 0xee, DISK);
+	assert_int_equal(read_wait(i, 0, buf, DISK), DISK);
+	for (size_t k = 0; k < DISK; k += 512)
+		if (memcmp(buf + k, bytes + k, 512) != 0)
+			fail_msg("%s: other bytes at %zu", name, k);
+	free(buf);
+}
+
+static uint64_t errors_in_pool(void)
+{
+	static struct verify_report report;
+
+	memset(&report, 0, sizeof report);
+	assert_int_equal(pool_verify(f.engine->pool, NULL, &report, NULL, NULL, &err), 0);
+	for (size_t k = 0; k < report.text_count; k++)
+		print_message("  %s\n", report.text[k]);
+	return report.errors;
+}
+
+static void reopen(struct disk_file *d, size_t count, unsigned loss)
+{
+	for (size_t k = 0; k < count; k++)
+		image_fixture_close_image(d[k].image);
+	image_fixture_close(&f);
+	if (loss == 1)
+		image_fixture_lose_cache(&f, 0);
+	else if (loss == 2)
+		image_fixture_lose_db(&f, 0);
+	image_fixture_open(&f, 0);
+	for (size_t k = 0; k < count; k++)
+		d[k].image = image_fixture_open_image(f.engine, d[k].name);
+}
+
+static int add_bytes(void *arg, const struct store_entry *entry)
+{
+	uint64_t *sum = arg;
+
+	*sum += entry->size;
+	return 0;
+}
+
+static uint64_t bytes_below(uint64_t id)
+{
+	char prefix[STORE_KEY_MAX + 1];
+	uint64_t sum = 0;
+
+	snprintf(prefix, sizeof prefix, "images/%016" PRIx64 "/", id);
+	assert_int_equal(store_list_each(f.engine->pool->store, prefix, NULL, add_bytes, &sum, &err), 0);
+	return sum;
+}
+
+static int64_t copy_all(struct disk_file *from, struct disk_file *to)
+{
+	memcpy(to->bytes, from->bytes, DISK);
+	return copy_wait(from->image, 0, to->image, 0, DISK);
+}
+
+/* ---- copies ------------------------------------------------------------------------------------------------------- */
+
+static void ranges_of_any_kind_arrive_and_stay(void **state)
+{
+	struct random r = some_random();
+	struct disk_file d[3];
+
+	(void)state;
+	make(&d[0], "a");
+	make(&d[1], "b");
+	make(&d[2], "c");
+	write_some(&r, &d[0], 100);
+	for (unsigned round = 0; round < 60; round++) {
+		struct disk_file *from = &d[random_below(&r, 3)], *to = &d[random_below(&r, 3)];
+		/* Leaves that lie alike, grains that do not, and what cannot be shared. */
+		uint64_t align = random_once_in(&r, 2) ? 2 * MIB : random_once_in(&r, 4) ? 512 : 4096;
+		uint64_t at = random_below(&r, DISK / align) * align, to_at = random_below(&r, DISK / align) * align;
+		uint64_t most = DISK - (at > to_at ? at : to_at), len = 1 + random_below(&r, most);
+
+		if (random_once_in(&r, 2))
+			to_at = at;
+		if (from == to)
+			continue;
+		assert_int_equal(copy_wait(from->image, at, to->image, to_at, len), len);
+		memcpy(to->bytes + to_at, from->bytes + at, len);
+		if (random_once_in(&r, 2))
+			write_some(&r, from, 1 + (unsigned)random_below(&r, 10));
+		if (random_once_in(&r, 3))
+			write_some(&r, to, 1 + (unsigned)random_below(&r, 10));
+		if (random_once_in(&r, 5)) {
+			for (unsigned k = 0; k < 3; k++)
+				check_bytes(d[k].name, d[k].image, d[k].bytes);
+			reopen(d, 3, (unsigned)random_below(&r, 4));
+		}
+		for (unsigned k = 0; k < 3; k++)
+			check_bytes(d[k].name, d[k].image, d[k].bytes);
+	}
+	reopen(d, 3, 1);
+	assert_int_equal(errors_in_pool(), 0);
+	for (unsigned k = 0; k < 3; k++) {
+		check_bytes(d[k].name, d[k].image, d[k].bytes);
+		image_fixture_close_image(d[k].image);
+		free(d[k].bytes);
+	}
+}
+
+static void a_copy_takes_no_room(void **state)
+{
+	struct random r = some_random();
+	struct disk_file d[2];
+	uint64_t first, layers;
+
+	(void)state;
+	make(&d[0], "a");
+	make(&d[1], "b");
+	random_fill(&r, d[0].bytes, DISK);
+	assert_int_equal(write_wait(d[0].image, 0, d[0].bytes, DISK), DISK);
+	assert_int_equal(copy_all(&d[0], &d[1]), DISK);
+	assert_int_equal(flush_wait(d[1].image, IMAGE_FLUSH_REMOTE), 0);
+	check_bytes("b", d[1].image, d[1].bytes);
+	first = bytes_below(d[1].image->id);
+	assert_true(first < MIB / 4);
+	assert_true(bytes_below(d[0].image->id) > DISK);
+	/* Of a source that has not changed nothing new is held. */
+	layers = image_layer_count(d[1].image);
+	assert_int_equal(copy_all(&d[0], &d[1]), DISK);
+	assert_int_equal(image_layer_count(d[1].image), layers);
+	write_some(&r, &d[0], 1);
+	assert_int_equal(copy_all(&d[0], &d[1]), DISK);
+	assert_true(image_layer_count(d[1].image) > layers);
+	check_bytes("b", d[1].image, d[1].bytes);
+	reopen(d, 2, 1);
+	check_bytes("b", d[1].image, d[1].bytes);
+	for (unsigned k = 0; k < 2; k++) {
+		image_fixture_close_image(d[k].image);
+		free(d[k].bytes);
+	}
+}
+
+static void the_source_can_be_deleted(void **state)
+{
+	struct random r = some_random();
+	struct disk_file d[2];
+	uint64_t id;
+
+	(void)state;
+	make(&d[0], "a");
+	make(&d[1], "b");
+	write_some(&r, &d[0], 100);
+	assert_int_equal(copy_all(&d[0], &d[1]), DISK);
+	id = d[0].image->id;
+	image_fixture_close_image(d[0].image);
+	assert_int_equal(engine_unlink(f.engine, NODE_ROOT, "a", &err), 0);
+	reopen(d + 1, 1, 1);
+	check_bytes("b", d[1].image, d[1].bytes);
+	assert_true(bytes_below(id) > 0);
+	assert_int_equal(errors_in_pool(), 0);
+	image_fixture_close_image(d[1].image);
+	assert_int_equal(engine_unlink(f.engine, NODE_ROOT, "b", &err), 0);
+	for (unsigned k = 0; bytes_below(id) && k < 1000; k++) {
+		engine_delete_now(f.engine, true);
+		usleep(10000);
+	}
+	assert_int_equal(bytes_below(id), 0);
+	free(d[0].bytes);
+	free(d[1].bytes);
+}
+
+static void what_goes_back_to_the_parent_is_copied(void **state)
+{
+	struct random r = some_random();
+	struct disk_file d[2];
+	struct node_attr attr;
+	uint64_t id;
+
+	(void)state;
+	make(&d[0], "a");
+	write_some(&r, &d[0], 100);
+	id = d[0].image->id;
+	assert_int_equal(engine_clone(f.engine, id, NODE_ROOT, "b", &attr, &err), 0);
+	d[1] = (struct disk_file){ .name = "b",
+		                   .image = image_fixture_open_image(f.engine, "b"),
+		                   .bytes = malloc(DISK) };
+	assert_non_null(d[1].bytes);
+	memcpy(d[1].bytes, d[0].bytes, DISK);
+	write_some(&r, &d[1], 20);
+	assert_int_equal(copy_all(&d[1], &d[0]), DISK);
+	assert_int_equal(image_layer_count(d[0].image), 0);
+	for (unsigned k = 0; k < 2; k++) {
+		check_bytes(d[k].name, d[k].image, d[k].bytes);
+		image_fixture_close_image(d[k].image);
+		assert_int_equal(engine_unlink(f.engine, NODE_ROOT, d[k].name, &err), 0);
+		free(d[k].bytes);
+	}
+	for (unsigned k = 0; bytes_below(id) && k < 1000; k++) {
+		engine_delete_now(f.engine, true);
+		usleep(10000);
+	}
+	assert_int_equal(bytes_below(id), 0);
+}
+
+/* Replaying cannot bring a reader over: it stays at its moment, and the next one to open sees the new one. */
+static void another_host_that_reads_sees_either_moment(void **state)
+{
+	struct random r = some_random();
+	struct disk_file d[2];
+	struct engine *other;
+	struct image *old, *new;
+	struct node_attr attr;
+	uint8_t *before = malloc(DISK);
+
+	(void)state;
+	assert_non_null(before);
+	make(&d[0], "a");
+	make(&d[1], "b");
+	write_some(&r, &d[0], 100);
+	write_some(&r, &d[1], 100);
+	memcpy(before, d[1].bytes, DISK);
+	assert_int_equal(save_now(d[1].image, true), 0);
+	assert_int_equal(flush_wait(d[1].image, IMAGE_FLUSH_REMOTE), 0);
+	other = image_fixture_open_beside(&f, 1);
+	assert_int_equal(engine_resolve(other, "b", &attr, &err), 0);
+	assert_int_equal(image_open(other, attr.id, IMAGE_READ, &old, &err), 0);
+	check_bytes("before", old, before);
+	assert_int_equal(copy_all(&d[0], &d[1]), DISK);
+	write_some(&r, &d[1], 10);
+	assert_int_equal(save_now(d[1].image, true), 0);
+	assert_int_equal(flush_wait(d[1].image, IMAGE_FLUSH_REMOTE), 0);
+	assert_int_equal(image_open(other, attr.id, IMAGE_READ, &new, &err), 0);
+	check_bytes("the moment that is open", new, before);
+	image_close(new, IMAGE_READ);
+	image_close(old, IMAGE_READ);
+	assert_int_equal(image_open(other, attr.id, IMAGE_READ, &new, &err), 0);
+	check_bytes("after", new, d[1].bytes);
+	image_close(new, IMAGE_READ);
+	assert_int_equal(engine_close(other, &err), 0);
+	for (unsigned k = 0; k < 2; k++) {
+		image_fixture_close_image(d[k].image);
+		free(d[k].bytes);
+	}
+	free(before);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		T(ranges_of_any_kind_arrive_and_stay),
+		T(a_copy_takes_no_room),
+		T(the_source_can_be_deleted),
+		T(what_goes_back_to_the_parent_is_copied),
+		T(another_host_that_reads_sees_either_moment),
+	};
+
+	report_init("test_share", env_number("GARNER_TEST_VERBOSE", 0) ? REPORT_DEBUG : REPORT_NOTICE);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
