@@ -98,7 +98,7 @@ static void check_snapshot(struct engine *e, const char *name, const uint8_t *di
 {
 	struct node_attr attr;
 	char path[200];
-	struct image *i;
+	struct image *i = NULL;
 
 	snprintf(path, sizeof path, ".snapshots/disk/%s", name);
 	if (engine_resolve(e, path, &attr, &err) || image_open(e, attr.id, IMAGE_READ, &i, &err))
