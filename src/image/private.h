@@ -270,6 +270,8 @@ void engine_set_urgency(struct engine *e);
 int image_load(struct image *i, bool ours, struct error *err);
 /* The newest checkpoint in a segment. Blocks. */
 int image_read_checkpoint(struct image *i, segment_no_t number, struct checkpoint *c, struct error *err);
+/* Before the image is loaded: what was uploaded is marked so, what is not of this log is dropped or set aside. */
+int image_reconcile(struct image *i, segment_no_t end, bool ours, struct error *err);
 /* Before a log is read up to `last` by who does not own it: moves local segments that are not what the store has out of the way. -EBUSY
  * when the image is in memory. Blocks on the store. */
 int image_settle_log(struct engine *e, const struct fetch_source *source, const struct log_view *view,
