@@ -364,8 +364,7 @@ int snapshot_get(struct engine *e, uint64_t id, struct snapshot *s);
 /* ---- share.c ---- */
 
 /* Whether image_share() is worth trying. */
-bool image_can_share(const struct image *from, uint64_t offset, const struct image *to, uint64_t to_offset,
-                     uint64_t len);
+bool image_can_share(struct image *from, uint64_t offset, const struct image *to, uint64_t to_offset, uint64_t len);
 /* Has a range of `to`, which is large enough, be what it is in `from`, without copying it: how many bytes of it, or an error, after which they
  * are to be copied. On the executor `sharing`. Blocks on the store. */
 int64_t image_share(struct image *from, uint64_t offset, struct image *to, uint64_t to_offset, uint64_t len,
