@@ -423,6 +423,20 @@ void cache_forget_segment(struct cache *c, struct segment *s)
 	pthread_mutex_unlock(&c->round_mutex);
 }
 
+void cache_drop_segment(struct cache *c, struct segment *s)
+{
+	pthread_mutex_lock(&c->round_mutex);
+	if (s->local && atomic_load(&s->chunk)) {
+		/* As if all of it had been chosen: what is in the queues of these chunks is found absent. */
+		for (uint32_t i = 0; i < s->shape.chunks; i++)
+			segment_chunk_set(s, i, CHUNK_ABSENT);
+		int64_t bytes = take_out(c, s, NULL, 0);
+		if (bytes > 0)
+			atomic_fetch_sub(&c->used, (uint64_t)bytes);
+	}
+	pthread_mutex_unlock(&c->round_mutex);
+}
+
 void cache_forget_set(struct cache *c, struct segment_set *set)
 {
 	pthread_mutex_lock(&c->round_mutex);

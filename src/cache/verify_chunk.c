@@ -24,17 +24,20 @@ static int load_checksums(struct segment *s, struct segment_file *f)
 		report_error("cache: %s: %s", f->path, error_text(&err));
 		return rc;
 	}
+	/* Of a chunk that went and came back from the store, slots that were overwritten within the segment are zeros. */
 	uint64_t *sums = calloc(f->shape.slots, sizeof *sums);
-	if (!sums) {
-		free(records);
-		return -ENOMEM;
-	}
-	for (size_t i = 0; i < count; i++)
-		if (record_has_slot(records[i].kind) && records[i].slot < f->shape.slots)
+	bool *needed = calloc(count + 1, sizeof *needed);
+	rc = sums && needed ? records_mark_needed(records, count, needed) : -ENOMEM;
+	for (size_t i = 0; !rc && i < count; i++)
+		if (needed[i] && record_has_slot(records[i].kind) && records[i].slot < f->shape.slots)
 			sums[records[i].slot] = (uint64_t)1 << 32 | records[i].data_crc;
+	free(needed);
 	free(records);
-	s->checksums = sums;
-	return 0;
+	if (rc)
+		free(sums);
+	else
+		s->checksums = sums;
+	return rc;
 }
 
 static int check(struct segment *s, struct segment_file *f, uint32_t chunk)

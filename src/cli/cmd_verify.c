@@ -65,6 +65,10 @@ static void print_sum(const struct verify_report *r)
 		printf("%" PRIu64 " fault%s\n", r->errors, r->errors == 1 ? "" : "s");
 	else
 		puts("all is well");
+	if (r->cleaned)
+		printf("%" PRIu64
+		       " segment%s cleaned away, and nothing leads there; the chain is not checked across these gaps\n",
+		       r->cleaned, r->cleaned == 1 ? " was" : "s were");
 	if (r->stray)
 		printf("%" PRIu64 " segment%s not part of any image (left by interrupted uploads): harmless\n",
 		       r->stray, r->stray == 1 ? " is" : "s are");

@@ -36,6 +36,8 @@ int cmd_takeover(const struct command *c, int argc, char **argv);
 int cmd_import(const struct command *c, int argc, char **argv);
 int cmd_export(const struct command *c, int argc, char **argv);
 int cmd_copy(const struct command *c, int argc, char **argv);
+int cmd_gc(const struct command *c, int argc, char **argv);
+int cmd_df(const struct command *c, int argc, char **argv);
 int cmd_undelete(const struct command *c, int argc, char **argv);
 int cmd_verify(const struct command *c, int argc, char **argv);
 int cmd_key(const struct command *c, int argc, char **argv);

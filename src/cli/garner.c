@@ -105,6 +105,18 @@ static const struct command commands[] = {
 	  "  NAME, ID               which of them; an ID where several had that name\n"
 	  "  IMAGE                  where it is to be: a name in the mount that does not exist (where it was)\n",
 	  cmd_undelete },
+	{ "gc", "[--dry-run|--now] MOUNTPOINT|IMAGE...", "give back what nothing needs any more",
+	  "  --dry-run              only say what is garbage, and what moving would give\n"
+	  "  --now                  do not make way for guests, and delete at once: no host may be reading an older "
+	  "state\n"
+	  "                         Images in use may be cleaned. Interrupted, it leaves done what was done.\n",
+	  cmd_gc },
+	{ "df", "[--json] MOUNTPOINT|IMAGE...", "what images take in the store, and for what",
+	  "  --json                 for programs: a line for each image\n"
+	  "                         live: what the image is now; history: what only its snapshots need; garbage: what\n"
+	  "                         garner gc would give back. In bytes as stored, but for logical, allocated and\n"
+	  "                         shared.\n",
+	  cmd_df },
 	{ "takeover", "IMAGE", "take an image over from the host that owns it", "", cmd_takeover },
 	{ "key", "STORE " KEY_WORDS " [--new-key-file F | --new-passphrase-file F]",
 	  "change the key file or passphrase of a pool",

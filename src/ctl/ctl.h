@@ -18,6 +18,9 @@
  *     snapshot import NAME ID ORIGIN    one that holds what snapshot ORIGIN holds
  *     diff ID FROM TO BEGIN   what differs between two snapshots (FROM -: an empty image) from offset BEGIN on: lines "data|zero
  *                             OFFSET LENGTH"; after some thousands of them a line "more OFFSET": where to begin next
+ *     clean gently|now|dry-run ID   cleans the image; sends "phase PHASE DONE ALL" lines meanwhile, then "result" and the numbers of
+ *                             struct clean_result in their order
+ *     space ID                what it takes: "space" and the numbers of struct image_space
  *     trash                   what was deleted, oldest first: lines "ID DELETED EXPIRES NAME", times in ns, the name in hex
  *     undelete ID DIR NAME    brings it back: DIR an id, NAME in hex; 0 and - for where it was
  *     clone ID DIR NAME       a new image as the image or snapshot ID is: DIR an id, NAME in hex
@@ -128,6 +131,10 @@ int ctl_snapshot_import(struct ctl_client *client, const char *name, uint64_t id
  * ranges are malloc'ed. `from` NULL: an empty image. */
 int ctl_diff(struct ctl_client *client, uint64_t id, const char *from, const char *to, uint64_t *begin,
              struct image_range **ranges, size_t *count, struct error *err);
+/* `progress` as for engine_clean(). */
+int ctl_clean(struct ctl_client *client, uint64_t id, const struct clean_options *options, clean_progress_fn *progress,
+              void *arg, struct clean_result *result, struct error *err);
+int ctl_space(struct ctl_client *client, uint64_t id, struct image_space *space, struct error *err);
 struct ctl_trashed {
 	uint64_t id;
 	char deleted[CLOCK_TEXT_MAX], expires[CLOCK_TEXT_MAX]; /* "2026-02-03 04:05:06 +0000" */

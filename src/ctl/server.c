@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/executor.h"
 #include "base/report.h"
+#include "ctl/server_clean.h"
 #include "ctl/status.h"
 
 #include <errno.h>
@@ -521,13 +522,47 @@ static int run_keep(struct connection *c, char **word, int words, struct error *
 	return rc ? rc : engine_history_keep(c->server->engine, id, seconds, err);
 }
 
+static bool say_line(void *arg, const char *line)
+{
+	struct connection *c = arg;
+
+	send_lines(c, line);
+	return !c->gone && !c->server->stopping;
+}
+
+static int run_clean(struct connection *c, char **word, int words, struct error *err)
+{
+	uint64_t id;
+	int rc = parse_id(word[1], &id, err);
+
+	(void)words;
+	return rc ? rc : server_clean(c->server->engine, word[0], id, say_line, c, err);
+}
+
+static int run_space(struct connection *c, char **word, int words, struct error *err)
+{
+	uint64_t id;
+	int rc = parse_id(word[0], &id, err);
+
+	(void)words;
+	return rc ? rc : server_space(c->server->engine, id, say_line, c, err);
+}
+
 static const struct command commands[] = {
-	{ "status", 1, 2, run_status }, { "images", 1, 1, run_images },
-	{ "flush", 1, 1, run_flush },   { "takeover", 1, 1, run_takeover },
-	{ "trash", 0, 0, run_trash },   { "undelete", 3, 3, run_undelete },
-	{ "rewind", 6, 6, run_rewind }, { "history", 2, 2, run_history },
-	{ "keep", 2, 2, run_keep },     { "clone", 3, 3, run_clone },
-	{ "diff", 4, 4, run_diff },     { "snapshot", 3, 2 + CTL_SNAPSHOT_IMAGES_MAX, run_snapshot },
+	{ "status", 1, 2, run_status },
+	{ "images", 1, 1, run_images },
+	{ "flush", 1, 1, run_flush },
+	{ "takeover", 1, 1, run_takeover },
+	{ "clean", 2, 2, run_clean },
+	{ "space", 1, 1, run_space },
+	{ "trash", 0, 0, run_trash },
+	{ "undelete", 3, 3, run_undelete },
+	{ "clone", 3, 3, run_clone },
+	{ "rewind", 6, 6, run_rewind },
+	{ "history", 2, 2, run_history },
+	{ "keep", 2, 2, run_keep },
+	{ "diff", 4, 4, run_diff },
+	{ "snapshot", 3, 2 + CTL_SNAPSHOT_IMAGES_MAX, run_snapshot },
 };
 
 /* "garner 1 COMMAND [WORD...]". The line is cut up in place. */

@@ -155,6 +155,7 @@ void status_engine_json(FILE *out, const struct engine_status *s)
 		{ "store_get_bytes", s->store_get_bytes },
 		{ "retries", s->retries },
 		{ "hedges", s->hedges },
+		{ "moved_bytes", s->moved_bytes },
 		{ "map_bytes", s->map_bytes },
 	};
 

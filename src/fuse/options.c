@@ -62,6 +62,7 @@ enum option_kind {
 	KIND_SIZE32,   /* uint32_t bytes, a power of two */
 	KIND_DURATION, /* uint64_t milliseconds */
 	KIND_UNSIGNED,
+	KIND_PERCENT, /* unsigned; 0 becomes 101 */
 	KIND_INT,
 	KIND_TEXT, /* char *, not empty */
 	KIND_TRUE, /* bool, without a value */
@@ -106,6 +107,8 @@ static const struct option_row rows[] = {
 	{ "lease", KIND_DURATION, AT(engine.lease_ms), 1000, HOUR_MS },
 	{ "stop_deadline", KIND_DURATION, AT(engine.stop_deadline_ms), 1, 24 * HOUR_MS },
 	{ "trash", KIND_DURATION, AT(engine.trash_ms), 1, 3660 * 24 * HOUR_MS },
+	{ "gc_target", KIND_PERCENT, AT(engine.gc_target), 0, 100 },
+	{ "gc_grace", KIND_DURATION, AT(engine.gc_grace_ms), 1, 3660 * 24 * HOUR_MS },
 	{ "boot_trace", KIND_YES, AT(engine.boot_trace), 0, 0 },
 	{ "threads", KIND_UNSIGNED, AT(threads), 1, THREADS_MAX },
 	{ "exclusive", KIND_YES, AT(engine.exclusive), 0, 0 },
@@ -179,6 +182,8 @@ static int parse_number(const struct option_row *r, const char *value, uint64_t 
 		return error_prefix(err, rc, "option %s", r->name);
 	if (*n < r->least || *n > r->most || (r->kind == KIND_SIZE32 && !is_power_of_two(*n)))
 		return out_of_range(r, value, err);
+	if (r->kind == KIND_PERCENT && *n == 0)
+		*n = 101; /* never; 0 would be the default */
 	return 0;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* append.c: records of the engine's own: map nodes and checkpoints. They pass through the same log as guests' writes. */
+/* append.c: records of the engine's own: map nodes, checkpoints, moves. They pass through the same log as guests' writes. */
 #include "image/private.h"
 
 #include <errno.h>
@@ -64,6 +64,77 @@ int image_append_wait(struct image *i, struct record *r, const void *data, segme
 	engine_unsent_add(i->engine, record_has_slot(r->kind) ? i->grain_bytes : 0);
 	return rc;
 }
+
+/* ---- moves ---- */
+
+/* Waits for its turn among those who write. */
+static int pace_wait(struct image *i, uint64_t bytes)
+{
+	bool paced = false;
+	int rc;
+
+	do {
+		struct room_wait w = { .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
+		rc = atomic_load(&i->failed) ? -EIO : engine_pace(i->engine, bytes, &paced, room_wake, &w);
+		if (rc == -EAGAIN)
+			room_wait(&w);
+		pthread_cond_destroy(&w.cond);
+		pthread_mutex_destroy(&w.mutex);
+	} while (rc == -EAGAIN);
+	return rc;
+}
+
+/* Points the map at the new places. */
+static void apply_moves(struct image *i, const struct log_append *append, const struct record *records)
+{
+	for (unsigned p = 0; p < append->parts; p++) {
+		const struct log_part *part = &append->part[p];
+		for (size_t k = part->first; k < part->first + part->count; k++) {
+			map_entry_t entry = map_entry(0, part->segment->number, records[k].slot);
+			grain_map_update(i->map, records[k].value, 1, &entry);
+		}
+	}
+}
+
+int image_append_moves(struct image *i, struct record *records, size_t count, const void *const *data)
+{
+	struct log *log = atomic_load(&i->log);
+	struct log_append append;
+	int rc = pace_wait(i, (uint64_t)count << i->grain_shift);
+
+	if (rc)
+		return rc;
+	do {
+		struct room_wait w = { .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
+		pthread_rwlock_rdlock(&i->gate);
+		rc = log_reserve(log, records, count, &append, room_wake, &w);
+		if (!rc) {
+			rc = log_fill(log, &append, records, data);
+			if (!rc)
+				apply_moves(i, &append, records);
+			log_complete(log, &append);
+			engine_unsent_add(i->engine, (uint64_t)count << i->grain_shift);
+		}
+		pthread_rwlock_unlock(&i->gate);
+		if (rc == -EAGAIN)
+			room_wait(&w);
+		pthread_cond_destroy(&w.cond);
+		pthread_mutex_destroy(&w.mutex);
+	} while (rc == -EAGAIN);
+	return rc;
+}
+
+void image_lock_grains(struct image *i, struct range_lock *lock, grain_no_t first, grain_no_t last)
+{
+	struct room_wait w = { .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
+
+	if (!range_lock(&i->locks, lock, first, last, room_wake, &w))
+		room_wait(&w);
+	pthread_cond_destroy(&w.cond);
+	pthread_mutex_destroy(&w.mutex);
+}
+
+/* ---- at a cut ---- */
 
 int image_append_at_cut(struct image *i, struct record *r)
 {

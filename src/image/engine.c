@@ -2,6 +2,8 @@
 /* engine.c: putting an engine together, and taking it apart. */
 #include "image/private.h"
 
+#include "image/clean.h"
+
 #include "base/clock.h"
 
 #include <dirent.h>
@@ -41,6 +43,9 @@ static int fill_options(struct engine_options *o, struct error *err)
 	default_u64(&o->share_min, 16u << 20);
 	default_u64(&o->lease_ms, 15000);
 	default_u64(&o->stop_deadline_ms, 60000);
+	default_u64(&o->gc_grace_ms, 600 * 1000);
+	if (!o->gc_target)
+		o->gc_target = 25;
 	default_u64(&o->trash_ms, UINT64_C(7) * 24 * 3600 * 1000);
 	if (!o->segment_size)
 		o->segment_size = 8u << 20;
@@ -362,14 +367,15 @@ static int open_parts(struct engine *e, struct error *err)
 	e->unlinked = hash_new();
 	e->deletions = hash_new();
 	e->snapshots = hash_new();
+	e->garbage = hash_new();
 	e->budget = map_budget_new(e->options.map_memory);
 	e->work = executor_new("garner-work", WORK_THREADS, false);
 	e->packers = executor_new("garner-pack", PACK_THREADS, true);
 	e->prefetch = executor_new("garner-ahead", PREFETCH_THREADS, false);
 	e->sharing = executor_new("garner-share", 1, false);
 	e->catalog = catalog_new(e->pool, e->db);
-	if (!e->images || !e->sets || !e->unlinked || !e->deletions || !e->snapshots || !e->budget || !e->work ||
-	    !e->packers || !e->prefetch || !e->sharing || !e->catalog ||
+	if (!e->images || !e->sets || !e->unlinked || !e->deletions || !e->snapshots || !e->garbage || !e->budget ||
+	    !e->work || !e->packers || !e->prefetch || !e->sharing || !e->catalog ||
 	    asprintf(&spare_dir, "%s/spare", e->cache_dir) < 0)
 		return error_set(err, -ENOMEM, "cannot start: out of memory or threads");
 	rc = spare_pool_new(e->disk, spare_dir, SPARES, &e->spares, err);
@@ -405,6 +411,7 @@ static void engine_free(struct engine *e)
 	for (cursor = 0; e->snapshots && (entry = hash_next(e->snapshots, &cursor, &id));)
 		free(entry);
 	hash_free(e->snapshots);
+	clean_forget_all(e);
 	hash_free(e->images);
 	hash_free(e->sets);
 	hash_free(e->unlinked);

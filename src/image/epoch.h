@@ -66,7 +66,8 @@ void segment_key_format(uint64_t image, segment_no_t number, uint64_t epoch, cha
 int log_find_end(struct pool *p, uint64_t image, const struct log_view *view, segment_no_t hint, segment_no_t *end,
                  struct error *err);
 
-/* Where to begin probing when there is no head: the last number of the gap-free run that a listing shows (0: none). */
+/* Where to begin probing when there is no head: the last number of the run that a listing shows (0: none). It has no gaps but where
+ * the log was cleaned. */
 int log_find_by_listing(struct pool *p, uint64_t image, const struct log_view *view, segment_no_t *last,
                         struct error *err);
 

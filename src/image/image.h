@@ -46,6 +46,8 @@ struct engine_options {
 	uint64_t stage_size;       /* 64 MiB: memory in which writes are gathered */
 	uint64_t share_min;        /* 16 MiB: what is smaller is copied, not shared, between images */
 	uint64_t lease_ms;         /* 15000: how long another host waits for this one */
+	uint64_t gc_grace_ms;      /* 10 min: how long garbage waits for its deletion; 1: no time */
+	unsigned gc_target;        /* 25: per cent of what is stored that may be garbage; 101: any amount: no cleaning by itself */
 	uint64_t trash_ms;         /* 7 days: how long a deleted image can be had back; 1: it goes at once */
 	uint64_t stop_deadline_ms; /* 60000: how long engine_close() uploads before it keeps the rest for next time */
 	unsigned uploads;          /* 4: parallel uploads */
@@ -306,6 +308,53 @@ typedef int image_range_fn(void *arg, const struct image_range *range);
  * `nodes_read` (may be NULL) is how many map nodes had to be read. Blocks on the store. */
 int image_diff(struct image *from, struct image *to, uint64_t begin, image_range_fn *each, void *arg,
                uint64_t *nodes_read, struct error *err);
+/* ---- cleaning ---------------------------------------------------------------------------------------------------- */
+
+struct clean_options {
+	bool dry_run; /* only tell: nothing is written anywhere */
+	bool now;     /* do not wait for the grace time, nor for guests */
+};
+
+enum clean_phase {
+	CLEAN_SETTLE, /* a checkpoint goes into the store */
+	CLEAN_MARK,   /* done: map nodes read */
+	CLEAN_MOVE,   /* done and all: segments */
+	CLEAN_DELETE, /* likewise */
+};
+
+struct clean_result {
+	uint64_t segments, bytes;                 /* in the store, when it began */
+	uint64_t moved_segments, moved_bytes;     /* out of segments with little in them; dry run: would be */
+	uint64_t removed_segments, removed_bytes; /* dry run: nothing leads to them */
+	uint64_t waiting_segments, waiting_bytes; /* garbage that waits for its deletion */
+	uint64_t orphans;                         /* objects of fenced writers, among the last two */
+};
+
+/* Called now and then; `all` may be 0: not known. Returns false to stop. */
+typedef bool clean_progress_fn(void *arg, enum clean_phase phase, uint64_t done, uint64_t all);
+
+/* Finds what nothing needs any more of an image, moves what is needed out of segments with little in them, and deletes what has been
+ * garbage for the grace time. This host becomes the owner as for writing (not for a dry run). The image may be in use. Blocks on the store.
+ * -EINTR when `progress` (may be NULL) ended it: what was done is done; else as image_open(). */
+int engine_clean(struct engine *e, uint64_t image, const struct clean_options *options, clean_progress_fn *progress,
+                 void *arg, struct clean_result *result, struct error *err);
+
+/* What an image takes. Bytes in the store, sealed and compressed, but for logical, allocated and shared. */
+struct image_space {
+	uint64_t logical;   /* its size */
+	uint64_t allocated; /* of that: mapped */
+	uint64_t live;      /* what the newest map needs */
+	uint64_t shared;    /* what it needs of other images' logs */
+	uint64_t history;   /* what only snapshots need */
+	uint64_t garbage;   /* what nothing needs */
+	uint64_t stored;    /* all of it, and small objects not counted */
+	uint64_t segments;
+	uint64_t snapshots;
+	double ratio; /* bytes of slots over bytes stored; 0: nothing is stored */
+};
+
+/* As of the newest checkpoint; what came after it counts as live. Blocks on the store. */
+int engine_space(struct engine *e, uint64_t image, struct image_space *space, struct error *err);
 
 /* ---- state ------------------------------------------------------------------------------------------------------- */
 
@@ -339,6 +388,7 @@ struct engine_status {
 	uint64_t store_puts, store_gets, store_lists, store_heads, store_removes, store_put_bytes, store_get_bytes;
 	uint64_t retries;
 	uint64_t hedges; /* gets that were asked for a second time before an answer came; among store_gets */
+	uint64_t moved_bytes; /* written anew by cleaning */
 	uint64_t map_bytes;
 	unsigned images_open;
 };

@@ -4,8 +4,8 @@
  */
 #include "image/private.h"
 
+#include "image/clean.h"
 #include "log/recover.h"
-#include "map/checkpoint.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -19,19 +19,24 @@ static int find_stored_end(struct image *i, segment_no_t *end, struct error *err
 	struct pool *p = i->engine->pool;
 	struct head head = { 0 };
 	segment_no_t hint = i->stored_end;
-	int rc = hint ? 0 : head_load(p, i->id, &head, err);
+	int rc = -ENOENT;
 
 	if (!i->view.term_count) {
 		*end = 0;
 		return 0;
 	}
+	/* The one that was the last may have been cleaned away. */
+	if (hint)
+		rc = log_find_end(p, i->id, &i->view, hint, end, err);
+	if (rc != -ENOENT)
+		return rc;
+	rc = head_load(p, i->id, &head, err);
 	if (rc && rc != -ENOENT)
 		report_warning("image %016" PRIx64 ": %s; looking for the end of the log by listing", i->id,
 		               error_text(err));
-	if (!hint && !rc)
-		hint = head.checkpoint.segment;
 	if (!rc && !i->head_checkpoint.segment)
 		i->head_checkpoint = head.checkpoint;
+	hint = rc ? 0 : head.checkpoint.segment;
 	return log_find_end_from(p, i->id, &i->view, hint, end, err);
 }
 
@@ -60,142 +65,6 @@ static int digest_of_segment(struct image *i, segment_no_t number, uint8_t diges
 	return rc;
 }
 
-/* ---- local segments against the store ---- */
-
-/* Moves a segment that is no part of the log any more out of the way, where its owner can find it, and forgets it. `epoch`: of who
- * says so. */
-static int set_aside(struct engine *e, struct segment_set *set, struct segment *s, uint64_t epoch, struct error *err)
-{
-	char *dir = NULL, *from = segment_path(set, s->number), *to = NULL;
-	int rc = -ENOMEM;
-
-	cache_forget_segment(e->cache, s);
-	if (from && asprintf(&dir, "%s/lost", segment_set_dir(set)) >= 0 &&
-	    asprintf(&to, "%s/%016" PRIx64 "-%016" PRIx64 ".seg", dir, s->number, epoch) >= 0)
-		rc = disk_make_path(e->disk, dir);
-	if (!rc)
-		rc = disk_rename(e->disk, from, to);
-	if (rc && rc != -ENOENT)
-		error_set(err, rc, "cannot move %s aside: %s", from ? from : "a segment", strerror(-rc));
-	else
-		report_error("image %016" PRIx64 ": segment %" PRIu64
-		             " was never part of the stored log, which another host went on with; it is kept as %s",
-		             segment_set_image(set), s->number, to);
-	if (!rc || rc == -ENOENT)
-		rc = segment_forget(set, s->number);
-	free(from);
-	free(dir);
-	free(to);
-	return rc;
-}
-
-struct check_local {
-	struct segment_set *set;
-	const struct log_view *view;
-	const struct fetch_source *source;
-	segment_no_t end;
-	bool alone; /* nobody uses the set now: what comes after the end is looked at, too */
-	bool ours;  /* unsent segments after the end go on with the log */
-	struct segment **bad;
-	size_t count, room;
-	struct error *err;
-};
-
-/* Whether a segment that is here is what the store holds under its number. */
-static int compare_with_stored(const struct check_local *c, struct segment *s, bool *same)
-{
-	struct segment_file *f = segment_open_file(s, NULL);
-	struct segment_meta meta;
-	int rc, life = atomic_load(&s->life);
-
-	*same = life == LIFE_STORED && f && f->header.epoch == log_view_epoch_of(c->view, s->number);
-	/* Where the set is in use it may just have been evicted. */
-	if (!f && !c->alone)
-		*same = true;
-	if (*same)
-		return 0;
-	rc = fetch_meta(c->source, s->number, &meta, c->err);
-	if (rc)
-		return rc;
-	*same = f && life != LIFE_CLOSED && !memcmp(meta.digest, s->digest, DIGEST_BYTES);
-	if (*same)
-		atomic_store(&s->life, LIFE_STORED);
-	return 0;
-}
-
-/* Finds local segments that are not what the log holds under their number. */
-static int check_local(void *arg, struct segment *s)
-{
-	struct check_local *c = arg;
-	bool good = true;
-	int rc = 0;
-
-	if (!c->alone && s->number > c->end)
-		return 0;
-	if (!s->local) {
-		/* Found at the start and evicted since: nobody compared its digest. */
-		if (c->alone)
-			atomic_store(&s->life, LIFE_UNKNOWN);
-		return 0;
-	}
-	if (atomic_load(&s->life) == LIFE_UNKNOWN)
-		return 0;
-	if (s->number > c->end)
-		good = c->ours;
-	else
-		rc = compare_with_stored(c, s, &good);
-	if (rc || good)
-		return rc;
-	if (c->count == c->room) {
-		size_t room = c->room ? c->room * 2 : 16;
-		struct segment **more = realloc(c->bad, room * sizeof *more);
-		if (!more)
-			return -ENOMEM;
-		c->bad = more;
-		c->room = room;
-	}
-	c->bad[c->count++] = s;
-	return 0;
-}
-
-/* Compares what is here with the store: what was uploaded is marked so, what is not of this log is dropped or set aside. */
-static int reconcile(struct image *i, segment_no_t end, bool ours, struct error *err)
-{
-	struct check_local c = { .set = i->set,
-		                 .view = &i->view,
-		                 .source = &i->source,
-		                 .end = end,
-		                 .alone = true,
-		                 .ours = ours,
-		                 .err = err };
-	int rc = segment_set_each(i->set, check_local, &c);
-
-	for (size_t k = 0; !rc && k < c.count; k++)
-		rc = set_aside(i->engine, i->set, c.bad[k], i->view.newest_epoch, err);
-	free(c.bad);
-	return rc;
-}
-
-int image_settle_log(struct engine *e, const struct fetch_source *source, const struct log_view *view,
-                     segment_no_t last, struct error *err)
-{
-	struct check_local c = { .set = source->set, .view = view, .source = source, .end = last, .err = err };
-	int rc = segment_set_each(c.set, check_local, &c);
-	struct image *owner = c.count ? image_get(e, segment_set_image(c.set)) : NULL;
-
-	if (owner) {
-		rc = error_set(err, -EBUSY,
-		               "image %016" PRIx64
-		               " has stopped here, with data that is not part of it: see garner status; close it first",
-		               owner->id);
-		image_put(owner);
-	}
-	for (size_t k = 0; !rc && k < c.count; k++)
-		rc = set_aside(e, c.set, c.bad[k], view->newest_epoch, err);
-	free(c.bad);
-	return rc;
-}
-
 /* ---- where to begin ---- */
 
 /* Whether the segment in which the map was saved is here, the same one, and not shorter: another host may have gone on with a
@@ -216,6 +85,7 @@ static bool same_segment(struct image *i, const struct map_state *st)
 static int base_from_db(struct image *i, segment_no_t last, struct error *err)
 {
 	struct map_state st;
+	struct cleaned cleaned;
 	uint8_t digest[DIGEST_BYTES];
 	int rc = map_db_load_state(i->engine->db, i->id, &st, err);
 
@@ -230,6 +100,9 @@ static int base_from_db(struct image *i, segment_no_t last, struct error *err)
 		return -ENOENT;
 	if (st.position.record && !same_segment(i, &st))
 		return -ENOENT;
+	rc = cleaned_load(i->engine->pool, i->id, &cleaned, err);
+	if (rc != -ENOENT && (rc || cleaned_after(&cleaned, st.checkpoint_root)))
+		return rc ? rc : -ENOENT;
 	rc = image_layers_need(i, st.layers, err);
 	if (rc)
 		return rc;
@@ -244,6 +117,7 @@ static int base_from_db(struct image *i, segment_no_t last, struct error *err)
 	if (rc)
 		return rc;
 	i->saved = st;
+	i->base_checkpoint = 0;
 	i->ahead = i->since_mark = !st.clean;
 	i->remapped = st.remapped;
 	i->position = st.position;
@@ -294,6 +168,32 @@ int checkpoint_read(const struct fetch_source *source, segment_no_t number, size
 	return rc < 0 ? error_prefix(err, rc, "checkpoint in segment %" PRIu64, number) : rc;
 }
 
+int image_read_checkpoint(struct image *i, segment_no_t number, struct checkpoint *c, struct error *err)
+{
+	/* Packing drops overwritten records, so its number may have moved: the last checkpoint of the segment is meant. */
+	int rc = checkpoint_read(&i->source, number, SIZE_MAX, c, err);
+
+	return rc == 1 ? error_set(err, -EBADMSG, "segment %" PRIu64 " has no checkpoint", number) : rc;
+}
+
+void image_begin_at(struct image *i, struct log_position at, const struct checkpoint *c)
+{
+	i->base_checkpoint = at.segment;
+	i->saved = (struct map_state){
+		.checkpoint = at,
+		.checkpoint_root = c->root,
+		.size = c->size,
+		.allocated = c->allocated,
+		.mtime_ns = c->mtime_ns,
+		.layers = c->layers,
+	};
+	i->ahead = i->since_mark = i->remapped = false;
+	i->position = c->position;
+	grain_map_set_allocated(i->map, c->allocated);
+	atomic_store(&i->size, c->size);
+	atomic_store(&i->mtime_ns, c->mtime_ns);
+}
+
 /* Where the map of a clone begins. */
 static int base_of_clone(struct image *i, struct checkpoint *c, struct layer_list *list, struct error *err)
 {
@@ -340,15 +240,12 @@ static int base_from_checkpoint(struct image *i, segment_no_t last, struct error
 		                 i->engine->cache_dir);
 	if (!rc)
 		rc = newest_checkpoint(i, last, &at, err);
-	/* Packing drops overwritten records, so its number may have moved: the last checkpoint of the segment is meant. */
 	if (!rc && i->rewound)
 		rc = base_of_past(i, &c, &list, err);
 	else if (!rc && at.segment)
-		rc = checkpoint_read(&i->source, at.segment, SIZE_MAX, &c, err);
+		rc = image_read_checkpoint(i, at.segment, &c, err);
 	else if (!rc)
 		rc = base_of_clone(i, &c, &list, err);
-	if (rc == 1)
-		rc = error_set(err, -EBADMSG, "segment %" PRIu64 " has no checkpoint", at.segment);
 	if (!rc)
 		rc = image_layers_need(i, c.layers, err);
 	struct map_need root = { .level = MAP_LEVELS - 1, .index = 0, .address = c.root };
@@ -358,23 +255,13 @@ static int base_from_checkpoint(struct image *i, segment_no_t last, struct error
 		rc = grain_map_install(i->map, root.level, root.index, entries);
 	if (rc)
 		goto out;
-	i->saved = (struct map_state){
-		.checkpoint = at,
-		.checkpoint_root = c.root,
-		.size = c.size,
-		.allocated = c.allocated,
-		.mtime_ns = c.mtime_ns,
-		.layers = c.layers,
-	};
-	i->ahead = i->since_mark = i->remapped = false;
-	i->position = c.position;
-	grain_map_set_allocated(i->map, c.allocated);
-	atomic_store(&i->size, c.size);
-	atomic_store(&i->mtime_ns, c.mtime_ns);
+	image_begin_at(i, at, &c);
 	for (size_t k = 0; !rc && k < list.replay_count; k++)
 		rc = replay_past(i, &list.replays[k], err);
-	if (i->rewound)
+	if (i->rewound) {
+		i->base_checkpoint = 0;
 		i->position = (struct log_position){ last + 1, 0 };
+	}
 out:
 	layer_list_destroy(&list);
 	return rc;
@@ -437,6 +324,7 @@ static int replay_record(struct image *i, unsigned layer, bool past, segment_no_
 
 	switch (r->kind) {
 	case RECORD_DATA:
+	case RECORD_MOVE:
 		if (r->value >= MAP_GRAINS_MAX)
 			return error_set(err, -EBADMSG, "segment %" PRIu64 " holds grain %" PRIu64, number, r->value);
 		rc = replay_range(i, r->value, 1, map_entry(layer, number, r->slot), err);
@@ -466,7 +354,7 @@ static int replay_record(struct image *i, unsigned layer, bool past, segment_no_
 	default:
 		break;
 	}
-	if (r->kind <= RECORD_RESIZE || r->kind == RECORD_TIMES)
+	if (r->kind <= RECORD_RESIZE || r->kind == RECORD_TIMES || r->kind == RECORD_MOVE)
 		i->ahead = i->since_mark = true;
 	if (r->kind == RECORD_TIMES)
 		atomic_store(&i->mtime_ns, r->value);
@@ -586,9 +474,28 @@ static int rebuild_map(struct image *i, segment_no_t last, struct error *err)
 	return rc ? rc : replay(i, last, err);
 }
 
+/* Brings a map that is in memory up to `last`. */
+static int catch_up(struct image *i, segment_no_t last, struct error *err)
+{
+	int rc = replay(i, last, err);
+
+	/* The log has gone on for so long that what comes next was cleaned away; or the map is another one. */
+	if (rc == -ENOENT || rc == -ESTALE) {
+		rc = image_start_over(i, err);
+		return rc ? rc : replay(i, last, err);
+	}
+	/* Perhaps for want of nodes that were cleaned away. */
+	if (rc && !image_refresh(i, NULL))
+		rc = replay(i, last, err);
+	return rc ? rc : image_refresh(i, err);
+}
+
 static int load_map(struct image *i, segment_no_t last, struct error *err)
 {
-	int rc = i->loaded ? 0 : i->rewound ? -ENOENT : base_from_db(i, last, err);
+	if (i->loaded)
+		return catch_up(i, last, err);
+	int rc = i->rewound ? -ENOENT : base_from_db(i, last, err);
+	bool from_rows = rc == 0;
 
 	if (rc == -ENOENT)
 		rc = base_from_checkpoint(i, last, err);
@@ -597,12 +504,10 @@ static int load_map(struct image *i, segment_no_t last, struct error *err)
 		             i->id, last, i->position.segment, i->position.record);
 	if (!rc)
 		rc = replay(i, last, err);
-	/* Who reads it already goes on with the moment that it is at. */
-	if (rc == -ESTALE && i->loaded)
-		return error_set(err, rc, "its map is another one");
+	bool cleaned = rc == -ENOENT && from_rows;
 	if (rc == -ESTALE)
 		return rebuild_map(i, last, err);
-	if (!rc || i->loaded || !atomic_load(&i->rows_damaged))
+	if (!rc || (!cleaned && !atomic_load(&i->rows_damaged)))
 		return rc;
 	report_warning("image %016" PRIx64 ": %s; rebuilding its map from the log", i->id, error_text(err));
 	return rebuild_map(i, last, err);
@@ -636,7 +541,7 @@ int image_load(struct image *i, bool ours, struct error *err)
 	int rc = find_stored_end(i, &end, err);
 
 	if (!rc && !i->loaded)
-		rc = reconcile(i, end, ours, err);
+		rc = image_reconcile(i, end, ours, err);
 	if (!rc)
 		rc = settle_end(i, end, ours, &last, err);
 	if (!rc)

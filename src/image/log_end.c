@@ -4,6 +4,7 @@
  * The end decides what an image is after a take-over, so it comes from asking for names, never from a listing alone. A
  * listing only says where to begin.
  */
+#include "image/clean.h"
 #include "image/epoch_private.h"
 #include "image/flight.h"
 
@@ -154,7 +155,7 @@ static int extend_run(void *arg, const struct store_entry *entry)
 	uint64_t epoch;
 
 	if (!segment_key_parse(entry->key, run->prefix, &number, &epoch) ||
-	    epoch != log_view_epoch_of(run->view, number))
+	    epoch != log_view_epoch_of(run->view, number) || number <= run->last)
 		return 0;
 	if (number > run->last + 1)
 		return 1;
@@ -167,8 +168,13 @@ int log_find_by_listing(struct pool *p, uint64_t image, const struct log_view *v
 {
 	char prefix[STORE_KEY_MAX + 1];
 	struct run run = { .view = view };
-	int rc;
+	struct cleaned cleaned = { 0 };
+	int rc = cleaned_load(p, image, &cleaned, err);
 
+	if (rc && rc != -ENOENT)
+		return rc;
+	/* All of them up to there were in the store once. */
+	run.last = cleaned.segment;
 	run.prefix = (size_t)snprintf(prefix, sizeof prefix, "images/%016" PRIx64 "/segments/", image);
 	rc = store_list_each(p->store, prefix, NULL, extend_run, &run, err);
 	*last = run.last;

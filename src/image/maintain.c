@@ -3,6 +3,7 @@
 #include "image/private.h"
 
 #include "base/clock.h"
+#include "image/clean.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -239,6 +240,8 @@ int engine_start_threads(struct engine *e, struct error *err)
 		rc = pthread_create(&e->heartbeat, NULL, heartbeat, e);
 		e->heartbeat_runs = !rc;
 	}
+	if (!rc && !e->options.read_only)
+		return clean_start(e, err);
 	return rc ? error_set(err, -rc, "cannot start a thread: %s", strerror(rc)) : 0;
 }
 
@@ -248,6 +251,7 @@ void engine_stop_threads(struct engine *e)
 	e->stopping = true;
 	pthread_cond_signal(&e->tick);
 	pthread_mutex_unlock(&e->mutex);
+	clean_stop(e);
 	if (e->maintenance_runs)
 		pthread_join(e->maintenance, NULL);
 	e->maintenance_runs = false;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* node.c: where a map node comes from: its row in SQLite, or else the slot of the log that its parent points at. */
 #include "image/private.h"
-#include "map/checkpoint.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -48,22 +47,27 @@ static int decode(struct image *i, const struct map_need *need, const uint8_t *b
 	return rc == -EBADMSG ? -EIO : rc;
 }
 
-int image_read_node(struct image *i, const struct map_need *need, map_entry_t *entries, struct error *err)
+int image_read_logged(struct image *i, const struct map_need *need, map_entry_t *entries, struct error *err)
 {
 	uint8_t bytes[MAP_NODE_BYTES];
-	int rc = load_row(i, need, entries, err);
-
-	if (rc != -ENOENT)
-		return rc;
-	if (need->address == MAP_ENTRY_NONE)
-		return error_set(err, -ENOENT, "map node %u/%" PRIu64 " was never written", need->level, need->index);
-	rc = image_fetch_wait(i, need->address, bytes, sizeof bytes);
+	int rc = image_fetch_wait(i, need->address, bytes, sizeof bytes);
 	if (!rc)
 		rc = decode(i, need, bytes, entries);
 	if (rc)
 		error_set(err, rc, "cannot read map node %u/%" PRIu64 " from segment %" PRIu64, need->level,
 		          need->index, map_entry_segment(need->address));
 	return rc;
+}
+
+int image_read_node(struct image *i, const struct map_need *need, map_entry_t *entries, struct error *err)
+{
+	int rc = load_row(i, need, entries, err);
+
+	if (rc != -ENOENT)
+		return rc;
+	if (need->address == MAP_ENTRY_NONE)
+		return error_set(err, -ENOENT, "map node %u/%" PRIu64 " was never written", need->level, need->index);
+	return image_read_logged(i, need, entries, err);
 }
 
 /* Installs the row if there is one. A row is read and installed under node_lock, so that no newer version of the node was saved and
@@ -80,19 +84,40 @@ static int install_row(struct image *i, const struct map_need *need, struct erro
 	return rc;
 }
 
-/* Installs a node that came from the log, unless a row has appeared since it was asked for: that is newer. */
+/* Installs a node that came from the log, unless a row has appeared since it was asked for: that is newer. One that is elsewhere by now is
+ * left to be asked for again. */
 static int install_from_log(struct image *i, const struct map_need *need, const uint8_t *bytes, struct error *err)
 {
 	map_entry_t entries[MAP_FANOUT];
+	struct map_need now;
 
 	pthread_rwlock_rdlock(&i->node_lock);
 	int rc = load_row(i, need, entries, err);
-	if (rc == -ENOENT)
+	bool there = rc == -ENOENT && grain_map_find(i->map, need->level, need->index, &now) == -EAGAIN &&
+	             now.level == need->level && now.address == need->address;
+	bool passed_over = rc == -ENOENT && !there;
+	if (there)
 		rc = decode(i, need, bytes, entries);
-	if (!rc)
+	if (passed_over)
+		rc = 0;
+	else if (!rc)
 		rc = grain_map_install(i->map, need->level, need->index, entries);
 	pthread_rwlock_unlock(&i->node_lock);
 	return rc;
+}
+
+/* A node cannot be read from the log. 0 when it is elsewhere by now, or in memory: it was written anew, and what was there before may
+ * have been cleaned away. */
+static int unless_moved(struct image *i, const struct map_need *need, int rc)
+{
+	struct map_need now;
+
+	if (rc != -EIO)
+		return rc;
+	if (grain_map_find(i->map, need->level, need->index, &now) == -EAGAIN &&
+	    (now.level != need->level || now.address == need->address))
+		return rc;
+	return 0;
 }
 
 int image_load_node_wait(struct image *i, const struct map_need *need, struct error *err)
@@ -103,6 +128,8 @@ int image_load_node_wait(struct image *i, const struct map_need *need, struct er
 	if (rc != -ENOENT)
 		return rc;
 	rc = image_fetch_wait(i, need->address, bytes, sizeof bytes);
+	if (rc && !(rc = unless_moved(i, need, rc)))
+		return 0;
 	if (rc)
 		return error_set(err, rc, "cannot read map node %u/%" PRIu64 " from segment %" PRIu64, need->level,
 		                 need->index, map_entry_segment(need->address));
@@ -132,5 +159,7 @@ int image_op_node_arrived(struct op *op)
 		return 0;
 	op->node_coming = false;
 	rc = atomic_load(&op->fetch.result);
-	return rc ? rc : install_from_log(op->image, &op->need, op->node_bytes, NULL);
+	if (rc)
+		return unless_moved(op->image, &op->need, rc);
+	return install_from_log(op->image, &op->need, op->node_bytes, NULL);
 }

@@ -36,6 +36,8 @@ static void image_free(struct image *i)
 	pthread_rwlock_destroy(&i->gate);
 	pthread_rwlock_destroy(&i->node_lock);
 	pthread_mutex_destroy(&i->open_mutex);
+	pthread_mutex_destroy(&i->clean_mutex);
+	pthread_mutex_destroy(&i->clean_state.mutex);
 	pthread_mutex_destroy(&i->view_mutex);
 	pthread_mutex_destroy(&i->state_mutex);
 	sodium_memzero(&i->source.key, sizeof i->source.key);
@@ -56,6 +58,8 @@ static struct image *image_new(struct engine *e, uint64_t id, uint32_t grain_byt
 	i->grain_bytes = grain_bytes;
 	i->grain_shift = (unsigned)__builtin_ctz(grain_bytes);
 	pthread_mutex_init(&i->open_mutex, NULL);
+	pthread_mutex_init(&i->clean_mutex, NULL);
+	pthread_mutex_init(&i->clean_state.mutex, NULL);
 	pthread_mutex_init(&i->view_mutex, NULL);
 	pthread_mutex_init(&i->state_mutex, NULL);
 	pthread_rwlock_init(&i->node_lock, NULL);
@@ -254,9 +258,10 @@ static int try_open(struct engine *e, uint64_t id, unsigned flags, struct image 
 		rc = flags & IMAGE_WRITE ? image_acquire(i, false, err) : image_load_to_read(i, err);
 	if (!stopped && !rc && fresh && !i->snapshot)
 		trace_image_loaded(i);
-	if (!stopped && !rc && (flags & IMAGE_WRITE)) {
+	if (!stopped && !rc) {
 		pthread_mutex_lock(&e->mutex);
-		i->writers++;
+		i->opens++;
+		i->writers += flags & IMAGE_WRITE ? 1 : 0;
 		pthread_mutex_unlock(&e->mutex);
 	}
 	bool stale = rc == -ESTALE && i->loaded, unusable = stopped || stale || (rc && !i->loaded);
@@ -303,6 +308,7 @@ void image_close(struct image *i, unsigned flags)
 	struct engine *e = i->engine;
 
 	pthread_mutex_lock(&e->mutex);
+	i->opens--;
 	if (flags & IMAGE_WRITE) {
 		i->writers--;
 		i->idle_since_ns = clock_monotonic_ns();

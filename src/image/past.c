@@ -234,7 +234,7 @@ static int is_later(struct past *p, const struct image_moment *m, bool *later, s
 {
 	int rc;
 
-	*later = m->segment > p->end;
+	*later = m->segment > p->end + !m->record;
 	if (m->segment)
 		return 0;
 	rc = past_look_at_records(p, p->end, err);

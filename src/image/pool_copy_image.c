@@ -11,6 +11,7 @@
 #include "image/layers.h"
 
 #include "base/hash.h"
+#include "image/clean.h"
 #include "image/snapshot.h"
 
 #include <errno.h>
@@ -39,6 +40,21 @@ static void image_object_key(uint64_t image, const char *name, char key[STORE_KE
 	snprintf(key, STORE_KEY_MAX + 1, "images/%016" PRIx64 "/%s", image, name);
 }
 
+/* The object, and up to which segment it lets others be missing. */
+static int read_cleaned(struct image_copy *i, struct error *err)
+{
+	char key[STORE_KEY_MAX + 1];
+	struct cleaned cleaned = { 0 };
+	int rc = cleaned_load(i->c->from, i->image, &cleaned, err);
+
+	if (rc && rc != -ENOENT)
+		return rc;
+	i->cleaned = cleaned.segment;
+	image_object_key(i->image, "cleaned", key);
+	pool_copy_objects_free(&i->said, 1);
+	return pool_copy_get_one(i->c, i->c->from->store, key, &i->said, err);
+}
+
 /* The head comes first, so that what it names is not past the end. */
 static int read_state_once(struct image_copy *i, struct error *err)
 {
@@ -48,6 +64,8 @@ static int read_state_once(struct image_copy *i, struct error *err)
 	image_object_key(i->image, "head", key);
 	pool_copy_objects_free(&i->head, 1);
 	rc = pool_copy_get_one(i->c, i->c->from->store, key, &i->head, err);
+	if (!rc)
+		rc = read_cleaned(i, err);
 	log_view_destroy(&i->view);
 	if (!rc)
 		rc = log_view_load(i->c->from, i->image, &i->view, err);
@@ -372,6 +390,9 @@ static int copy_log(struct image_copy *i, struct error *err)
 
 	if (!rc)
 		rc = pool_copy_segments(i, err);
+	i->said.replace = true;
+	if (!rc)
+		rc = pool_copy_put_one(i->c, &i->said, err);
 	if (!rc)
 		rc = copy_terms(i, err);
 	if (!rc)
@@ -427,6 +448,7 @@ int pool_copy_image(struct pool_copy *c, const struct catalog_entry *entry, stru
 	if (!rc && hash_put(c->copied, entry->id, c))
 		rc = -ENOMEM;
 	pool_copy_objects_free(&i.head, 1);
+	pool_copy_objects_free(&i.said, 1);
 	log_view_destroy(&i.view);
 	log_view_destroy(&i.there);
 	free(i.sizes);

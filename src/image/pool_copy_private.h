@@ -97,7 +97,9 @@ struct image_copy {
 	struct log_view view;    /* of the source */
 	segment_no_t end;        /* the last segment to copy */
 	struct log_view there;   /* of the target, before */
-	struct copy_object head; /* read before the end was found */
+	struct copy_object head; /* read before the end was found, as is: */
+	struct copy_object said; /* what is said of cleaning */
+	segment_no_t cleaned;    /* up to here segments may be missing */
 	uint64_t *sizes;         /* [number - 1] of the source's segments; 0: not known */
 	uint64_t *there_sizes;   /* likewise the target's; 0: not listed */
 };

@@ -4,7 +4,7 @@
  * Threads: front ends' threads, the store's, `work` (continuations, log jobs: may block on the local disk), `packers`
  * (uploads), `prefetch` (what is to be fetched ahead: may block on the store), `sharing` (copies of ranges; likewise), one maintenance thread (saves, checkpoints,
  * hand-overs), one lease thread.
- * Lock order: image open_mutex; engine mutex; range locks (waited for without a thread); gate; log mutex; upload mutex;
+ * Lock order: image clean_mutex; image open_mutex; engine mutex; range locks (waited for without a thread); gate; log mutex; upload mutex;
  * segment mutex; map mutex. No lock but open_mutex and the gate is held over I/O; the gate only over page-cache writes.
  */
 #ifndef GARNER_IMAGE_PRIVATE_H
@@ -41,7 +41,8 @@
 
 struct counters {
 	_Atomic uint64_t reads, writes, flushes, read_bytes, write_bytes, hits, misses;
-	_Atomic uint64_t retries; /* puts of segments that failed; the store counts its own */
+	_Atomic uint64_t moved_bytes; /* by cleaning */
+	_Atomic uint64_t retries;     /* puts of segments that failed; the store counts its own */
 };
 
 struct dirty_waiter {
@@ -71,6 +72,7 @@ struct engine {
 	struct hash *sets;      /* id -> struct segment_set: of every image with files here */
 	struct hash *unlinked;  /* id -> catalog entry: names gone, still open */
 	struct hash *snapshots; /* id -> struct snapshot: those that were looked up or listed */
+	struct hash *garbage;   /* image id -> what waits for its deletion (sweep.c) */
 	bool stopping;
 	bool ahead_stopped;         /* nothing is fetched ahead any more */
 	unsigned aheads;            /* readahead_begin() without readahead_end() */
@@ -79,8 +81,8 @@ struct engine {
 	pthread_cond_t tick;        /* wakes the maintenance thread */
 	bool tick_wanted;
 
-	pthread_t maintenance, heartbeat;
-	bool maintenance_runs, heartbeat_runs;
+	pthread_t maintenance, heartbeat, cleaner;
+	bool maintenance_runs, heartbeat_runs, cleaner_runs;
 	pthread_mutex_t lease_mutex; /* one renewal at a time; guards lease_counter */
 	uint64_t lease_counter;
 	atomic_bool stop_waiting; /* nobody waits for another host's lease any more */
@@ -106,11 +108,11 @@ struct image {
 	const struct snapshot *snapshot; /* NULL: it is none; owned */
 	uint32_t grain_bytes;
 	unsigned grain_shift;
-	unsigned refs, writers; /* guarded by engine->mutex */
-	uint64_t idle_since_ns; /* since when there is no writer; likewise */
-	bool unlinked;          /* likewise */
-	unsigned aheads;        /* likewise: readahead_begin() without readahead_end() */
-	unsigned ahead_holds;   /* likewise: readahead_hold() without readahead_resume() */
+	unsigned refs, opens, writers; /* guarded by engine->mutex */
+	uint64_t idle_since_ns;        /* since when there is no writer; likewise */
+	bool unlinked;                 /* likewise */
+	unsigned aheads;               /* likewise: readahead_begin() without readahead_end() */
+	unsigned ahead_holds;          /* likewise: readahead_hold() without readahead_resume() */
 
 	pthread_mutex_t
 		open_mutex;   /* one load, acquisition, release, save or checkpoint at a time; guards what follows */
@@ -128,11 +130,24 @@ struct image {
 	bool since_mark;         /* replaying: ... more than at the mark of the next checkpoint */
 	uint64_t clean_sequence; /* of the log when the last checkpoint was complete */
 	uint64_t cut_sequence;   /* of the log at the last cut */
+	segment_no_t
+		base_checkpoint; /* the map leads to no node that this one, or a later one, does not lead to; 0: not known */
 	struct log_position head_checkpoint; /* what the store's head says */
 	bool remapped;          /* the map has changed by other means than records since the last checkpoint */
 	const struct beginning *rewound; /* what it is to be loaded as; NULL: as the end of its log */
 	struct snapshot shared; /* whose entries were taken over last (share.c; only there) ... */
 	unsigned shared_layer;  /* ... and as which layer; 0: none */
+
+	pthread_mutex_t clean_mutex; /* one cleaning at a time; taken before open_mutex */
+	_Atomic unsigned moments;    /* snapshots that are being made: their checkpoints have no names yet */
+
+	struct clean_state {
+		_Atomic uint64_t slots;       /* that went into the store */
+		pthread_mutex_t mutex;        /* guards what follows */
+		uint64_t stored, live;        /* slots, when the maps were walked last; 0: never */
+		uint64_t allocated, appended; /* grains mapped, and `slots`, then */
+		uint64_t rest_until_ns;
+	} clean_state;
 
 	pthread_mutex_t view_mutex; /* guards view */
 	struct log_view view;
@@ -224,6 +239,8 @@ int image_op_node_arrived(struct op *op);
 int image_load_node_wait(struct image *i, const struct map_need *need, struct error *err);
 /* The entries of a node as it is in SQLite, or else in the log at `address`. Blocks. */
 int image_read_node(struct image *i, const struct map_need *need, map_entry_t *entries, struct error *err);
+/* The same from the log, whatever SQLite has. */
+int image_read_logged(struct image *i, const struct map_need *need, map_entry_t *entries, struct error *err);
 
 /* ---- read.c ---- */
 
@@ -239,6 +256,11 @@ int image_append_wait(struct image *i, struct record *r, const void *data, segme
 
 /* Appends a record without a slot at a cut: on success the gate is held for writing, and the record is the last of the log. */
 int image_append_at_cut(struct image *i, struct record *r);
+
+/* Appends MOVE records with the bytes of their grains, which are locked and pinned, and points the map at them. Blocks. */
+int image_append_moves(struct image *i, struct record *records, size_t count, const void *const *data);
+/* Locks grains; waits until that is done. range_unlock() gives them back. */
+void image_lock_grains(struct image *i, struct range_lock *lock, grain_no_t first, grain_no_t last);
 
 /* ---- pace.c: back-pressure ---- */
 
@@ -259,6 +281,10 @@ void engine_set_urgency(struct engine *e);
  * `ours`: the last owner was this host, and the epoch has been claimed: local segments past the store's end go on with the log.
  * Else they are set aside. */
 int image_load(struct image *i, bool ours, struct error *err);
+/* The newest checkpoint in a segment. Blocks. */
+int image_read_checkpoint(struct image *i, segment_no_t number, struct checkpoint *c, struct error *err);
+/* Before the image is loaded: what was uploaded is marked so, what is not of this log is dropped or set aside. */
+int image_reconcile(struct image *i, segment_no_t end, bool ours, struct error *err);
 /* Before a log is read up to `last` by who does not own it: moves local segments that are not what the store has out of the way. -EBUSY
  * when the image is in memory. Blocks on the store. */
 int image_settle_log(struct engine *e, const struct fetch_source *source, const struct log_view *view,
@@ -269,6 +295,18 @@ int image_load_snapshot(struct image *i, struct error *err);
 /* The last checkpoint among the first `before` records of a segment. 1: there is none. Blocks on the store. */
 int checkpoint_read(const struct fetch_source *source, segment_no_t number, size_t before, struct checkpoint *c,
                     struct error *err);
+/* The map in memory is that of this checkpoint now; `at`: where that is. */
+void image_begin_at(struct image *i, struct log_position at, const struct checkpoint *c);
+
+/* ---- refresh.c ---- */
+
+/* The image is in memory, as of a moment before the newest checkpoint: goes over to that, whatever lies between. The open_mutex is
+ * held; others may read meanwhile. Blocks on the store. */
+int image_start_over(struct image *i, struct error *err);
+
+/* The image is in memory, as of an older checkpoint and what came after, up to or past the newest one: when what only that leads to may
+ * be gone, goes over to the newest one. The open_mutex is held. Blocks on the store. */
+int image_refresh(struct image *i, struct error *err);
 
 /* ---- own.c: ownership ---- */
 
@@ -342,8 +380,7 @@ int snapshot_get(struct engine *e, uint64_t id, struct snapshot *s);
 /* ---- share.c ---- */
 
 /* Whether image_share() is worth trying. */
-bool image_can_share(const struct image *from, uint64_t offset, const struct image *to, uint64_t to_offset,
-                     uint64_t len);
+bool image_can_share(struct image *from, uint64_t offset, const struct image *to, uint64_t to_offset, uint64_t len);
 /* Has a range of `to`, which is large enough, be what it is in `from`, without copying it: how many bytes of it, or an error, after which they
  * are to be copied. On the executor `sharing`. Blocks on the store. */
 int64_t image_share(struct image *from, uint64_t offset, struct image *to, uint64_t to_offset, uint64_t len,
@@ -394,6 +431,11 @@ int snapshot_names_list(struct engine *e, uint64_t dir,
                         struct error *err);
 /* Whether `name` in `dir` is, or would be, there: it cannot be changed. */
 bool snapshot_names_have(struct engine *e, uint64_t dir, const char *name);
+
+/* ---- clean_itself.c: see clean.h for the rest ---- */
+
+/* So many slots more are in the store. */
+void clean_note_stored(struct image *i, uint64_t slots);
 
 /* ---- follow.c ---- */
 

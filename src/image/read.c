@@ -64,12 +64,24 @@ struct read_op {
 	uint8_t *buf;
 	size_t len;
 	map_entry_t *entries;
-	bool issued;
+	bool issued, again;
 };
 
 static void read_destroy(struct op *op)
 {
 	free(((struct read_op *)op)->entries);
+}
+
+/* Whether the grains are elsewhere by now, so that cleaning may have taken the places where they were. */
+static bool have_moved(struct read_op *r, grain_no_t first, size_t grains)
+{
+	map_entry_t *now = malloc(grains * sizeof *now);
+	struct map_need need;
+	bool moved = now && (grain_map_lookup(r->op.image->map, first, grains, now, &need) ||
+	                     memcmp(now, r->entries, grains * sizeof *now) != 0);
+
+	free(now);
+	return moved;
 }
 
 static int64_t read_step(struct op *op)
@@ -83,6 +95,7 @@ static int64_t read_step(struct op *op)
 
 	if (r->issued)
 		goto answered;
+again:
 	rc = image_op_node_arrived(op);
 	while (!rc && grain_map_lookup(i->map, first, grains, r->entries, &need) == -EAGAIN)
 		rc = image_load_node(i, &need, op);
@@ -101,6 +114,12 @@ static int64_t read_step(struct op *op)
 		return -EINPROGRESS;
 answered:
 	rc = atomic_load(&op->fetch.result);
+	if (rc == -EIO && !r->again && have_moved(r, first, grains)) {
+		r->again = true;
+		r->issued = false;
+		done = 0;
+		goto again;
+	}
 	return rc ? rc : (int64_t)r->len;
 }
 

@@ -7,6 +7,7 @@
 #include "image/private.h"
 
 #include "base/clock.h"
+#include "image/clean.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -225,6 +226,7 @@ static int delete_image(struct engine *e, uint64_t id, struct error *err)
 	log_view_destroy(&view);
 	if (foreign)
 		return error_set(err, -EBUSY, "another host owns it");
+	clean_forget(e, id);
 	remove_local(e, id);
 	rc = engine_layers_release(e, id, err);
 	if (rc < 0)

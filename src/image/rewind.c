@@ -87,19 +87,19 @@ int engine_rewind(struct engine *e, uint64_t image, struct image_moment *m, uint
 
 /* ---- in place ---------------------------------------------------------------------------------------------------- */
 
-/* How long others may look at an image that nobody has open. */
+/* How long somebody may just be closing it, or cleaning. */
 #define ALONE_TRIES 200
 #define ALONE_PAUSE_NS 10000000
 #define REWIND_DEADLINE_NS seconds_ns(600)
 
-/* Whether only the caller refers to it; the open_mutex is held, and nothing is fetched ahead. Maintenance and lookups refer for moments. */
+/* Whether only the caller has it open; the open_mutex is held, and nothing is fetched ahead. Cleaning, too, has it open while it runs. */
 static bool is_alone(struct image *i)
 {
 	struct timespec pause = { .tv_nsec = ALONE_PAUSE_NS };
 
 	for (int tries = 0; tries < ALONE_TRIES; tries++) {
 		pthread_mutex_lock(&i->engine->mutex);
-		bool alone = i->refs == 1;
+		bool alone = i->opens == 1;
 		pthread_mutex_unlock(&i->engine->mutex);
 		if (alone)
 			return true;

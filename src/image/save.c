@@ -326,6 +326,7 @@ static int write_checkpoint(struct image *i, struct error *err)
 	pthread_rwlock_unlock(&i->node_lock);
 	if (!rc) {
 		i->saved = st;
+		i->base_checkpoint = st.checkpoint.segment;
 		/* Whether guests wrote between the cut and the body. */
 		i->ahead = j.sequence - i->cut_sequence != j.appended;
 		i->remapped = false;

@@ -217,14 +217,26 @@ static int add_layers(struct share *s, uint64_t hold, const struct snapshot *hel
 	return rc;
 }
 
-bool image_can_share(const struct image *from, uint64_t offset, const struct image *to, uint64_t to_offset,
-                     uint64_t len)
+/* Whether a moment can be had without taking the image from somebody. */
+static bool has_moments(struct image *from)
+{
+	bool free;
+
+	if (from->snapshot || atomic_load(&from->log))
+		return true;
+	pthread_mutex_lock(&from->view_mutex);
+	free = !from->view.newest_epoch || from->view.released || from->view.owner_host == from->engine->host.id;
+	pthread_mutex_unlock(&from->view_mutex);
+	return free;
+}
+
+bool image_can_share(struct image *from, uint64_t offset, const struct image *to, uint64_t to_offset, uint64_t len)
 {
 	uint64_t part = from->grain_bytes - 1;
 
 	return from != to && from->engine == to->engine && from->grain_bytes == to->grain_bytes &&
-	       len >= from->engine->options.share_min && len >= from->grain_bytes &&
-	       (from->snapshot || atomic_load(&from->log)) && atomic_load(&to->log) && !((offset | to_offset) & part);
+	       len >= from->engine->options.share_min && len >= from->grain_bytes && atomic_load(&to->log) &&
+	       !((offset | to_offset) & part) && has_moments(from);
 }
 
 int64_t image_share(struct image *from, uint64_t offset, struct image *to, uint64_t to_offset, uint64_t len,

@@ -156,8 +156,10 @@ static int check_new(struct engine *e, const uint64_t *ids, size_t count, const 
 static void close_members(struct member *m, size_t count)
 {
 	for (size_t k = 0; m && k < count; k++)
-		if (m[k].image)
+		if (m[k].image) {
+			atomic_fetch_sub(&m[k].image->moments, 1);
 			image_close(m[k].image, IMAGE_WRITE);
+		}
 	free(m);
 }
 
@@ -178,6 +180,9 @@ static int open_members(struct engine *e, const uint64_t *images, size_t count, 
 		rc = image_open(e, ids[k], IMAGE_WRITE, &m[k].image, err);
 		if (rc)
 			m[k].image = NULL;
+		else
+			atomic_fetch_add(&m[k].image->moments,
+			                 1); /* cleaning waits: what it will need has no name yet */
 	}
 	free(ids);
 	return rc;

@@ -111,6 +111,7 @@ void engine_status(struct engine *e, struct engine_status *st)
 	st->store_get_bytes = store.bytes_down;
 	st->retries = store.retries + atomic_load(&c->retries);
 	st->hedges = store.hedges;
+	st->moved_bytes = atomic_load(&e->counters.moved_bytes);
 	st->map_bytes = map_budget_used(e->budget);
 	if (images_get_all(e, &images, &count))
 		return;

@@ -3,6 +3,7 @@
 #include "image/verify_private.h"
 
 #include "image/catalog_private.h"
+#include "image/clean.h"
 #include "image/flight.h"
 
 #include <errno.h>
@@ -77,6 +78,39 @@ static void read_done(void *arg, int status, uint64_t length, const struct error
 	flight_end(&r->flight, 0, NULL);
 }
 
+/* Whether cleaning may have taken the segment; perhaps while the image is being verified. */
+static int may_be_cleaned(struct verify *v, segment_no_t number)
+{
+	struct cleaned cleaned;
+	struct error err = { 0 };
+	int rc;
+
+	if (number <= v->cleaned)
+		return 1;
+	rc = cleaned_load(v->pool, v->image, &cleaned, &err);
+	if (!rc)
+		v->cleaned = cleaned.segment;
+	else if (rc == -ETIMEDOUT)
+		return rc;
+	else if (rc != -ENOENT)
+		verify_note(v, "%s", error_text(&err));
+	return number <= v->cleaned;
+}
+
+/* It is not there: 1 when it may be so. */
+static int pass_cleaned(struct verify *v, segment_no_t number)
+{
+	int rc = may_be_cleaned(v, number);
+
+	if (rc <= 0)
+		return rc;
+	v->segments[number - 1].cleaned = true;
+	v->report->cleaned++;
+	v->digest_known = false;
+	v->gap = true;
+	return 1;
+}
+
 /* Waits for the oldest get and checks what it brought. */
 static int finish_oldest(struct run_reader *reader)
 {
@@ -89,6 +123,8 @@ static int finish_oldest(struct run_reader *reader)
 	reader->count--;
 	if (r->status == -ETIMEDOUT) {
 		rc = r->status;
+	} else if (r->status == -ENOENT && (rc = pass_cleaned(v, r->number))) {
+		rc = rc < 0 ? rc : 0;
 	} else if (r->status) {
 		verify_note(v, "segment %" PRIu64 " cannot be read: %s", r->number, r->text);
 		v->incomplete = true;
@@ -181,6 +217,10 @@ static int note_missing(struct run_reader *reader, segment_no_t number)
 
 	for (; rc >= 0 && reader->next < number; reader->next++) {
 		rc = read_unlisted(reader, reader->next);
+		if (!rc)
+			rc = drain(reader, 0);
+		if (!rc)
+			rc = pass_cleaned(reader->v, reader->next);
 		if (rc)
 			continue;
 		rc = cut_chain(reader);
@@ -279,6 +319,18 @@ static void read_head(struct verify *v)
 		verify_note(v, "%s", error_text(&err));
 }
 
+/* Likewise: what was cleaned away may be missing. */
+static void read_cleaned(struct verify *v)
+{
+	struct cleaned cleaned = { 0 };
+	struct error err = { 0 };
+	int rc = cleaned_load(v->pool, v->image, &cleaned, &err);
+
+	v->cleaned = rc ? 0 : cleaned.segment;
+	if (rc && rc != -ENOENT)
+		verify_note(v, "%s", error_text(&err));
+}
+
 static void check_head(struct verify *v)
 {
 	if (v->head.checkpoint.segment > v->end)
@@ -357,6 +409,7 @@ static int check_log(struct verify *v, struct error *err)
 	int rc;
 
 	read_head(v);
+	read_cleaned(v);
 	rc = check_layers(v, err);
 	if (!rc)
 		rc = snapshot_list(v->pool, v->image, keep_snapshot, v, err);

@@ -15,6 +15,7 @@
 struct verify_report {
 	uint64_t images, segments, bytes; /* checked; bytes: as stored */
 	uint64_t stray;                   /* segments that do not count */
+	uint64_t cleaned;                 /* segments that cleaning took, and nothing leads to */
 	uint64_t errors;
 	size_t text_count;                       /* of the first VERIFY_TEXTS errors */
 	char text[VERIFY_TEXTS][ERROR_TEXT_MAX]; /* "a/b.raw: segment 7: ..." */

@@ -216,6 +216,11 @@ static void check_data(struct verify *v, uint64_t grain, map_entry_t e)
 		            map_entry_layer(e), number);
 		return;
 	}
+	if (v->segments[number - 1].cleaned) {
+		verify_note(v, "checkpoint: grain %" PRIu64 " points at segment %" PRIu64 ", which was cleaned away",
+		            grain, number);
+		return;
+	}
 	if (v->segments[number - 1].slots == 0)
 		return; /* reported already */
 	use = verify_slot_use(v, number, map_entry_slot(e));

@@ -15,7 +15,8 @@
 enum slot_use { SLOT_UNUSED = 0, SLOT_DATA = 1, SLOT_NODE = 2, SLOT_CHECKPOINT = 3 };
 
 struct segment_slots {
-	uint32_t slots; /* 0: the segment could not be read */
+	uint32_t slots; /* 0: the segment could not be read, or is not there: */
+	bool cleaned;
 	uint8_t *uses;
 };
 
@@ -30,6 +31,7 @@ struct verify {
 	uint64_t image;
 	uint32_t grain_bytes;
 	struct seal_key key;
+	segment_no_t cleaned; /* up to here segments may be missing that no map leads to */
 	struct head head; /* as it was before the rest was read; zeros: none that can be used */
 	struct log_view view;
 	segment_no_t end;
@@ -42,6 +44,7 @@ struct verify {
 
 	uint8_t digest[DIGEST_BYTES]; /* of the segment before */
 	bool digest_known;
+	bool gap; /* since the last checkpoint that was met, segments were missing that cleaning took */
 
 	bool have_checkpoint; /* the newest one so far */
 	struct checkpoint checkpoint;

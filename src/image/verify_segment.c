@@ -44,7 +44,7 @@ static int remember_slots(struct opened *o)
 	s->slots = o->meta.slots;
 	for (uint32_t i = 0; i < o->meta.record_count; i++) {
 		const struct record *r = &o->records[i];
-		enum slot_use use = r->kind == RECORD_DATA   ? SLOT_DATA
+		enum slot_use use = record_is_grain(r->kind) ? SLOT_DATA
 		                    : r->kind == RECORD_NODE ? SLOT_NODE
 		                                             : SLOT_CHECKPOINT;
 
@@ -95,6 +95,7 @@ static void check_checkpoint(struct opened *o, const uint8_t *body)
 	v->checkpoint = c;
 	v->checkpoint_segment = o->number;
 	v->have_checkpoint = true;
+	v->gap = false;
 }
 
 /* Checks every slot of an opened chunk; the slots are met in the order of the log. */
@@ -175,7 +176,7 @@ int verify_segment(struct verify *v, segment_no_t number, uint64_t epoch, const 
 	rc = remember_slots(&o);
 	if (!rc)
 		rc = check_chunks(&o);
-	if (!rc && !v->incomplete && o.meta.checkpoint.segment != (v->have_checkpoint ? v->checkpoint_segment : 0))
+	if (!rc && !v->incomplete && !v->gap && o.meta.checkpoint.segment != (v->have_checkpoint ? v->checkpoint_segment : 0))
 		verify_note(v,
 		            "segment %" PRIu64 ": says that the last checkpoint is in segment %" PRIu64
 		            ", it is in %" PRIu64,

@@ -33,9 +33,10 @@ static bool fields_fit(const struct record *r)
 	case RECORD_DATA:
 	case RECORD_NODE:
 	case RECORD_CHECKPOINT:
+	case RECORD_MOVE:
 		if (r->slot >= SEGMENT_SLOTS_MAX || r->count != 1)
 			return false;
-		return r->kind != RECORD_DATA || r->value != GRAIN_NONE;
+		return !record_is_grain(r->kind) || r->value != GRAIN_NONE;
 	case RECORD_ZERO:
 		/* The end of the range must be a number too. */
 		return r->slot == RECORD_NO_SLOT && r->count != 0 && r->value <= UINT64_MAX - r->count;
@@ -129,7 +130,7 @@ static void cover_collect(struct cover *c, const struct record *records, size_t 
 	size_t n = 0;
 
 	for (size_t i = first; i < end; i++)
-		if (records[i].kind == RECORD_DATA)
+		if (record_is_grain(records[i].kind))
 			c->grain[n++] = records[i].value;
 	if (n > 1)
 		qsort(c->grain, n, sizeof c->grain[0], compare_u64);
@@ -150,7 +151,7 @@ static void mark_stretch(struct cover *c, const struct record *records, size_t f
 		size_t k;
 
 		keep[i] = true;
-		if (r->kind == RECORD_DATA) {
+		if (record_is_grain(r->kind)) {
 			k = cover_lower_bound(c, r->value);
 			if (cover_next(c, k) != k)
 				keep[i] = false;

@@ -27,6 +27,9 @@ enum record_kind {
 	RECORD_MARK = 6,    /* a named point: value: its id. Written by snapshots; readers of today pass over it */
 	RECORD_TIMES = 7,   /* value: modification time set by hand, ns since 1970 */
 	RECORD_FOLLOWS = 8, /* first record of a segment: value: how many records the segment before holds */
+	/* 9: see garnerfs-format(5) */
+	RECORD_MOVE =
+		10, /* as DATA, of a grain that cleaning brought here from an older segment: the disk did not change */
 };
 
 /* Flags of a checkpoint's record: the records before it do not make its map out of that of the checkpoint before. */
@@ -45,7 +48,13 @@ struct record {
 /* Whether records of this kind own a slot. */
 static inline bool record_has_slot(uint8_t kind)
 {
-	return kind == RECORD_DATA || kind == RECORD_NODE || kind == RECORD_CHECKPOINT;
+	return kind == RECORD_DATA || kind == RECORD_NODE || kind == RECORD_CHECKPOINT || kind == RECORD_MOVE;
+}
+
+/* Whether the slot holds a grain of the disk. */
+static inline bool record_is_grain(uint8_t kind)
+{
+	return kind == RECORD_DATA || kind == RECORD_MOVE;
 }
 
 void record_encode(const struct record *r, uint64_t salt, uint32_t number, uint8_t out[RECORD_BYTES]);
@@ -54,7 +63,7 @@ void record_encode(const struct record *r, uint64_t salt, uint32_t number, uint8
  * (slot without need or missing, over SEGMENT_SLOTS_MAX; count; level over 7). */
 int record_decode(const uint8_t in[RECORD_BYTES], uint64_t salt, uint32_t number, struct record *r);
 
-/* Which of `count` records are still needed once all are written: clears keep[i] for a DATA record whose grain a later
+/* Which of `count` records are still needed once all are written: clears keep[i] for a DATA or MOVE record whose grain a later
  * record of the list overwrites or zeroes, unless a CHECKPOINT or MARK lies between (that one may point at the slot).
  * Everything else is kept. Deterministic: the same list gives the same answer on any host. Returns 0 or -ENOMEM. */
 int records_mark_needed(const struct record *records, size_t count, bool *keep);

@@ -147,11 +147,24 @@ int grain_map_install(struct grain_map *m, unsigned level, uint64_t index, const
 	return rc;
 }
 
-/* The lowest node in memory above a leaf that is not. There always is one: the root. */
-static struct map_node *lowest_ancestor(struct node_table *t, uint64_t leaf)
+bool grain_map_reset(struct grain_map *m, const map_entry_t *entries)
 {
-	for (unsigned level = 1; level < MAP_LEVELS; level++) {
-		struct map_node *n = node_table_get(t, level, leaf >> (MAP_FANOUT_BITS * level));
+	bool alone;
+
+	lock(m);
+	node_table_evict(&m->table, SIZE_MAX, true);
+	alone = !m->table.held && hash_count(m->table.nodes) == 1;
+	if (alone)
+		replace_root(&m->table, entries);
+	unlock(m);
+	return alone;
+}
+
+/* The lowest node in memory above one that is not. There always is one: the root. */
+static struct map_node *ancestor_of(struct node_table *t, unsigned level, uint64_t index)
+{
+	for (unsigned up = 1; level + up < MAP_LEVELS; up++) {
+		struct map_node *n = node_table_get(t, level + up, index >> (MAP_FANOUT_BITS * up));
 
 		if (n)
 			return n;
@@ -159,22 +172,32 @@ static struct map_node *lowest_ancestor(struct node_table *t, uint64_t leaf)
 	abort();
 }
 
+static struct map_node *lowest_ancestor(struct node_table *t, uint64_t leaf)
+{
+	return ancestor_of(t, 0, leaf);
+}
+
 static map_entry_t *child_entry(struct map_node *parent, uint64_t child_index)
 {
 	return &parent->entries[child_index & LEAF_MASK];
 }
 
-/* A leaf is not in memory. Returns 0 when that is because it does not exist, else -EAGAIN with what to load. */
-static int resolve(struct node_table *t, uint64_t leaf, struct map_need *need)
+/* A node is not in memory. Returns 0 when that is because it does not exist, else -EAGAIN with what to load. */
+static int resolve_node(struct node_table *t, unsigned level, uint64_t index, struct map_need *need)
 {
-	struct map_node *n = lowest_ancestor(t, leaf);
-	uint64_t child = leaf >> (MAP_FANOUT_BITS * (n->level - 1));
+	struct map_node *n = ancestor_of(t, level, index);
+	uint64_t child = index >> (MAP_FANOUT_BITS * (n->level - 1 - level));
 	map_entry_t e = *child_entry(n, child);
 
 	if (e == MAP_ENTRY_NONE)
 		return 0;
 	*need = (struct map_need){ .level = n->level - 1u, .index = child, .address = e };
 	return -EAGAIN;
+}
+
+static int resolve(struct node_table *t, uint64_t leaf, struct map_need *need)
+{
+	return resolve_node(t, 0, leaf, need);
 }
 
 /* The leaves that a range of grains touches. */
@@ -436,6 +459,33 @@ void grain_map_clear(struct grain_map *m, grain_no_t first, size_t count)
 		count -= n;
 	}
 	unlock(m);
+}
+
+static int find_node(struct grain_map *m, unsigned level, uint64_t index, bool touch, struct map_need *need)
+{
+	struct map_node *n;
+	int rc = 0;
+
+	if (level >= MAP_LEVELS || index >= map_level_nodes(level))
+		return 0;
+	lock(m);
+	n = node_table_get(&m->table, level, index);
+	if (!n)
+		rc = resolve_node(&m->table, level, index, need);
+	else if (touch)
+		node_table_mark_dirty(&m->table, n);
+	unlock(m);
+	return rc;
+}
+
+int grain_map_find(struct grain_map *m, unsigned level, uint64_t index, struct map_need *need)
+{
+	return find_node(m, level, index, false, need);
+}
+
+int grain_map_touch(struct grain_map *m, unsigned level, uint64_t index, struct map_need *need)
+{
+	return find_node(m, level, index, true, need);
 }
 
 /* The first grain after `from` that could be mapped, where the leaf of `from` does not exist: beyond the run of empty

@@ -59,6 +59,11 @@ struct map_need {
  * checkpoint until after its grain_map_set_address() calls. */
 int grain_map_install(struct grain_map *m, unsigned level, uint64_t index, const map_entry_t *entries);
 
+/* Drops every node, and makes `entries` the root: another state of the disk. The caller has saved what was dirty, and lets nothing be
+ * installed meanwhile that belongs to the state before. False, and the map is as it was but for some nodes that are not in memory any
+ * more, when something is dirty, pinned or in a batch. */
+bool grain_map_reset(struct grain_map *m, const map_entry_t *entries);
+
 /* Fills out[0..count) with the entries of grains first... Returns 0, or -EAGAIN with `need`. */
 int grain_map_lookup(struct grain_map *m, grain_no_t first, size_t count, map_entry_t *out, struct map_need *need);
 
@@ -80,6 +85,11 @@ int grain_map_leaf(struct grain_map *m, grain_no_t grain, map_entry_t *address, 
 /* Makes a leaf that there is not yet, with `grains` of its grains mapped, whose only copy is at `address` of the log. Returns 0; -EEXIST when there
  * is one; -EAGAIN with `need`; -ENOMEM. */
 int grain_map_graft(struct grain_map *m, grain_no_t grain, map_entry_t address, uint64_t grains, struct map_need *need);
+/* Whether a node is in memory, or does not exist: 0; or -EAGAIN with `need`: it, or one above it, would have to be loaded. */
+int grain_map_find(struct grain_map *m, unsigned level, uint64_t index, struct map_need *need);
+
+/* Marks a node as changed, if it exists, so that the next checkpoint writes it anew. 0, or -EAGAIN with `need`. */
+int grain_map_touch(struct grain_map *m, unsigned level, uint64_t index, struct map_need *need);
 
 /* Finds the first grain in [from, limit) that is mapped (or, if !mapped, not mapped): *found, or GRAIN_NONE. Skips what
  * does not exist without visiting it. 0, or -EAGAIN with `need`. */

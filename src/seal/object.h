@@ -32,6 +32,7 @@ enum object_kind {
 	OBJECT_SNAPSHOT = 9,
 	OBJECT_LAYERS = 10,
 	OBJECT_POLICY = 11,
+	OBJECT_CLEANED = 12,
 };
 
 /* The fields of one object, in order. */

@@ -297,7 +297,7 @@ static int make_image(struct maker *m, const char *name, struct error *err)
 		head = (struct head){ .epoch = m->epoch,
 			              .checkpoint = m->checkpoint,
 			              .size = m->size,
-			              .allocated = m->leaves * RUN * GRAIN,
+			              .allocated = m->leaves * RUN,
 			              .mtime_ns = m->now_ns,
 			              .grain_bytes = GRAIN };
 		rc = head_save(m->pool, m->image, &head, err);

@@ -39,14 +39,14 @@ static bool decode(const uint8_t bytes[RECORD_BYTES], uint64_t salt, uint32_t nu
 
 static bool covers(const struct record *later, const struct record *r)
 {
-	if (later->kind == RECORD_DATA)
+	if (record_is_grain(later->kind))
 		return later->value == r->value;
 	return later->kind == RECORD_ZERO && r->value >= later->value && r->value - later->value < later->count;
 }
 
 static bool needed(const struct record *list, size_t count, size_t i)
 {
-	if (list[i].kind != RECORD_DATA)
+	if (!record_is_grain(list[i].kind))
 		return true;
 	for (size_t j = i + 1; j < count; j++) {
 		if (list[j].kind == RECORD_CHECKPOINT || list[j].kind == RECORD_MARK)
@@ -93,7 +93,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		memcpy(bytes, data + at, RECORD_BYTES);
 		decode(bytes, salt, (uint32_t)count, &r);
 		/* Few kinds and few grains, so that records meet; the fuzzer finds the rest above. */
-		bytes[4] = (uint8_t)(bytes[4] % 10);
+		bytes[4] = (uint8_t)(bytes[4] % (RECORD_MOVE + 1));
 		fix_crc(bytes, salt, (uint32_t)count);
 		if (decode(bytes, salt, (uint32_t)count, &list[count]))
 			count++;

@@ -254,6 +254,16 @@ static void do_save(struct worker *w, bool checkpoint)
 		complain(w, "%s", error_text(&err));
 }
 
+static void do_clean(struct worker *w)
+{
+	const struct clean_options options = { .now = true };
+	struct clean_result result;
+	struct error err = { 0 };
+
+	if (engine_clean(w->image->engine, w->image->id, &options, NULL, NULL, &result, &err))
+		complain(w, "%s", error_text(&err));
+}
+
 static void do_read(struct worker *w)
 {
 	uint64_t size = disk_model_size(w->model), offset = size ? random_below(&w->random, size) : 0;
@@ -290,8 +300,10 @@ void *worker_run(void *arg)
 			do_save(w, false);
 		else if (pick < 88)
 			do_save(w, true);
-		else if (pick < 94)
+		else if (pick < 93)
 			do_read(w);
+		else if (pick < 95)
+			do_clean(w);
 		else
 			pause_us(random_below(&w->random, 4000));
 	}
@@ -441,6 +453,7 @@ static void draw_options(struct crash_run *r)
 	o->uploads = 1 + (unsigned)random_below(&r->random, 4);
 	o->sync = random_below(&r->random, 4) ? SYNC_LOCAL : SYNC_REMOTE;
 	o->may_init = true;
+	r->options.gc_target = 101; /* only when a worker asks for it */
 	r->options.stage_size = random_below(&r->random, 3) ? 0 : RUN_NO_STAGES;
 }
 

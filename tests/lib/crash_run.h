@@ -70,7 +70,7 @@ struct worker {
 	char error[256]; /* "": all went well */
 };
 
-/* Does `operations` random ones; some are saves and checkpoints. */
+/* Does `operations` random ones; some are saves, checkpoints and cleanings. */
 void *worker_run(void *worker);
 /* Flushes at random until worker->done. */
 void *worker_flush_run(void *worker);

@@ -321,3 +321,28 @@ int engine_rewind_in_place(struct engine *e, uint64_t image, struct image_moment
 	*now = (struct image_moment){ 78, 0, 9000000000 };
 	return 0;
 }
+
+int engine_clean(struct engine *e, uint64_t image, const struct clean_options *options, clean_progress_fn *progress,
+                 void *arg, struct clean_result *result, struct error *err)
+{
+	struct fake_engine *fake = fake_of(e);
+
+	snprintf(fake->cleaned, sizeof fake->cleaned, "%" PRIx64 "%s%s", image, options->dry_run ? " dry" : "",
+	         options->now ? " now" : "");
+	if (image == 0xdead)
+		return error_set(err, -ENOENT, "no image %016" PRIx64, image);
+	for (uint64_t k = 0; k < 3; k++)
+		if (!progress(arg, CLEAN_MOVE, k, 3))
+			return error_set(err, -EINTR, "stopped");
+	*result = (struct clean_result){ 1, 2, 3, 4, 5, 6, 7, 8, 9 };
+	return 0;
+}
+
+int engine_space(struct engine *e, uint64_t image, struct image_space *space, struct error *err)
+{
+	(void)e;
+	if (image == 0xdead)
+		return error_set(err, -ENOENT, "no image %016" PRIx64, image);
+	*space = (struct image_space){ 1, 2, 3, 4, 5, 6, 7, 8, 9, 1.5 };
+	return 0;
+}

@@ -14,6 +14,7 @@ struct fake_engine {
 	unsigned image_count;
 	uint64_t taken_over;           /* the last id that engine_takeover() was given */
 	char snapshot[400];            /* what was asked about snapshots last: "create NAME 00000000000000a1 ..." */
+	char cleaned[64];              /* which image engine_clean() was called for last, and how */
 	char cloned[300];              /* "ID DIR NAME" of the last engine_clone() */
 	char rewound[400];             /* "ID SEGMENT.RECORD TIME DIR NAME" of the last engine_rewind() */
 	uint64_t kept_s;               /* of the last engine_history_keep() */

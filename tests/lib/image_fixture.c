@@ -60,6 +60,7 @@ void image_fixture_init(struct image_fixture *f, bool sealed)
 		.dirty_limit = 4u << 20,
 		.seal_after_ms = 100,
 		.trash_ms = 1,
+		.gc_target = 101, /* who wants cleaning asks for it */
 		.uploads = 4,
 	};
 	if (sealed) {

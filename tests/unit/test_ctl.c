@@ -167,6 +167,52 @@ static void an_error_arrives_with_its_code_and_text_on_one_line(void **state)
 	assert_int_equal(f->fake.taken_over, 0xa2);
 }
 
+struct clean_watch {
+	unsigned calls, until;
+};
+
+static bool watch_clean(void *arg, enum clean_phase phase, uint64_t done, uint64_t all)
+{
+	struct clean_watch *w = arg;
+
+	assert_int_equal(phase, CLEAN_MOVE);
+	assert_int_equal(done, w->calls);
+	assert_int_equal(all, 3);
+	return ++w->calls < w->until;
+}
+
+static void cleaning_tells_how_far_it_is_and_what_came_of_it(void **state)
+{
+	const struct clean_result expected = { 1, 2, 3, 4, 5, 6, 7, 8, 9 };
+	struct fixture *f = *state;
+	struct clean_watch watch = { .until = 100 };
+	struct clean_options options = { .now = true };
+	struct clean_result result;
+	struct image_space space;
+	struct error err = { 0 };
+
+	assert_int_equal(ctl_clean(f->client, 0xa1, &options, watch_clean, &watch, &result, &err), 0);
+	assert_string_equal(f->fake.cleaned, "a1 now");
+	assert_int_equal(watch.calls, 3);
+	assert_memory_equal(&result, &expected, sizeof result);
+	options = (struct clean_options){ .dry_run = true };
+	assert_int_equal(ctl_clean(f->client, 0xa1, &options, NULL, NULL, &result, &err), 0);
+	assert_string_equal(f->fake.cleaned, "a1 dry");
+	options = (struct clean_options){ 0 };
+	assert_int_equal(ctl_clean(f->client, 0xdead, &options, NULL, NULL, &result, &err), -ENOENT);
+	assert_int_equal(ctl_call(f->client, "clean wildly 00000000000000a1", NULL, NULL, &err), -EINVAL);
+
+	assert_int_equal(ctl_space(f->client, 0xdead, &space, &err), -ENOENT);
+	assert_int_equal(ctl_space(f->client, 0xa1, &space, &err), 0);
+	assert_int_equal(space.logical, 1);
+	assert_int_equal(space.snapshots, 9);
+	assert_true(space.ratio > 1.49 && space.ratio < 1.51);
+
+	watch = (struct clean_watch){ .until = 1 };
+	assert_int_equal(ctl_clean(f->client, 0xa1, &options, watch_clean, &watch, &result, &err), -EINTR);
+	assert_int_equal(watch.calls, 1);
+}
+
 /* More than one answer holds, from an offset on. */
 static void a_diff_comes_in_pieces_and_leaves_nothing_open(void **state)
 {
@@ -580,6 +626,7 @@ int main(void)
 		CTL_TEST(status_comes_as_text_and_as_json),
 		CTL_TEST(images_come_one_a_line),
 		CTL_TEST(an_error_arrives_with_its_code_and_text_on_one_line),
+		CTL_TEST(cleaning_tells_how_far_it_is_and_what_came_of_it),
 		CTL_TEST(snapshots_are_asked_for_by_name_and_image),
 		CTL_TEST(a_snapshot_says_when_its_moment_is_taken),
 		CTL_TEST(a_snapshot_is_given_up_at_the_deadline),

@@ -358,6 +358,62 @@ static void next_crosses_absent_trees_and_stops_at_the_limit(void **state)
 	assert_true(found == GRAIN_NONE);
 }
 
+static void a_touched_node_is_in_the_next_batch_and_no_other(void **state)
+{
+	struct fixture *f = *state;
+	map_entry_t e = map_entry(0, 1, 1);
+	struct map_need need;
+	struct map_batch *b;
+	unsigned level;
+	uint64_t index;
+
+	play_update(&f->d, f->map, 1000, 1, &e);
+	play_save(&f->d, f->map);
+	for (unsigned l = 0; l < MAP_LEVELS; l++) {
+		grain_map_shrink(f->map, 0);
+		if (l + 1 < MAP_LEVELS)
+			assert_int_equal(grain_map_find(f->map, l, 1000ull >> (9 * (l + 1)), &need), -EAGAIN);
+		PLAY(&f->d, f->map, grain_map_touch(f->map, l, 1000ull >> (9 * (l + 1)), &need));
+		assert_int_equal(grain_map_dirty(f->map), MAP_NODE_BYTES);
+		assert_int_equal(grain_map_find(f->map, l, 1000ull >> (9 * (l + 1)), &need), 0);
+		b = grain_map_freeze(f->map);
+		assert_int_equal(map_batch_count(b), 1);
+		map_batch_node(b, 0, &level, &index);
+		assert_int_equal(level, l);
+		assert_int_equal(index, 1000ull >> (9 * (l + 1)));
+		grain_map_thaw(f->map, b, true);
+	}
+	/* One that does not exist is not made. */
+	PLAY(&f->d, f->map, grain_map_touch(f->map, 0, 77, &need));
+	assert_int_equal(grain_map_touch(f->map, MAP_LEVELS, 0, &need), 0);
+	assert_int_equal(grain_map_touch(f->map, 0, UINT64_MAX, &need), 0);
+	assert_int_equal(grain_map_dirty(f->map), 0);
+	play_get(&f->d, f->map, 1000);
+}
+
+static void another_state_of_the_disk_takes_the_place_of_a_clean_one(void **state)
+{
+	struct fixture *f = *state;
+	map_entry_t e = map_entry(0, 1, 1), root[MAP_FANOUT] = { 0 }, out;
+	struct map_need need;
+
+	play_update(&f->d, f->map, 1000, 1, &e);
+	root[5] = map_entry(0, 9, 9);
+	assert_false(grain_map_reset(f->map, root));
+	play_get(&f->d, f->map, 1000);
+	play_save(&f->d, f->map);
+	assert_int_equal(grain_map_pin(f->map, 1000, 1, false, &need), 0);
+	assert_false(grain_map_reset(f->map, root));
+	grain_map_unpin(f->map, 1000, 1);
+	assert_true(grain_map_reset(f->map, root));
+	assert_int_equal(grain_map_lookup(f->map, 1000, 1, &out, &need), 0);
+	assert_true(out == MAP_ENTRY_NONE);
+	assert_int_equal(grain_map_lookup(f->map, 5ull << 27, 1, &out, &need), -EAGAIN);
+	assert_int_equal(need.level, MAP_LEVELS - 2);
+	assert_true(need.address == root[5]);
+	assert_int_equal(map_budget_used(f->budget), MAP_NODE_BYTES);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -377,6 +433,8 @@ int main(void)
 		T(the_budget_holds_while_much_is_read),
 		T(a_busy_map_takes_memory_from_an_idle_one),
 		T(next_crosses_absent_trees_and_stops_at_the_limit),
+		T(a_touched_node_is_in_the_next_batch_and_no_other),
+		T(another_state_of_the_disk_takes_the_place_of_a_clean_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -391,6 +392,44 @@ static void engine_step(struct world *w)
 	}
 }
 
+/* ---- cleaning ---- */
+
+static void do_clean(struct world *w)
+{
+	const struct file *f = any_file(w);
+	struct clean_options options = { .now = random_once_in(&w->r, 2), .dry_run = random_once_in(&w->r, 8) };
+	struct clean_result result;
+	struct error err = { 0 };
+
+	if (options.dry_run)
+		options.now = false;
+	trace(w, "%s: clean%s%s", f->name, options.now ? " now" : "", options.dry_run ? ": dry run" : "");
+	if (engine_clean(w->f.engine, f->id, &options, NULL, NULL, &result, &err))
+		fail_msg("seed %" PRIu64 " step %u: %s", w->seed, w->step, error_text(&err));
+	trace(w, "%s: %" PRIu64 " segments, %" PRIu64 " emptied, %" PRIu64 " deleted, %" PRIu64 " wait", f->name,
+	      result.segments, result.moved_segments, result.removed_segments, result.waiting_segments);
+	if (random_once_in(&w->r, 3))
+		check_file(w, f);
+}
+
+/* All the images of an engine that ends with the process, again and again. */
+static void *clean_for_ever(void *arg)
+{
+	const struct clean_options options = { .now = true };
+	struct world *w = arg;
+
+	for (unsigned k = 0;; k = (k + 1) % FILES) {
+		struct clean_result result;
+		struct error err = { 0 };
+		if (w->file[k].name[0] &&
+		    engine_clean(w->f.engine, w->file[k].id, &options, NULL, NULL, &result, &err)) {
+			fprintf(stderr, "seed %" PRIu64 ": cleaning in a child: %s\n", w->seed, error_text(&err));
+			_exit(2);
+		}
+	}
+	return NULL;
+}
+
 /* ---- opening and closing ---- */
 
 static void open_images(struct world *w)
@@ -422,6 +461,8 @@ static void choose_options(struct world *w)
 	o->dirty_limit = o->cache_size / (2 + random_below(&w->r, 3));
 	o->seal_after_ms = 50 + random_below(&w->r, 150);
 	o->uploads = 1 + (unsigned)random_below(&w->r, 4);
+	o->gc_grace_ms = 1;
+	o->gc_target = 101; /* only when a life says so */
 	o->share_min = random_once_in(&w->r, 2) ? 4096 : 256u << 10;
 }
 
@@ -696,10 +737,14 @@ static void do_names(struct world *w)
 /* ---- bad luck ---- */
 
 /* A child goes on with the images and is killed. */
-static void live_and_die(struct world *w, unsigned steps, bool remote)
+static void live_and_die(struct world *w, unsigned steps, bool remote, bool clean)
 {
+	pthread_t cleaner;
+
 	image_fixture_open(&w->f, w->f.host);
 	open_images(w);
+	if (clean && pthread_create(&cleaner, NULL, clean_for_ever, w))
+		_exit(3);
 	for (unsigned k = 0; k < steps; k++)
 		guest_step(w);
 	for (unsigned k = 0; remote && k < FILES; k++)
@@ -725,18 +770,19 @@ static void take_images_over(struct world *w, struct engine *e)
 static void do_crash(struct world *w)
 {
 	unsigned steps = (unsigned)random_below(&w->r, 30);
-	bool remote = random_once_in(&w->r, 3);
+	bool remote = random_once_in(&w->r, 3), clean = random_once_in(&w->r, 2);
 	uint64_t loss = random_below(&w->r, 4);
 	int status;
 
 	close_images(w);
 	image_fixture_close(&w->f);
 	choose_options(w);
-	trace(w, "a child does %u steps, %sand is killed", steps, remote ? "flushes to the store " : "");
+	trace(w, "a child does %u steps, %s%sand is killed", steps, remote ? "flushes to the store " : "",
+	      clean ? "cleans meanwhile " : "");
 	pid_t child = fork();
 	assert_true(child >= 0);
 	if (!child)
-		live_and_die(w, steps, remote);
+		live_and_die(w, steps, remote, clean);
 	assert_true(waitpid(child, &status, 0) == child);
 	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
 		fail_msg("seed %" PRIu64 " step %u: the child ended with status %x", w->seed, w->step,
@@ -779,6 +825,12 @@ static void do_takeover(struct world *w)
 			if (!flush_wait(image[k], IMAGE_FLUSH_REMOTE))
 				fail_msg("seed %" PRIu64 " step %u: %s: a fenced owner answered a flush to the store",
 				         w->seed, w->step, w->file[k].name);
+			const struct clean_options now = { .now = true };
+			struct clean_result result;
+			if (!engine_clean(old, image[k]->id, &now, NULL, NULL, &result, NULL) ||
+			    result.removed_segments)
+				fail_msg("seed %" PRIu64 " step %u: %s: a fenced owner cleaned", w->seed, w->step,
+				         w->file[k].name);
 		}
 	}
 	open_images(w);
@@ -803,8 +855,10 @@ static void one_step(struct world *w)
 		guest_step(w);
 	else
 		w->step++;
-	if (what >= 600 && what < 835)
+	if (what >= 600 && what < 820)
 		look_step(w);
+	else if (what >= 820 && what < 835)
+		do_clean(w);
 	else if (what >= 860 && what < 930)
 		engine_step(w);
 	else if (what >= 930 && what < 945)

@@ -267,6 +267,13 @@ static void stop_deadline_zero_is_not_the_default(void **state)
 	assert_int_equal(parse("garnerfs s m -o stop_deadline=0s,trash=0"), 0);
 	assert_int_equal(options.engine.stop_deadline_ms, 1);
 	assert_int_equal(options.engine.trash_ms, 1);
+	assert_int_equal(parse("garnerfs s m -o gc_target=0,gc_grace=0"), 0);
+	assert_int_equal(options.engine.gc_target, 101);
+	assert_int_equal(options.engine.gc_grace_ms, 1);
+	assert_int_equal(parse("garnerfs s m -o gc_target=40,gc_grace=1h"), 0);
+	assert_int_equal(options.engine.gc_target, 40);
+	assert_int_equal(options.engine.gc_grace_ms, 3600 * 1000);
+	assert_int_equal(parse("garnerfs s m -o gc_target=101"), -EINVAL);
 	assert_int_equal(parse("garnerfs s m -o trash=7d"), 0);
 	assert_int_equal(options.engine.trash_ms, 7 * 24 * 3600 * UINT64_C(1000));
 }

@@ -293,8 +293,8 @@ static void what_goes_back_to_the_parent_is_copied(void **state)
 	assert_int_equal(bytes_below(id), 0);
 }
 
-/* Replaying cannot bring a reader over: it stays at its moment, and the next one to open sees the new one. */
-static void another_host_that_reads_sees_either_moment(void **state)
+/* Replaying cannot bring a reader over: it begins anew with the checkpoint that the copy ended with. */
+static void another_host_that_reads_goes_over_to_the_copy(void **state)
 {
 	struct random r = some_random();
 	struct disk_file d[2];
@@ -321,11 +321,11 @@ static void another_host_that_reads_sees_either_moment(void **state)
 	assert_int_equal(save_now(d[1].image, true), 0);
 	assert_int_equal(flush_wait(d[1].image, IMAGE_FLUSH_REMOTE), 0);
 	assert_int_equal(image_open(other, attr.id, IMAGE_READ, &new, &err), 0);
-	check_bytes("the moment that is open", new, before);
+	check_bytes("while it is open", new, d[1].bytes);
 	image_close(new, IMAGE_READ);
 	image_close(old, IMAGE_READ);
 	assert_int_equal(image_open(other, attr.id, IMAGE_READ, &new, &err), 0);
-	check_bytes("after", new, d[1].bytes);
+	check_bytes("opened again", new, d[1].bytes);
 	image_close(new, IMAGE_READ);
 	assert_int_equal(engine_close(other, &err), 0);
 	for (unsigned k = 0; k < 2; k++) {
@@ -343,7 +343,7 @@ int main(void)
 		T(a_copy_takes_no_room),
 		T(the_source_can_be_deleted),
 		T(what_goes_back_to_the_parent_is_copied),
-		T(another_host_that_reads_sees_either_moment),
+		T(another_host_that_reads_goes_over_to_the_copy),
 	};
 
 	report_init("test_share", env_number("GARNER_TEST_VERBOSE", 0) ? REPORT_DEBUG : REPORT_NOTICE);

@@ -124,6 +124,7 @@ static void an_engine_tells_every_counter(void **state)
 		                   .store_get_bytes = 18,
 		                   .retries = 19,
 		                   .hedges = 21,
+		                   .moved_bytes = 22,
 		                   .map_bytes = UINT64_MAX,
 		                   .images_open = 20 };
 	size_t len;
@@ -143,7 +144,7 @@ static void an_engine_tells_every_counter(void **state)
 		      "\"reads\":5,\"writes\":6,\"flushes\":7,\"read_bytes\":8,\"write_bytes\":9,\"cache_hits\":10,"
 		      "\"cache_misses\":11,\"store_puts\":12,\"store_gets\":13,\"store_lists\":14,"
 		      "\"store_heads\":15,\"store_removes\":16,\"store_put_bytes\":17,\"store_get_bytes\":18,"
-		      "\"retries\":19,\"hedges\":21,\"map_bytes\":18446744073709551615}");
+		      "\"retries\":19,\"hedges\":21,\"moved_bytes\":22,\"map_bytes\":18446744073709551615}");
 }
 
 static void seconds_that_are_no_number_are_zero(void **state)

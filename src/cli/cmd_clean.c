@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* cmd_clean.c: garner gc and garner df: cleaning the logs of images, and what images take in the store. */
+#include "cli/command.h"
+#include "cli/image_list.h"
+#include "cli/progress.h"
+#include "cli/target.h"
+
+#include "base/size.h"
+#include "ctl/ctl.h"
+#include "ctl/status.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define WORDS_MAX 100
+
+/* ---- all images that are meant ---- */
+
+/* Does something with one image. `name`: as people know it. */
+typedef int image_fn(void *arg, struct ctl_client *client, const char *name, uint64_t id, struct error *err);
+
+static int each_of(const char *word, image_fn *each, void *arg, struct error *err)
+{
+	struct image_list list = { 0 };
+	struct ctl_client *client = NULL;
+	uint64_t id;
+	int rc = target_want_mount(word, err);
+
+	if (!rc)
+		rc = ctl_connect(word, &client, &id, err);
+	if (!rc && id)
+		rc = each(arg, client, word, id, err);
+	else if (!rc)
+		rc = image_list_from_mount(&list, word, err);
+	if (!rc)
+		image_list_sort(&list);
+	for (size_t k = 0; !rc && k < list.count; k++)
+		rc = each(arg, client, list.image[k].path, list.image[k].id, err);
+	image_list_destroy(&list);
+	ctl_disconnect(client);
+	return rc;
+}
+
+static int each_word(const char **words, image_fn *each, void *arg, struct error *err)
+{
+	int rc = 0;
+
+	for (int k = 0; !rc && k < WORDS_MAX && words[k]; k++)
+		rc = each_of(words[k], each, arg, err);
+	return rc;
+}
+
+/* ---- gc ---- */
+
+struct cleaning {
+	struct clean_options options;
+	struct progress progress;
+	enum clean_phase phase; /* that is shown */
+	bool shown;
+};
+
+static bool show_progress(void *arg, enum clean_phase phase, uint64_t done, uint64_t all)
+{
+	static const char *const labels[] = { "storing", "reading maps", "moving", "deleting" };
+	struct cleaning *c = arg;
+
+	if ((unsigned)phase >= sizeof labels / sizeof labels[0])
+		return !interrupted();
+	if (!c->shown || c->phase != phase) {
+		if (c->shown)
+			progress_end(&c->progress);
+		progress_start(&c->progress, labels[phase], phase == CLEAN_MARK ? "nodes" : "segments", all);
+		c->phase = phase;
+		c->shown = true;
+	}
+	if (phase != CLEAN_SETTLE)
+		progress_update(&c->progress, done);
+	return !interrupted();
+}
+
+static void print_result(const char *name, const struct clean_options *o, const struct clean_result *r)
+{
+	char before[SIZE_TEXT_MAX], removed[SIZE_TEXT_MAX], moved[SIZE_TEXT_MAX], waiting[SIZE_TEXT_MAX];
+
+	printf("%s: %" PRIu64 " segments of %s; %s%" PRIu64 " of %s %s", name, r->segments,
+	       size_format(r->bytes, before), o->dry_run ? "" : "deleted ", r->removed_segments,
+	       size_format(r->removed_bytes, removed), o->dry_run ? "are garbage" : "");
+	printf("%s%s %" PRIu64 " by moving %s", o->dry_run ? ", " : "and ", o->dry_run ? "would empty" : "emptied",
+	       r->moved_segments, size_format(r->moved_bytes, moved));
+	if (r->waiting_segments)
+		printf("; %" PRIu64 " of %s wait for their deletion", r->waiting_segments,
+		       size_format(r->waiting_bytes, waiting));
+	putchar('\n');
+}
+
+static int clean_one(void *arg, struct ctl_client *client, const char *name, uint64_t id, struct error *err)
+{
+	struct cleaning *c = arg;
+	struct clean_result result;
+
+	c->shown = false;
+	int rc = ctl_clean(client, id, &c->options, show_progress, c, &result, err);
+	if (c->shown)
+		progress_end(&c->progress);
+	if (!rc)
+		print_result(name, &c->options, &result);
+	return rc ? error_prefix(err, rc, "%s", name) : 0;
+}
+
+int cmd_gc(const struct command *c, int argc, char **argv)
+{
+	struct cleaning cleaning = { 0 };
+	const struct command_option options[] = {
+		{ "dry-run", NULL, &cleaning.options.dry_run },
+		{ "now", NULL, &cleaning.options.now },
+		{ 0 },
+	};
+	const char *words[WORDS_MAX];
+	struct error err = { 0 };
+	int rc = command_parse(c, argc, argv, options, 1, WORDS_MAX, words);
+
+	if (rc != 0)
+		return command_parse_exit(rc);
+	if (cleaning.options.dry_run && cleaning.options.now)
+		return command_usage(c, "--dry-run changes nothing, now or later");
+	interrupt_catch();
+	return each_word(words, clean_one, &cleaning, &err) < 0 ? command_failed(c, &err) : EXIT_DONE;
+}
+
+/* ---- df ---- */
+
+struct listing {
+	bool json, begun;
+};
+
+static void print_json(const char *name, const struct image_space *s)
+{
+	printf("{\"image\": ");
+	status_json_string(stdout, name);
+	printf(", \"logical\": %" PRIu64 ", \"allocated\": %" PRIu64 ", \"live\": %" PRIu64 ", \"shared\": %" PRIu64
+	       ", \"history\": %" PRIu64 ", \"garbage\": %" PRIu64 ", \"stored\": %" PRIu64 ", \"segments\": %" PRIu64
+	       ", \"snapshots\": %" PRIu64 ", \"ratio\": %.3f}\n",
+	       s->logical, s->allocated, s->live, s->shared, s->history, s->garbage, s->stored, s->segments,
+	       s->snapshots, s->ratio);
+}
+
+/* Names come from a store that others may write to: what would steer a terminal is shown as '?'. */
+static void print_name(const char *name)
+{
+	for (; *name; name++)
+		putchar((unsigned char)*name < ' ' || *name == 0x7f ? '?' : *name);
+	putchar('\n');
+}
+
+static int space_one(void *arg, struct ctl_client *client, const char *name, uint64_t id, struct error *err)
+{
+	struct listing *l = arg;
+	struct image_space s;
+	int rc = ctl_space(client, id, &s, err);
+
+	if (rc)
+		return error_prefix(err, rc, "%s", name);
+	if (l->json) {
+		print_json(name, &s);
+		return 0;
+	}
+	const uint64_t values[] = { s.logical, s.allocated, s.live, s.shared, s.history, s.garbage, s.stored };
+	if (!l->begun)
+		printf("%10s %10s %10s %10s %10s %10s %10s %6s  %s\n", "logical", "allocated", "live", "shared",
+		       "history", "garbage", "stored", "ratio", "image");
+	l->begun = true;
+	for (size_t k = 0; k < sizeof values / sizeof values[0]; k++) {
+		char text[SIZE_TEXT_MAX];
+		printf("%10s ", size_format(values[k], text));
+	}
+	printf("%5.2fx  ", s.ratio);
+	print_name(name);
+	return 0;
+}
+
+int cmd_df(const struct command *c, int argc, char **argv)
+{
+	struct listing listing = { 0 };
+	const struct command_option options[] = { { "json", NULL, &listing.json }, { 0 } };
+	const char *words[WORDS_MAX];
+	struct error err = { 0 };
+	int rc = command_parse(c, argc, argv, options, 1, WORDS_MAX, words);
+
+	if (rc != 0)
+		return command_parse_exit(rc);
+	interrupt_catch();
+	return each_word(words, space_one, &listing, &err) < 0 ? command_failed(c, &err) : EXIT_DONE;
+}

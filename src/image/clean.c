@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* clean.c: one cleaning of an image from end to end. See clean.h for the rules. */
+#include "image/private.h"
+
+#include "image/clean.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* So often it is tried again when something came in between; and so many rounds of moving are made at a time. */
+#define TRIES 20
+#define ROUNDS 1000
+#define TRIES_TO_LOOK 3
+#define PAUSE_MS 20
+
+static void pause_ms(unsigned ms)
+{
+	struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000l };
+
+	nanosleep(&t, NULL);
+}
+
+/* ---- a checkpoint in the store ---- */
+
+struct going_on {
+	struct clean *clean;
+};
+
+static bool flush_progress(void *arg, uint64_t left)
+{
+	struct going_on *g = arg;
+
+	return clean_goes_on(g->clean, CLEAN_SETTLE, left, 0);
+}
+
+/* Where everything after the checkpoint begins, and what comes before it as far as the chain of digests needs it. */
+static void take_checkpoint(struct clean *c, segment_no_t segment, const struct checkpoint *body)
+{
+	segment_no_t cut = body->position.segment < segment ? body->position.segment : segment;
+
+	c->checkpoint = *body;
+	c->segment = segment;
+	c->floor = cut ? cut - 1 : 0;
+}
+
+/* The newest checkpoint, made if need be; the open_mutex is held. 1: it is not in the store yet. */
+static int newest_checkpoint(struct clean *c, bool *fresh, bool *made)
+{
+	struct image *i = c->image;
+	struct checkpoint body;
+	int rc = 0;
+
+	if (!atomic_load(&i->log) || atomic_load(&i->failed))
+		return error_set(c->err, -EIO, "the image has stopped: see garner status");
+	/* One is enough: guests go on writing. */
+	if (*fresh || (!*made && (image_changed(i) || !i->saved.checkpoint.segment))) {
+		rc = image_checkpoint(i, c->err);
+		*fresh = false;
+		*made = true;
+		return rc ? rc : 1;
+	}
+	segment_no_t segment = i->saved.checkpoint.segment;
+	if (upload_stored(i->upload) < segment)
+		return 1;
+	rc = image_read_checkpoint(i, segment, &body, c->err);
+	if (rc)
+		return rc;
+	/* The map here was loaded from an older one: what it leads to besides is written anew by a checkpoint. */
+	*fresh = body.root != i->saved.checkpoint_root;
+	/* The checkpoints of these are older, and have no names yet. */
+	if (*fresh || atomic_load(&i->moments))
+		return 1;
+	rc = image_update_head(i, c->err);
+	if (!rc)
+		take_checkpoint(c, segment, &body);
+	return rc;
+}
+
+static int check_head(struct clean *c)
+{
+	struct image *i = c->image;
+	struct head head;
+	int rc = head_load(i->engine->pool, i->id, &head, c->err);
+
+	if (!rc && (head.epoch != i->epoch || head.checkpoint.segment < c->segment)) {
+		/* Of an epoch of ours that came before: nothing was written since. */
+		bool same = head.checkpoint.segment == c->segment;
+		rc = same ? 0 : error_set(c->err, -EAGAIN, "the store does not give back the head that was written");
+	}
+	return rc;
+}
+
+static int settle(struct clean *c, bool fresh)
+{
+	struct image *i = c->image;
+	struct going_on g = { c };
+	bool made = false;
+	int rc = 1;
+
+	for (int k = 0; rc == 1 && k < TRIES * 50; k++) {
+		if (!clean_goes_on(c, CLEAN_SETTLE, 0, 0))
+			return -EINTR;
+		pthread_mutex_lock(&i->open_mutex);
+		rc = newest_checkpoint(c, &fresh, &made);
+		bool stored =
+			rc == 1 && !atomic_load(&i->failed) && upload_stored(i->upload) >= i->saved.checkpoint.segment;
+		pthread_mutex_unlock(&i->open_mutex);
+		if (rc == 1 && stored && !fresh)
+			pause_ms(PAUSE_MS); /* a snapshot is being made */
+		else if (rc == 1 && (rc = engine_flush(i->engine, i->id, flush_progress, &g, c->err)) == 0)
+			rc = 1;
+	}
+	if (rc == 1)
+		rc = error_set(c->err, -EAGAIN, "no checkpoint stays the newest for long enough: try again");
+	return rc ? rc : check_head(c);
+}
+
+/* ---- rounds ---- */
+
+static void round_end(struct clean *c)
+{
+	live_destroy(&c->live);
+	free(c->roots);
+	free(c->stored);
+	c->roots = NULL;
+	c->stored = NULL;
+	c->root_count = c->stored_count = 0;
+}
+
+/* Reads the checkpoint's and the snapshots' maps, and what is stored. */
+static int look(struct clean *c)
+{
+	int rc = clean_find_roots(c, &c->roots, &c->root_count);
+
+	if (!rc)
+		rc = clean_mark(c);
+	if (!rc)
+		rc = clean_list(c);
+	return rc;
+}
+
+/* Slots of a stored segment, as far as this host knows; else as if it were full. */
+static uint64_t slots_of(struct clean *c, const struct stored_segment *s)
+{
+	struct segment *known = segment_pin_known(c->image->set, s->number);
+	uint64_t slots = known && atomic_load(&known->life) == LIFE_STORED ? known->slot_count : 0;
+
+	if (known)
+		segment_unpin(known);
+	return slots ? slots : c->image->engine->options.segment_size / c->image->grain_bytes;
+}
+
+/* How much of the garbage in segments that are still needed is too much, in slots. */
+static void set_wanted(struct clean *c)
+{
+	struct image *i = c->image;
+	uint64_t stored = 0, live = 0, target = i->engine->options.gc_target;
+
+	for (size_t k = 0; k < c->stored_count; k++) {
+		segment_no_t number = c->stored[k].number;
+		if (number < c->floor && live_is_garbage(&c->live, number))
+			continue;
+		uint64_t slots = slots_of(c, &c->stored[k]), needed = live_union(&c->live, number);
+		stored += slots;
+		live += number < c->floor && needed < slots ? needed : slots;
+	}
+	uint64_t allowed = stored * target / 100;
+	c->wanted = !c->by_itself ? UINT64_MAX : stored - live > allowed ? stored - live - allowed : 0;
+	c->behind = (stored - live) * 2 > allowed * 3;
+	pthread_mutex_lock(&i->clean_state.mutex);
+	i->clean_state.stored = stored;
+	i->clean_state.live = live;
+	i->clean_state.allocated = grain_map_allocated(i->map);
+	i->clean_state.appended = atomic_load(&i->clean_state.slots);
+	pthread_mutex_unlock(&i->clean_state.mutex);
+}
+
+static void count_stored(struct clean *c)
+{
+	c->result->segments = c->stored_count;
+	c->result->bytes = 0;
+	for (size_t k = 0; k < c->stored_count; k++)
+		c->result->bytes += c->stored[k].bytes;
+}
+
+/* One round. Returns how many segments were emptied, or an error. */
+static int64_t run_round(struct clean *c, bool first, bool fresh)
+{
+	int64_t rc = 0;
+
+	for (int k = 0; k < TRIES; k++) {
+		rc = settle(c, fresh);
+		if (!rc)
+			rc = look(c);
+		if (!rc && first && !k)
+			count_stored(c);
+		if (!rc)
+			rc = clean_sweep(c);
+		if (rc != -EAGAIN)
+			break;
+		round_end(c);
+		pause_ms(PAUSE_MS * (unsigned)(k + 1));
+	}
+	if (!rc) {
+		set_wanted(c);
+		rc = clean_move(c);
+	}
+	round_end(c);
+	return rc;
+}
+
+static int run(struct clean *c)
+{
+	int64_t rc = 1;
+
+	for (int k = 0; rc > 0 && k < ROUNDS; k++)
+		rc = run_round(c, !k, k > 0);
+	return rc < 0 ? (int)rc : 0;
+}
+
+/* ---- without changing anything ---- */
+
+/* The newest checkpoint in the store; none: nothing is known to be garbage. */
+static int look_once(struct clean *c)
+{
+	struct image *i = c->image;
+	struct checkpoint body = { .root = MAP_ENTRY_NONE };
+	segment_no_t segment;
+	int rc = 0;
+
+	pthread_mutex_lock(&i->open_mutex);
+	if (!atomic_load(&i->log))
+		segment = i->end_checkpoint.segment;
+	else if (upload_stored(i->upload) >= i->saved.checkpoint.segment)
+		segment = i->saved.checkpoint.segment;
+	else
+		segment = i->head_checkpoint.segment;
+	if (segment)
+		rc = image_read_checkpoint(i, segment, &body, c->err);
+	pthread_mutex_unlock(&i->open_mutex);
+	if (!rc)
+		take_checkpoint(c, segment, &body);
+	return rc ? rc : look(c);
+}
+
+/* A cleaning may go on meanwhile, and take what an older checkpoint leads to. */
+static int look_only(struct clean *c)
+{
+	int rc = look_once(c);
+
+	for (int k = 1; rc == -EIO && k < TRIES_TO_LOOK; k++) {
+		round_end(c);
+		rc = look_once(c);
+	}
+	return rc;
+}
+
+static int dry_run(struct clean *c)
+{
+	struct clean_result *r = c->result;
+	int rc = look_only(c);
+
+	if (!rc)
+		count_stored(c);
+	for (size_t k = 0; !rc && k < c->stored_count; k++)
+		if (c->stored[k].number < c->floor && live_is_garbage(&c->live, c->stored[k].number)) {
+			r->removed_segments++;
+			r->removed_bytes += c->stored[k].bytes;
+		}
+	c->wanted = UINT64_MAX;
+	if (!rc)
+		rc = clean_would_move(c, &r->moved_segments, &r->moved_bytes);
+	round_end(c);
+	return rc;
+}
+
+/* ---- the calls ---- */
+
+int clean_image(struct engine *e, uint64_t id, const struct clean_options *options, bool by_itself,
+                clean_progress_fn *progress, void *arg, struct clean_result *result, struct error *err)
+{
+	unsigned how = options->dry_run ? IMAGE_READ : IMAGE_READ | IMAGE_WRITE;
+	struct clean c = { .options = *options,
+		           .by_itself = by_itself,
+		           .result = result,
+		           .progress = progress,
+		           .arg = arg,
+		           .err = err };
+
+	memset(result, 0, sizeof *result);
+	int rc = image_open(e, id, how, &c.image, err);
+	if (rc)
+		return rc;
+	if (c.image->snapshot) {
+		image_close(c.image, how);
+		return error_set(err, -EINVAL, "a snapshot is not cleaned: its image is");
+	}
+	if (options->dry_run) {
+		rc = dry_run(&c);
+	} else {
+		pthread_mutex_lock(&c.image->clean_mutex);
+		rc = run(&c);
+		pthread_mutex_unlock(&c.image->clean_mutex);
+	}
+	image_close(c.image, how);
+	if (rc == -EINTR)
+		return error_set(err, rc, "stopped; what was done is done");
+	return rc ? error_prefix(err, rc, "cannot clean image %016" PRIx64, id) : 0;
+}
+
+int engine_clean(struct engine *e, uint64_t id, const struct clean_options *options, clean_progress_fn *progress,
+                 void *arg, struct clean_result *result, struct error *err)
+{
+	return clean_image(e, id, options, false, progress, arg, result, err);
+}
+
+/* ---- space ---- */
+
+int engine_space(struct engine *e, uint64_t id, struct image_space *space, struct error *err)
+{
+	struct clean_options options = { .dry_run = true };
+	struct clean_result result = { 0 };
+	struct clean c = { .options = options, .result = &result, .err = err };
+	struct node_attr attr = { 0 };
+
+	memset(space, 0, sizeof *space);
+	int rc = image_open(e, id, IMAGE_READ, &c.image, err);
+	if (rc)
+		return rc;
+	if (c.image->snapshot) {
+		image_close(c.image, IMAGE_READ);
+		return error_set(err, -EINVAL, "a snapshot takes no space of its own: see its image");
+	}
+	rc = look_only(&c);
+	if (!rc)
+		rc = clean_measure(&c, space);
+	if (c.checkpoint.allocated > c.own)
+		space->shared = (c.checkpoint.allocated - c.own) << c.image->grain_shift;
+	round_end(&c);
+	image_stat(c.image, &attr);
+	space->logical = attr.size;
+	space->allocated = attr.allocated_bytes;
+	image_close(c.image, IMAGE_READ);
+	return rc ? error_prefix(err, rc, "cannot tell what image %016" PRIx64 " takes", id) : 0;
+}

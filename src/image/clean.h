@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* clean.h: cleaning (GC): what of an image's log is still needed, and what goes. Private to src/image.
+ *
+ * Needed is what a kept root leads to, and what opening needs. Kept roots: the newest checkpoint that is in the store; every snapshot
+ * object of the image (clones hold one of their parent); a snapshot that was deleted and is still open here. Opening needs everything
+ * from the segment before the newest checkpoint's cut on.
+ *
+ * One cleaning goes: a checkpoint, into the store, its head written and read back (clean_settle); the maps of the kept roots are walked
+ * (clean_mark); segments that nothing leads to are noted, and deleted when they have been that for the grace time (clean_sweep); of those
+ * with little in them what is needed is appended to the log again (clean_move). What was moved goes the same way in the next round.
+ *
+ * Rules by which something is deleted:
+ *   - nothing led to it in a walk that began after the head was read back;
+ *   - images/<id>/cleaned, put before, says so to those who may have an older map: hosts that read the image, and this one after a
+ *     crash: they begin anew from a checkpoint that is not older;
+ *   - the epoch is still ours, looked at after all that;
+ *   - no snapshot has appeared since that may be of a moment before the checkpoint.
+ */
+#ifndef GARNER_IMAGE_CLEAN_H
+#define GARNER_IMAGE_CLEAN_H
+
+#include "image/epoch.h"
+#include "image/image.h"
+#include "image/live.h"
+#include "map/checkpoint.h"
+
+struct image;
+
+/* ---- cleaned.c: what is said of cleanings in the store ---- */
+
+/* Object images/<id>/cleaned: whatever the map of this checkpoint, and those of the snapshots, do not lead to may be gone. */
+struct cleaned {
+	uint64_t epoch;
+	segment_no_t segment; /* of the checkpoint: everything up to here was in the store */
+	map_entry_t root;     /* its root */
+};
+
+/* -ENOENT: the image was never cleaned. */
+int cleaned_load(struct pool *p, uint64_t image, struct cleaned *c, struct error *err);
+int cleaned_save(struct pool *p, uint64_t image, const struct cleaned *c, struct error *err);
+/* Whether a map that begins at `root` may lead to what is gone. Roots are written in the order of the log. */
+bool cleaned_after(const struct cleaned *c, map_entry_t root);
+
+/* ---- mark.c ---- */
+
+/* What a listing shows of the image's log. */
+struct stored_segment {
+	segment_no_t number;
+	uint64_t epoch;
+	uint64_t bytes;
+};
+
+struct kept_root {
+	uint64_t id; /* of the snapshot */
+	map_entry_t root;
+	segment_no_t segment; /* of its checkpoint */
+};
+
+struct clean {
+	struct image *image;
+	struct clean_options options;
+	bool by_itself; /* nobody asked for it */
+	bool behind;    /* there is much more garbage than there may be */
+	struct clean_result *result;
+	clean_progress_fn *progress; /* may be NULL */
+	void *arg;
+	struct error *err;
+
+	/* The round: */
+	struct checkpoint checkpoint; /* the newest, in the store */
+	segment_no_t segment;         /* where it is */
+	segment_no_t floor;           /* nothing from here on is deleted */
+	struct kept_root *roots;      /* of snapshots */
+	size_t root_count;
+	struct live live;
+	uint64_t nodes;  /* of maps, read so far */
+	uint64_t own;    /* grains of the newest map that are in this log */
+	uint64_t wanted; /* so many slots should be won by moving; UINT64_MAX: whatever can be */
+	struct stored_segment *stored;
+	size_t stored_count;
+};
+
+/* False when the caller of the cleaning, or the engine's end, wants no more. */
+bool clean_goes_on(struct clean *c, enum clean_phase phase, uint64_t done, uint64_t all);
+/* The snapshots that are there now. */
+int clean_find_roots(struct clean *c, struct kept_root **roots, size_t *count);
+/* Walks the maps of all kept roots. */
+int clean_mark(struct clean *c);
+/* Lists what is stored. */
+int clean_list(struct clean *c);
+
+/* ---- sweep.c ---- */
+
+/* Notes garbage, and deletes what has been that for long enough. -EAGAIN: mark again. */
+int clean_sweep(struct clean *c);
+/* Whether something of the image has waited for long enough. */
+bool clean_is_due(struct engine *e, uint64_t image);
+/* Forgets what was noted: of the image, or of all. */
+void clean_forget(struct engine *e, uint64_t image);
+void clean_forget_all(struct engine *e);
+
+/* ---- move.c ---- */
+
+/* Moves what is needed out of the segments where that pays. Returns how many segments it emptied, or an error. */
+int64_t clean_move(struct clean *c);
+/* What it would move. */
+int clean_would_move(struct clean *c, uint64_t *segments, uint64_t *bytes);
+
+/* ---- measure.c ---- */
+
+int clean_measure(struct clean *c, struct image_space *space);
+
+/* ---- clean.c ---- */
+
+/* engine_clean(); `by_itself`: only until there is no more garbage than gc_target allows. */
+int clean_image(struct engine *e, uint64_t id, const struct clean_options *options, bool by_itself,
+                clean_progress_fn *progress, void *arg, struct clean_result *result, struct error *err);
+
+/* ---- clean_itself.c ---- */
+
+/* The thread that cleans what needs it. */
+int clean_start(struct engine *e, struct error *err);
+void clean_stop(struct engine *e);
+
+#endif

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* clean_itself.c: images that are written here are cleaned when too much of what is stored of them is garbage. */
+#include "image/private.h"
+
+#include "base/clock.h"
+#include "image/clean.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define LOOK_MS 1000
+/* Less garbage than in so many segments is not worth a look; nor, for a while, is an image of which the last look had no use. */
+#define SEGMENTS_MIN 16u
+#define AGAIN_NS seconds_ns(60)
+
+void clean_note_stored(struct image *i, uint64_t slots)
+{
+	atomic_fetch_add_explicit(&i->clean_state.slots, slots, memory_order_relaxed);
+}
+
+/* By what the last look found, and what was written since. What was stored before this host had the image is not known until then. */
+static bool is_worth_it(struct image *i)
+{
+	struct clean_state *s = &i->clean_state;
+	uint64_t target = i->engine->options.gc_target, now = clock_monotonic_ns();
+
+	pthread_mutex_lock(&s->mutex);
+	uint64_t stored = s->stored + (atomic_load(&s->slots) - s->appended), allocated = grain_map_allocated(i->map);
+	uint64_t live = s->live + allocated - (allocated < s->allocated ? allocated : s->allocated);
+	bool looked = s->stored != 0, rest = now < s->rest_until_ns;
+	pthread_mutex_unlock(&s->mutex);
+	uint64_t garbage = stored > live ? stored - live : 0;
+	uint64_t least = (uint64_t)SEGMENTS_MIN * i->engine->options.segment_size >> i->grain_shift;
+	if (rest)
+		return false;
+	return looked ? garbage >= least && garbage * 100 > stored * target : stored >= least;
+}
+
+static void clean_one(struct image *i)
+{
+	struct engine *e = i->engine;
+	struct clean_options options = { 0 };
+	struct clean_result result;
+	struct error err = { 0 };
+
+	pthread_mutex_lock(&i->clean_state.mutex);
+	bool looked = i->clean_state.stored != 0;
+	pthread_mutex_unlock(&i->clean_state.mutex);
+	int rc = clean_image(e, i->id, &options, true, NULL, NULL, &result, &err);
+
+	pthread_mutex_lock(&i->clean_state.mutex);
+	/* The first look is to find out how it stands. */
+	bool rest = rc || (looked && !result.moved_segments && !result.removed_segments);
+	i->clean_state.rest_until_ns = rest ? clock_monotonic_ns() + AGAIN_NS : 0;
+	pthread_mutex_unlock(&i->clean_state.mutex);
+	if (rc && rc != -EINTR)
+		report_warning("%s", error_text(&err));
+	else if (result.removed_segments || result.moved_segments)
+		report_notice("image %016" PRIx64 ": cleaned: %" PRIu64 " segments deleted, %" PRIu64
+		              " emptied, %" PRIu64 " wait for their deletion",
+		              i->id, result.removed_segments, result.moved_segments, result.waiting_segments);
+}
+
+static bool goes_on(struct engine *e)
+{
+	pthread_mutex_lock(&e->mutex);
+	bool goes_on = !e->stopping;
+	pthread_mutex_unlock(&e->mutex);
+	return goes_on;
+}
+
+static void *cleaner(void *arg)
+{
+	struct engine *e = arg;
+	unsigned slept = 0;
+
+	while (goes_on(e)) {
+		struct timespec pause = { .tv_nsec = 50000000 };
+		struct image **images;
+		size_t count;
+
+		nanosleep(&pause, NULL);
+		slept += 50;
+		if (slept < LOOK_MS || images_get_all(e, &images, &count))
+			continue;
+		slept = 0;
+		for (size_t k = 0; k < count; k++) {
+			struct image *i = images[k];
+			if (goes_on(e) && atomic_load(&i->log) && !atomic_load(&i->failed) && !i->unlinked &&
+			    ((e->options.gc_target <= 100 && is_worth_it(i)) || clean_is_due(e, i->id)))
+				clean_one(i);
+			image_put(i);
+		}
+		free(images);
+	}
+	return NULL;
+}
+
+int clean_start(struct engine *e, struct error *err)
+{
+	int rc = pthread_create(&e->cleaner, NULL, cleaner, e);
+
+	e->cleaner_runs = !rc;
+	return rc ? error_set(err, -rc, "cannot start a thread: %s", strerror(rc)) : 0;
+}
+
+void clean_stop(struct engine *e)
+{
+	if (e->cleaner_runs)
+		pthread_join(e->cleaner, NULL);
+	e->cleaner_runs = false;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* cleaned.c: the object that says up to which checkpoint an image's log was cleaned. */
+#include "image/clean.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sodium.h>
+#include <stdio.h>
+
+static void cleaned_key(uint64_t image, char key[STORE_KEY_MAX + 1])
+{
+	snprintf(key, STORE_KEY_MAX + 1, "images/%016" PRIx64 "/cleaned", image);
+}
+
+int cleaned_load(struct pool *p, uint64_t image, struct cleaned *c, struct error *err)
+{
+	char key[STORE_KEY_MAX + 1];
+	struct seal_key sealing;
+	struct fields *f;
+	int rc;
+
+	cleaned_key(image, key);
+	image_key(&p->master, image, &sealing);
+	rc = pool_get_object(p, key, OBJECT_CLEANED, &sealing, &f, err);
+	sodium_memzero(&sealing, sizeof sealing);
+	if (rc)
+		return rc;
+	if (fields_hex64(f, "epoch", &c->epoch) || fields_u64(f, "segment", &c->segment) ||
+	    fields_hex64(f, "root", &c->root) || !c->segment)
+		rc = error_set(err, -EBADMSG, "%s: a field is missing or damaged", key);
+	fields_free(f);
+	return rc;
+}
+
+int cleaned_save(struct pool *p, uint64_t image, const struct cleaned *c, struct error *err)
+{
+	char key[STORE_KEY_MAX + 1];
+	struct seal_key sealing;
+	struct fields *f = fields_new();
+	int rc;
+
+	if (!f)
+		return error_set(err, -ENOMEM, "out of memory");
+	cleaned_key(image, key);
+	fields_add_hex64(f, "epoch", c->epoch);
+	fields_add_u64(f, "segment", c->segment);
+	fields_add_hex64(f, "root", c->root);
+	image_key(&p->master, image, &sealing);
+	rc = pool_put_object(p, key, OBJECT_CLEANED, &sealing, f, 0, err);
+	sodium_memzero(&sealing, sizeof sealing);
+	fields_free(f);
+	return rc;
+}
+
+bool cleaned_after(const struct cleaned *c, map_entry_t root)
+{
+	/* A root of another log is that with which a clone began: older than any of its own. */
+	if (map_entry_layer(root) || map_entry_layer(c->root))
+		return root != c->root && map_entry_layer(root);
+	return root < c->root;
+}
