@@ -26,6 +26,14 @@
 
 struct image;
 
+/* What of an image's log its history needs (history.c). */
+struct kept_past {
+	segment_no_t from;    /* all from this segment on; 0: it keeps none */
+	segment_no_t segment; /* of the checkpoint that was cut there; 0: from the begin of the log */
+	map_entry_t root;     /* of that */
+};
+int history_kept(struct image *i, struct kept_past *k, struct error *err);
+
 /* ---- cleaned.c: what is said of cleanings in the store ---- */
 
 /* Object images/<id>/cleaned: whatever the map of this checkpoint, and those of the snapshots, do not lead to may be gone. */
@@ -33,6 +41,8 @@ struct cleaned {
 	uint64_t epoch;
 	segment_no_t segment; /* of the checkpoint: everything up to here was in the store */
 	map_entry_t root;     /* its root */
+	segment_no_t
+		oldest; /* of the oldest checkpoint whose map, and the log from its cut on, is all there: for history; at most `segment` */
 };
 
 /* -ENOENT: the image was never cleaned. */
@@ -53,7 +63,8 @@ struct stored_segment {
 struct kept_root {
 	uint64_t id; /* of the snapshot */
 	map_entry_t root;
-	segment_no_t segment; /* of its checkpoint */
+	segment_no_t segment;    /* of its checkpoint */
+	segment_no_t whole_from; /* from here up to there all is needed; 0: only what the root leads to */
 };
 
 struct clean {
@@ -70,6 +81,7 @@ struct clean {
 	struct checkpoint checkpoint; /* the newest, in the store */
 	segment_no_t segment;         /* where it is */
 	segment_no_t floor;           /* nothing from here on is deleted */
+	struct kept_past history;     /* as the image's policy is */
 	struct kept_root *roots;      /* of snapshots */
 	size_t root_count;
 	struct live live;

@@ -25,9 +25,13 @@ int cleaned_load(struct pool *p, uint64_t image, struct cleaned *c, struct error
 	sodium_memzero(&sealing, sizeof sealing);
 	if (rc)
 		return rc;
+	c->oldest = 0;
 	if (fields_hex64(f, "epoch", &c->epoch) || fields_u64(f, "segment", &c->segment) ||
-	    fields_hex64(f, "root", &c->root) || !c->segment)
+	    fields_hex64(f, "root", &c->root) || !c->segment || fields_u64(f, "oldest", &c->oldest) == -EBADMSG ||
+	    c->oldest > c->segment)
 		rc = error_set(err, -EBADMSG, "%s: a field is missing or damaged", key);
+	if (!rc && !c->oldest)
+		c->oldest = c->segment;
 	fields_free(f);
 	return rc;
 }
@@ -45,6 +49,8 @@ int cleaned_save(struct pool *p, uint64_t image, const struct cleaned *c, struct
 	fields_add_hex64(f, "epoch", c->epoch);
 	fields_add_u64(f, "segment", c->segment);
 	fields_add_hex64(f, "root", c->root);
+	if (c->oldest && c->oldest != c->segment)
+		fields_add_u64(f, "oldest", c->oldest);
 	image_key(&p->master, image, &sealing);
 	rc = pool_put_object(p, key, OBJECT_CLEANED, &sealing, f, 0, err);
 	sodium_memzero(&sealing, sizeof sealing);

@@ -3,6 +3,7 @@
 #include "image/past.h"
 
 #include "base/clock.h"
+#include "image/clean.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -48,31 +49,43 @@ int engine_history_keep(struct engine *e, uint64_t image, uint64_t seconds, stru
 	return rc;
 }
 
-int history_keeps_from(struct engine *e, const struct catalog_entry *image, segment_no_t *from, struct error *err)
+/* The newest checkpoint that is older than the window; none, or one that was cleaned away: what there is. */
+static int find_kept(struct past *p, uint64_t since_ns, struct kept_past *k, struct error *err)
 {
 	struct image_moment m = { 0 };
 	struct checkpoint c;
-	struct policy policy;
-	struct past p = { .engine = e };
-	int rc = policy_load(e->pool, image->id, &policy, err);
+	int rc = past_segment_at(p, since_ns, &m.segment, err);
 
-	*from = 0;
+	*k = (struct kept_past){ .from = 1 };
+	if (!rc && m.segment <= p->floor)
+		m.segment = p->floor ? p->floor + 1 : 0;
+	if (rc || m.segment < 2)
+		return rc;
+	rc = past_checkpoint(p, &m, &c, &k->segment, err);
+	if (rc)
+		return rc == 1 ? 0 : rc;
+	k->root = c.root;
+	k->from = c.position.segment ? c.position.segment : 1;
+	return 0;
+}
+
+int history_kept(struct image *i, struct kept_past *k, struct error *err)
+{
+	const struct catalog_entry entry = { .id = i->id, .grain_bytes = i->grain_bytes };
+	struct past p = { .engine = i->engine };
+	struct policy policy;
+	int rc = policy_load(i->engine->pool, i->id, &policy, err);
+
+	*k = (struct kept_past){ 0 };
 	if (rc || !policy.history_s)
 		return rc;
-	rc = past_open(e, image, &p, err);
+	rc = past_open(i->engine, &entry, &p, err);
 	if (!rc) {
 		uint64_t now = clock_wall_ns(), window = policy.history_s * 1000000000;
-		rc = past_segment_at(&p, now > window ? now - window : 0, &m.segment, err);
+		rc = find_kept(&p, now > window ? now - window : 0, k, err);
 	}
-	if (!rc)
-		*from = 1;
-	if (!rc && m.segment > 1)
-		rc = past_checkpoint(&p, &m, &c, err);
-	if (!rc && m.segment > 1)
-		*from = c.position.segment ? c.position.segment : 1;
 	past_close(&p);
-	/* Before the first checkpoint all of it is needed. */
-	return rc == -ENODATA || rc == 1 ? 0 : rc;
+	return rc == -ENODATA ? 0 : rc;
 }
 
 /* ---- an overview ------------------------------------------------------------------------------------------------- */
@@ -127,7 +140,7 @@ int engine_history(struct engine *e, uint64_t image, uint64_t since_ns, struct h
 	if (!rc)
 		rc = past_segment_at(&p, since_ns, &first, err);
 	if (!rc)
-		rc = tell_spans(&p, first ? first : 1, span, arg, err);
+		rc = tell_spans(&p, first ? first : p.floor ? p.floor : 1, span, arg, err);
 	end.begin = h->newest;
 	if (!rc)
 		rc = span(arg, &end);

@@ -42,7 +42,7 @@ static int add_root(struct root_list *l, const struct snapshot *s)
 		l->list = more;
 		l->room = room;
 	}
-	l->list[l->count++] = (struct kept_root){ s->info.id, s->root, s->segment };
+	l->list[l->count++] = (struct kept_root){ s->info.id, s->root, s->segment, s->whole_from };
 	return 0;
 }
 
@@ -226,6 +226,36 @@ static int walk_node(struct walk *w, unsigned level, map_entry_t at)
 	return rc;
 }
 
+/* All that is in these segments, whatever leads there. */
+static void keep_whole(struct clean *c, segment_no_t from, segment_no_t to)
+{
+	for (segment_no_t n = from; n && n <= to && n <= c->segment; n++)
+		live_keep(&c->live, n);
+}
+
+/* What snapshots lead to, and what the history that is to be kept does. */
+static int walk_past(struct clean *c, struct walk *w)
+{
+	int rc = 0;
+
+	w->set = LIVE_PAST;
+	w->seen = hash_new();
+	if (!w->seen)
+		return -ENOMEM;
+	for (size_t k = 0; !rc && k < c->root_count; k++) {
+		live_keep(&c->live, c->roots[k].segment);
+		keep_whole(c, c->roots[k].whole_from, c->roots[k].segment);
+		/* One made since the checkpoint leads to nothing that this does not lead to, but to what came later. */
+		if (c->roots[k].segment <= c->segment)
+			rc = walk_node(w, MAP_LEVELS - 1, c->roots[k].root);
+	}
+	keep_whole(c, c->history.from, c->segment);
+	if (!rc && c->history.from && c->history.segment < c->segment)
+		rc = walk_node(w, MAP_LEVELS - 1, c->history.root);
+	hash_free(w->seen);
+	return rc;
+}
+
 int clean_mark(struct clean *c)
 {
 	struct walk *w = calloc(1, sizeof *w);
@@ -237,18 +267,10 @@ int clean_mark(struct clean *c)
 	w->clean = c;
 	w->set = LIVE_NOW;
 	rc = walk_node(w, MAP_LEVELS - 1, c->checkpoint.root);
-	if (rc || !c->root_count)
-		goto out;
-	w->set = LIVE_PAST;
-	w->seen = hash_new();
-	rc = w->seen ? 0 : -ENOMEM;
-	for (size_t k = 0; !rc && k < c->root_count; k++) {
-		live_keep(&c->live, c->roots[k].segment);
-		/* One made since the checkpoint leads to nothing that this does not lead to, but to what came later. */
-		if (c->roots[k].segment <= c->segment)
-			rc = walk_node(w, MAP_LEVELS - 1, c->roots[k].root);
-	}
-	hash_free(w->seen);
+	if (!rc)
+		rc = history_kept(c->image, &c->history, c->err);
+	if (!rc && (c->root_count || c->history.from))
+		rc = walk_past(c, w);
 out:
 	free(w);
 	return rc == -ENOMEM ? error_set(c->err, rc, "out of memory") : rc;

@@ -3,10 +3,29 @@
 #include "image/past.h"
 
 #include "base/clock.h"
+#include "image/clean.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+
+/* 0: nothing was cleaned away. */
+static int load_floor(struct past *p, segment_no_t *floor, struct error *err)
+{
+	struct cleaned cleaned;
+	int rc = cleaned_load(p->engine->pool, p->image, &cleaned, err);
+
+	*floor = rc ? 0 : cleaned.oldest;
+	return rc == -ENOENT ? 0 : rc;
+}
+
+int past_still_there(struct past *p, struct error *err)
+{
+	segment_no_t floor;
+	int rc = load_floor(p, &floor, err);
+
+	return rc || floor == p->floor ? rc : error_set(err, -EAGAIN, "cleaning came in between: try again");
+}
 
 int past_open(struct engine *e, const struct catalog_entry *image, struct past *p, struct error *err)
 {
@@ -25,6 +44,8 @@ int past_open(struct engine *e, const struct catalog_entry *image, struct past *
 	if (!rc && !p->end)
 		return error_set(err, -ENODATA, "%s has no past: nothing that was written to it is in the store",
 		                 image->name);
+	if (!rc)
+		rc = load_floor(p, &p->floor, err);
 	return rc ? rc : image_settle_log(e, &p->log->source, &p->log->view, p->end, err);
 }
 
@@ -127,16 +148,28 @@ static int find_time(struct past *p, struct image_moment *m, struct error *err)
 	return rc;
 }
 
-int past_ends(struct past *p, struct image_moment *oldest, struct image_moment *newest, struct error *err)
+/* After the first record, or the first checkpoint that was left. */
+static int find_oldest(struct past *p, struct image_moment *m, struct error *err)
 {
-	int rc = past_look(p, 1, err);
+	segment_no_t number = p->floor ? p->floor : 1;
+	size_t k = 1;
+	int rc = past_look(p, number, err);
 
 	if (rc)
 		return rc;
-	*oldest = p->last.whole ? (struct image_moment){ .segment = 1, .record = 1 }
-	                        : (struct image_moment){ .segment = 2 };
+	for (size_t n = 0; p->floor && n < p->last.count; n++)
+		if (p->last.records[n].kind == RECORD_CHECKPOINT)
+			k = n + 1;
+	*m = k <= p->last.whole && k < p->last.count ? (struct image_moment){ .segment = number, .record = (uint32_t)k }
+	                                             : (struct image_moment){ .segment = number + 1 };
+	return find_time(p, m, err);
+}
+
+int past_ends(struct past *p, struct image_moment *oldest, struct image_moment *newest, struct error *err)
+{
+	int rc = find_oldest(p, oldest, err);
+
 	*newest = (struct image_moment){ .segment = p->end + 1 };
-	rc = find_time(p, oldest, err);
 	return rc ? rc : find_time(p, newest, err);
 }
 
@@ -158,7 +191,7 @@ static int out_of_range(struct past *p, const char *why, struct error *err)
 
 int past_segment_at(struct past *p, uint64_t time_ns, segment_no_t *number, struct error *err)
 {
-	segment_no_t low = 0, high = p->end + 1;
+	segment_no_t first = p->floor ? p->floor : 1, low = first - 1, high = p->end + 1;
 
 	while (high - low > 1) {
 		segment_no_t middle = low + (high - low) / 2;
@@ -171,7 +204,7 @@ int past_segment_at(struct past *p, uint64_t time_ns, segment_no_t *number, stru
 		else
 			high = middle;
 	}
-	*number = low;
+	*number = low < first ? 0 : low;
 	return 0;
 }
 
@@ -183,7 +216,10 @@ static int find_by_time(struct past *p, struct image_moment *m, struct error *er
 	int rc = past_segment_at(p, m->time_ns, &number, err);
 
 	if (!rc && !number)
-		return out_of_range(p, "that is before the image's first moment", err);
+		return out_of_range(p,
+		                    p->floor ? "what was there then was cleaned away"
+		                             : "that is before the image's first moment",
+		                    err);
 	if (!rc)
 		rc = past_look(p, number, err);
 	if (rc)
@@ -194,8 +230,6 @@ static int find_by_time(struct past *p, struct image_moment *m, struct error *er
 		k = p->last.whole;
 	m->segment = k < p->last.count ? number : number + 1;
 	m->record = k < p->last.count ? (uint32_t)k : 0;
-	if (m->segment == 1 && !m->record)
-		return out_of_range(p, "what was written first was dropped for what came soon after", err);
 	return 0;
 }
 
@@ -204,7 +238,7 @@ static int check_position(struct past *p, struct image_moment *m, struct error *
 	char why[160];
 	int rc;
 
-	if (m->segment > p->end + 1 || (m->segment == p->end + 1 && m->record) || (m->segment == 1 && !m->record))
+	if (m->segment > p->end + 1 || (m->segment == p->end + 1 && m->record))
 		return out_of_range(p, "the log has no such position", err);
 	if (!m->record)
 		return 0;
@@ -220,10 +254,25 @@ static int check_position(struct past *p, struct image_moment *m, struct error *
 	return out_of_range(p, why, err);
 }
 
+static bool is_before(const struct image_moment *a, const struct image_moment *b)
+{
+	return a->segment < b->segment || (a->segment == b->segment && a->record < b->record);
+}
+
 int past_find(struct past *p, struct image_moment *m, struct error *err)
 {
-	int rc = m->segment ? check_position(p, m, err) : find_by_time(p, m, err);
+	struct image_moment oldest;
+	int rc = find_oldest(p, &oldest, err);
 
+	if (!rc && !m->segment)
+		rc = find_by_time(p, m, err);
+	if (!rc && is_before(m, &oldest))
+		rc = out_of_range(p,
+		                  p->floor ? "what was there then was cleaned away"
+		                           : "that is before the image's first moment",
+		                  err);
+	if (!rc)
+		rc = check_position(p, m, err);
 	return rc ? rc : find_time(p, m, err);
 }
 
@@ -284,20 +333,22 @@ int past_reach(struct past *p, const struct catalog_entry *image, const struct i
 	return 0;
 }
 
-int past_checkpoint(struct past *p, const struct image_moment *m, struct checkpoint *c, struct error *err)
+int past_checkpoint(struct past *p, const struct image_moment *m, struct checkpoint *c, segment_no_t *segment,
+                    struct error *err)
 {
 	const struct fetch_source *source = &p->log->source;
 	struct segment_meta meta;
 	int rc = m->record ? checkpoint_read(source, m->segment, m->record, c, err) : 1;
 
+	*segment = m->segment;
 	if (rc <= 0 || m->segment == 1)
 		return rc;
 	rc = fetch_meta(source, m->segment - 1, &meta, err);
 	if (rc)
 		return rc;
-	if (!meta.checkpoint.segment)
+	*segment = meta.checkpoint.segment;
+	if (!*segment)
 		return 1;
-	rc = checkpoint_read(source, meta.checkpoint.segment, SIZE_MAX, c, err);
-	return rc == 1 ? error_set(err, -EBADMSG, "segment %" PRIu64 " has no checkpoint", meta.checkpoint.segment)
-	               : rc;
+	rc = checkpoint_read(source, *segment, SIZE_MAX, c, err);
+	return rc == 1 ? error_set(err, -EBADMSG, "segment %" PRIu64 " has no checkpoint", *segment) : rc;
 }

@@ -22,7 +22,9 @@ struct past {
 	struct engine *engine;
 	uint64_t image;
 	struct stored_log *log;
-	segment_no_t end;         /* the last one in the store: not 0 */
+	segment_no_t end; /* the last one in the store: not 0 */
+	segment_no_t
+		floor; /* of the first checkpoint that cleaning has left as it was: moments come after it; 0: it has left all */
 	struct past_segment last; /* looked at */
 };
 
@@ -47,7 +49,11 @@ int past_segment_at(struct past *p, uint64_t time_ns, segment_no_t *number, stru
 /* The moment that is meant by `m` (see image.h): fills in the rest. -ERANGE says what there is. */
 int past_find(struct past *p, struct image_moment *m, struct error *err);
 
-/* The newest checkpoint before the moment. 1: there is none. */
-int past_checkpoint(struct past *p, const struct image_moment *m, struct checkpoint *c, struct error *err);
+/* The newest checkpoint before the moment, and its segment. 1: there is none. */
+int past_checkpoint(struct past *p, const struct image_moment *m, struct checkpoint *c, segment_no_t *segment,
+                    struct error *err);
+
+/* Whether cleaning has come on meanwhile: -EAGAIN. To be asked after what is needed is held: from then on it stays. */
+int past_still_there(struct past *p, struct error *err);
 
 #endif

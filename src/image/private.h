@@ -411,12 +411,6 @@ void moment_let_go(struct engine *e, const struct snapshot *held);
 /* Lets go of what the image holds in other images' logs: it is being deleted. 1: something may go now. */
 int engine_layers_release(struct engine *e, uint64_t id, struct error *err);
 
-/* ---- history.c ---- */
-
-/* From which segment on an image's log is to be kept whole, so that every moment of its history can be had: that where the newest
- * checkpoint was cut that is older than the window. 0: it keeps no history. Blocks on the store. */
-int history_keeps_from(struct engine *e, const struct catalog_entry *image, segment_no_t *from, struct error *err);
-
 /* ---- names.c ---- */
 
 /* Whether a node may be made under the name: -EEXIST, -EROFS, -EINVAL, -ENAMETOOLONG. */

@@ -36,8 +36,8 @@ static int own_base(struct past *p, struct beginning *b, struct error *err)
 static int begin_at(struct past *p, const struct image_moment *m, struct beginning *b, struct error *err)
 {
 	struct checkpoint c;
-	segment_no_t last = m->record ? m->segment : m->segment - 1, from = 1;
-	int rc = past_checkpoint(p, m, &c, err);
+	segment_no_t last = m->record ? m->segment : m->segment - 1, from = 1, at;
+	int rc = past_checkpoint(p, m, &c, &at, err);
 
 	b->held.image = p->image;
 	b->held.segment = last;
@@ -78,10 +78,11 @@ int engine_rewind(struct engine *e, uint64_t image, struct image_moment *m, uint
 		rc = past_find(&p, m, err);
 	if (!rc)
 		rc = begin_at(&p, m, &b, err);
+	if (!rc)
+		rc = moment_hold_past(e, &b.held, id, &b.hold, err);
+	if (!rc && (rc = past_still_there(&p, err)))
+		moment_let_go(e, &b.held);
 	past_close(&p);
-	if (rc)
-		return rc;
-	rc = moment_hold_past(e, &b.held, id, &b.hold, err);
 	return rc ? rc : image_begin(e, &b, &entry, dir, name, id, attr, err);
 }
 

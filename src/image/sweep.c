@@ -144,9 +144,11 @@ static int announce(struct clean *c)
 {
 	struct image *i = c->image;
 	struct pool *p = i->engine->pool;
-	struct cleaned said = { i->epoch, c->segment, c->checkpoint.root }, read = { 0 };
+	struct cleaned said = { i->epoch, c->segment, c->checkpoint.root, c->segment }, read = { 0 };
 	int rc = image_entitled(i);
 
+	if (c->history.from && c->history.segment < c->segment)
+		said.oldest = c->history.segment ? c->history.segment : 1;
 	if (rc)
 		return error_set(c->err, rc, "the image is not ours any more, or the store cannot tell");
 	rc = cleaned_save(p, i->id, &said, c->err);

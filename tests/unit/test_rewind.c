@@ -8,6 +8,7 @@
 #include "lib/oracle.h"
 
 #include "base/clock.h"
+#include "image/clean.h"
 #include "image/past.h"
 #include "image/pool_copy.h"
 #include "image/verify.h"
@@ -149,6 +150,26 @@ static void change_some(struct random *r, struct track *t, unsigned changes)
 	image_fixture_close_image(i);
 }
 
+static uint64_t id_of(struct engine *e, const char *path)
+{
+	struct node_attr attr;
+
+	if (engine_resolve(e, path, &attr, &err))
+		fail_msg("%s: %s", path, error_text(&err));
+	return attr.id;
+}
+
+/* Deletes whatever nothing needs any more. How many segments. */
+static uint64_t clean(const struct track *t)
+{
+	const struct clean_options options = { .now = true };
+	struct clean_result result;
+
+	if (engine_clean(f.engine, id_of(f.engine, t->name), &options, NULL, NULL, &result, &err))
+		fail_msg("%s: %s", t->name, error_text(&err));
+	return result.removed_segments;
+}
+
 static struct track *begin_disk(void)
 {
 	struct track *t = new_track(oracle_new());
@@ -166,15 +187,6 @@ static void restart(bool lose_cache)
 }
 
 /* ---- comparing ---------------------------------------------------------------------------------------------------- */
-
-static uint64_t id_of(struct engine *e, const char *path)
-{
-	struct node_attr attr;
-
-	if (engine_resolve(e, path, &attr, &err))
-		fail_msg("%s: %s", path, error_text(&err));
-	return attr.id;
-}
 
 /* Whether the image is as one of the two says, sector by sector; b is NULL when only one will do. */
 static void check_either(struct engine *e, const char *name, const struct oracle *a, const struct oracle *b)
@@ -287,7 +299,7 @@ static void rewind_in_place(struct random *r, struct track *t)
 static void every_moment_that_can_be_had_is_what_the_disk_was(void **state)
 {
 	struct random r = some_random();
-	uint64_t rounds = env_number("GARNER_TEST_ROUNDS", 30), had = 0;
+	uint64_t rounds = env_number("GARNER_TEST_ROUNDS", 30), had = 0, removed = 0;
 
 	(void)state;
 	begin_disk();
@@ -301,6 +313,8 @@ static void every_moment_that_can_be_had_is_what_the_disk_was(void **state)
 			had += rewind_and_check(t, random_below(&r, t->count), random_once_in(&r, 2), false);
 		if (!t->gone && random_once_in(&r, 4))
 			rewind_in_place(&r, t);
+		if (!t->gone && random_once_in(&r, 4))
+			removed += clean(t);
 		if (random_once_in(&r, 5))
 			restart(random_once_in(&r, 2));
 		if (!t->gone && random_once_in(&r, 8) && track_count > 3) {
@@ -311,8 +325,9 @@ static void every_moment_that_can_be_had_is_what_the_disk_was(void **state)
 			if (!tracks[k].gone)
 				check_either(f.engine, tracks[k].name, tracks[k].disk, NULL);
 	}
-	print_message("%" PRIu64 " of %" PRIu64 " moments could be had\n", had, rounds);
-	assert_true(had > rounds / 4);
+	print_message("%" PRIu64 " of %" PRIu64 " moments could be had; %" PRIu64 " segments were deleted\n", had,
+	              rounds, removed);
+	assert_true(had > rounds / 6);
 	restart(true);
 	for (size_t k = 0; k < track_count; k++)
 		if (!tracks[k].gone)
@@ -333,6 +348,8 @@ static void with_history_every_moment_can_be_had(void **state)
 		change_some(&r, t, 30);
 		if (random_once_in(&r, 3))
 			rewind_in_place(&r, t);
+		if (random_once_in(&r, 3))
+			assert_int_equal(clean(t), 0);
 		for (int k = 0; k < 3 && track_count < TRACKS; k++)
 			assert_true(rewind_and_check(t, random_below(&r, t->count), random_once_in(&r, 2), true));
 		if (random_once_in(&r, 3))
@@ -451,19 +468,18 @@ static void the_past_is_told_and_how_much_of_it_must_be_kept(void **state)
 	struct random r = some_random();
 	struct track *t = begin_disk();
 	struct spans all = { 0 }, late = { 0 };
-	struct catalog_entry entry;
 	struct history h;
-	segment_no_t from;
-	uint64_t id = id_of(f.engine, t->name), middle;
+	struct kept_past kept;
+	struct image *i = image_fixture_open_image(f.engine, t->name);
+	uint64_t id = i->id, middle;
 
 	(void)state;
-	assert_int_equal(catalog_get(f.engine->catalog, id, &entry), 0);
 	assert_int_equal(engine_history(f.engine, id, 0, &h, add_span, &all, &err), -ENODATA);
-	assert_int_equal(history_keeps_from(f.engine, &entry, &from, &err), 0);
-	assert_int_equal(from, 0);
+	assert_int_equal(history_kept(i, &kept, &err), 0);
+	assert_int_equal(kept.from, 0);
 	assert_int_equal(engine_history_keep(f.engine, id, 3600, &err), 0);
-	assert_int_equal(history_keeps_from(f.engine, &entry, &from, &err), 0);
-	assert_int_equal(from, 0);
+	assert_int_equal(engine_history_keep(f.engine, id, HISTORY_MAX_S + 1, &err), -EINVAL);
+	image_fixture_close_image(i);
 	change_some(&r, t, 60);
 	restart(false);
 	middle = clock_wall_ns();
@@ -479,13 +495,53 @@ static void the_past_is_told_and_how_much_of_it_must_be_kept(void **state)
 	assert_int_equal(engine_history(f.engine, id, middle, &h, add_span, &late, &err), 0);
 	assert_true(late.count < all.count && late.bytes < all.bytes && late.count > 1);
 	/* All of an hour; then of a second that is over, from the last checkpoint on. */
-	assert_int_equal(history_keeps_from(f.engine, &entry, &from, &err), 0);
-	assert_int_equal(from, 1);
+	i = image_fixture_open_image(f.engine, t->name);
+	assert_int_equal(history_kept(i, &kept, &err), 0);
+	assert_int_equal(kept.from, 1);
 	assert_int_equal(engine_history_keep(f.engine, id, 1, &err), 0);
 	usleep(1100000);
-	assert_int_equal(history_keeps_from(f.engine, &entry, &from, &err), 0);
-	assert_true(from > 1 && from <= h.segments);
-	assert_int_equal(engine_history_keep(f.engine, id, HISTORY_MAX_S + 1, &err), -EINVAL);
+	assert_int_equal(history_kept(i, &kept, &err), 0);
+	assert_true(kept.from > 1 && kept.from <= kept.segment && kept.segment <= h.segments);
+	image_fixture_close_image(i);
+}
+
+static void what_history_does_not_keep_is_cleaned_away_and_said_so(void **state)
+{
+	struct random r = some_random();
+	struct track *t = begin_disk();
+	struct image_moment m;
+	uint64_t id = id_of(f.engine, t->name);
+	struct node_attr attr;
+
+	(void)state;
+	assert_int_equal(engine_history_keep(f.engine, id, 3600, &err), 0);
+	for (int k = 0; k < 4; k++) {
+		change_some(&r, t, 40);
+		restart(false);
+		id_of(f.engine, t->name);
+	}
+	assert_int_equal(clean(t), 0);
+	assert_true(rewind_and_check(t, 20, false, true));
+	assert_true(rewind_and_check(t, 30, false, true));
+	assert_int_equal(engine_history_keep(f.engine, id, 0, &err), 0);
+	/* What was rewound holds what it needs; the rest goes once all of the disk was written anew. */
+	struct image *i = image_fixture_open_image(f.engine, t->name);
+	assert_int_equal(discard_wait(i, 0, DISK_MAX), 0);
+	oracle_zero(t->disk, 0, DISK_MAX);
+	note(t, i);
+	image_fixture_close_image(i);
+	assert_true(clean(t) > 0);
+	m = (struct image_moment){ .segment = t->states[60].at.segment, .record = t->states[60].at.record };
+	assert_int_equal(engine_rewind(f.engine, id, &m, NODE_ROOT, "no", &attr, &err), -ERANGE);
+	assert_non_null(strstr(error_text(&err), "cleaned"));
+	change_some(&r, t, 10);
+	m = (struct image_moment){ .time_ns = clock_wall_ns() };
+	assert_int_equal(engine_rewind(f.engine, id, &m, NODE_ROOT, "now", &attr, &err), 0);
+	check_either(f.engine, "now", t->disk, NULL);
+	restart(true);
+	for (size_t k = 0; k < track_count; k++)
+		check_either(f.engine, tracks[k].name, tracks[k].disk, NULL);
+	assert_int_equal(errors_in_pool(), 0);
 }
 
 static void what_was_rewound_is_copied_with_all_it_needs(void **state)
@@ -537,6 +593,7 @@ int main(void)
 		T(another_host_rewinds_to_what_the_owner_has_uploaded),
 		T(what_was_rewound_is_copied_with_all_it_needs),
 		T(the_past_is_told_and_how_much_of_it_must_be_kept),
+		T(what_history_does_not_keep_is_cleaned_away_and_said_so),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
