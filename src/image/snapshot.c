@@ -85,7 +85,8 @@ static int from_fields(const struct fields *f, uint64_t image, struct snapshot *
 	    fields_hex64(f, "root", &s->root) || fields_u64(f, "size", &s->info.size) ||
 	    fields_u64(f, "allocated", &s->info.allocated_bytes) || fields_u64(f, "mtime", &s->info.mtime_ns) ||
 	    fields_u64(f, "grain", &grain) || fields_u64(f, "protected", &is_protected) ||
-	    fields_u64(f, "from", &s->whole_from) == -EBADMSG || fields_u64(f, "layers", &layers) == -EBADMSG || layers >= 1u << MAP_ENTRY_LAYER_BITS)
+	    fields_u64(f, "from", &s->whole_from) == -EBADMSG || fields_u64(f, "layers", &layers) == -EBADMSG ||
+	    layers >= 1u << MAP_ENTRY_LAYER_BITS)
 		return -EBADMSG;
 	rc = fields_hex64(f, "origin", &s->info.origin);
 	if (rc == -ENOENT)
@@ -93,7 +94,8 @@ static int from_fields(const struct fields *f, uint64_t image, struct snapshot *
 	else if (rc)
 		return -EBADMSG;
 	s->layers = (uint32_t)layers;
-	if (!s->info.id || !s->segment || s->whole_from > s->segment || !grain_bytes_valid(grain) || s->info.size > INT64_MAX || !root_possible(s))
+	if (!s->info.id || !s->segment || s->whole_from > s->segment || !grain_bytes_valid(grain) ||
+	    s->info.size > INT64_MAX || !root_possible(s))
 		return -EBADMSG;
 	s->info.is_protected = is_protected != 0;
 	s->grain_bytes = (uint32_t)grain;
