@@ -80,6 +80,10 @@ static const struct command commands[] = {
 	  "  NEW                    the new image, in the same mount\n"
 	  "                         They share what they have in common; either can be changed or deleted.\n",
 	  cmd_clone },
+	{ "flatten", "IMAGE", "part a clone from what it is a clone of",
+	  "                         What it shares is copied, and guests go on meanwhile; interrupted, it goes on when "
+	  "run again.\n",
+	  cmd_flatten },
 	{ "diff", "IMAGE@NAME IMAGE[@NAME] [--json]", "what differs between two moments of an image",
 	  "  IMAGE@NAME             a snapshot; without @NAME: the image as it is now\n"
 	  "  --json                 for programs: a line for each range\n"

@@ -23,6 +23,7 @@
  *     space ID                what it takes: "space" and the numbers of struct image_space
  *     trash                   what was deleted, oldest first: lines "ID DELETED EXPIRES NAME", times in ns, the name in hex
  *     undelete ID DIR NAME    brings it back: DIR an id, NAME in hex; 0 and - for where it was
+ *     flatten ID              copies what the image shares into its own log; sends "left BYTES" lines meanwhile
  *     clone ID DIR NAME       a new image as the image or snapshot ID is: DIR an id, NAME in hex
  * JSON comes as one line for each object. Knows nothing of FUSE, nor of segments.
  */
@@ -139,6 +140,9 @@ int ctl_trash_list(struct ctl_client *client, int (*each)(void *arg, const struc
 int ctl_undelete(struct ctl_client *client, uint64_t id, uint64_t dir, const char *name, struct error *err);
 
 int ctl_clone(struct ctl_client *client, uint64_t id, uint64_t dir, const char *name, struct error *err);
+/* Progress as with ctl_flush(). */
+int ctl_flatten(struct ctl_client *client, uint64_t id, bool (*progress)(void *arg, uint64_t bytes_left), void *arg,
+                struct error *err);
 /* `verb`: delete, protect or unprotect. */
 int ctl_snapshot_change(struct ctl_client *client, const char *verb, const char *name, uint64_t id, struct error *err);
 

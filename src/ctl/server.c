@@ -232,6 +232,15 @@ static int run_flush(struct connection *c, char **word, int words, struct error 
 	return rc < 0 ? rc : engine_flush(c->server->engine, id, flush_progress, c, err);
 }
 
+static int run_flatten(struct connection *c, char **word, int words, struct error *err)
+{
+	uint64_t id;
+	int rc = parse_id(word[0], &id, err);
+
+	(void)words;
+	return rc ? rc : engine_flatten(c->server->engine, id, flush_progress, c, err);
+}
+
 static int run_takeover(struct connection *c, char **word, int words, struct error *err)
 {
 	uint64_t id;
@@ -424,17 +433,12 @@ static int run_space(struct connection *c, char **word, int words, struct error 
 }
 
 static const struct command commands[] = {
-	{ "status", 1, 2, run_status },
-	{ "images", 1, 1, run_images },
-	{ "flush", 1, 1, run_flush },
-	{ "takeover", 1, 1, run_takeover },
-	{ "clean", 2, 2, run_clean },
-	{ "space", 1, 1, run_space },
-	{ "trash", 0, 0, run_trash },
-	{ "undelete", 3, 3, run_undelete },
-	{ "clone", 3, 3, run_clone },
-	{ "diff", 4, 4, run_diff },
-	{ "snapshot", 3, 2 + CTL_SNAPSHOT_IMAGES_MAX, run_snapshot },
+	{ "status", 1, 2, run_status },     { "images", 1, 1, run_images },
+	{ "flush", 1, 1, run_flush },       { "takeover", 1, 1, run_takeover },
+	{ "flatten", 1, 1, run_flatten },   { "clean", 2, 2, run_clean },
+	{ "space", 1, 1, run_space },       { "trash", 0, 0, run_trash },
+	{ "undelete", 3, 3, run_undelete }, { "clone", 3, 3, run_clone },
+	{ "diff", 4, 4, run_diff },         { "snapshot", 3, 2 + CTL_SNAPSHOT_IMAGES_MAX, run_snapshot },
 };
 
 /* "garner 1 COMMAND [WORD...]". The line is cut up in place. */

@@ -115,7 +115,7 @@ int engine_clone(struct engine *e, uint64_t source, uint64_t dir, const char *na
 		return engine_getattr(e, id, attr, err);
 	/* Whether the name was made may be unknown: then what it needs stays. */
 	if (rc != -ETIMEDOUT && rc != -EIO) {
-		(void)layer_list_remove(e->pool, id);
+		(void)layer_list_remove(e->pool, id, NULL);
 		moment_let_go(e, &held);
 	}
 	return rc;

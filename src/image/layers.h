@@ -39,7 +39,7 @@ int layer_list_load(struct pool *p, uint64_t image, struct layer_list *list, str
 int layer_list_save(struct pool *p, uint64_t image, const struct layer_list *list, struct error *err);
 /* -E2BIG when there would be too many, -ENOMEM. */
 int layer_list_add(struct layer_list *list, const struct layer_ref *ref, struct error *err);
-int layer_list_remove(struct pool *p, uint64_t image);
+int layer_list_remove(struct pool *p, uint64_t image, struct error *err);
 void layer_list_destroy(struct layer_list *list);
 
 /* Whether `image` leads to the log of `other`, by layers of any depth: 1, 0, or an error. Blocks on the store. */
