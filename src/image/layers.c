@@ -135,6 +135,16 @@ void layer_hold_name(uint64_t image, uint64_t hold, char name[SNAPSHOT_NAME_MAX 
 	snprintf(name, SNAPSHOT_NAME_MAX + 1, ".clone-%016" PRIx64 "-%016" PRIx64, image, hold);
 }
 
+bool layer_hold_parse(const char *name, uint64_t *image, uint64_t *hold)
+{
+	char again[SNAPSHOT_NAME_MAX + 1];
+
+	if (sscanf(name, ".clone-%16" SCNx64 "-%16" SCNx64, image, hold) != 2)
+		return false;
+	layer_hold_name(*image, *hold, again);
+	return !strcmp(again, name);
+}
+
 int layer_list_add_group(struct layer_list *list, struct pool *p, const struct snapshot *held, uint64_t hold,
                          struct error *err)
 {

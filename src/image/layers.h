@@ -47,6 +47,8 @@ int layer_reaches(struct pool *p, uint64_t image, uint64_t other, struct error *
 
 /* The name of a snapshot that `image` holds on to. */
 void layer_hold_name(uint64_t image, uint64_t hold, char name[SNAPSHOT_NAME_MAX + 1]);
+/* The other way. False: it is no such name. */
+bool layer_hold_parse(const char *name, uint64_t *image, uint64_t *hold);
 
 /* Adds the layers of who takes over entries of `held`: that image's log, held as `hold`, and the layers that it has itself. Blocks on the
  * store. */
