@@ -30,6 +30,7 @@ int cmd_flush(const struct command *c, int argc, char **argv);
 int cmd_clone(const struct command *c, int argc, char **argv);
 int cmd_history(const struct command *c, int argc, char **argv);
 int cmd_rewind(const struct command *c, int argc, char **argv);
+int cmd_flatten(const struct command *c, int argc, char **argv);
 int cmd_snapshot(const struct command *c, int argc, char **argv);
 int cmd_diff(const struct command *c, int argc, char **argv);
 int cmd_takeover(const struct command *c, int argc, char **argv);

@@ -95,6 +95,10 @@ static const struct command commands[] = {
 	  "  --json                 for programs\n"
 	  "  --keep DURATION        from now on every moment of so long a time can be had: 24h, 7d; 0: no more\n",
 	  cmd_history },
+	{ "flatten", "IMAGE", "part a clone from what it is a clone of",
+	  "                         What it shares is copied, and guests go on meanwhile; interrupted, it goes on when "
+	  "run again.\n",
+	  cmd_flatten },
 	{ "diff", "IMAGE@NAME IMAGE[@NAME] [--json]", "what differs between two moments of an image",
 	  "  IMAGE@NAME             a snapshot; without @NAME: the image as it is now\n"
 	  "  --json                 for programs: a line for each range\n"

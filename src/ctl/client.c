@@ -297,6 +297,16 @@ int ctl_flush(struct ctl_client *client, uint64_t id, bool (*progress)(void *arg
 	return ctl_call(client, request, flush_line, &w, err);
 }
 
+int ctl_flatten(struct ctl_client *client, uint64_t id, bool (*progress)(void *arg, uint64_t bytes_left), void *arg,
+                struct error *err)
+{
+	struct flush_watch w = { progress, arg };
+	char request[64];
+
+	snprintf(request, sizeof request, "flatten %016" PRIx64, id);
+	return ctl_call(client, request, flush_line, &w, err);
+}
+
 int ctl_takeover(struct ctl_client *client, uint64_t id, struct error *err)
 {
 	char request[64];

@@ -23,6 +23,7 @@
  *     space ID                what it takes: "space" and the numbers of struct image_space
  *     trash                   what was deleted, oldest first: lines "ID DELETED EXPIRES NAME", times in ns, the name in hex
  *     undelete ID DIR NAME    brings it back: DIR an id, NAME in hex; 0 and - for where it was
+ *     flatten ID              copies what the image shares into its own log; sends "left BYTES" lines meanwhile
  *     clone ID DIR NAME       a new image as the image or snapshot ID is: DIR an id, NAME in hex
  *     rewind ID DIR NAME SEGMENT RECORD TIME     a new image as ID was at that position of its log (SEGMENT 0: at that time, in ns); sends
  *                             "moment SEGMENT RECORD TIME": which one it was. DIR 0 and NAME -: ID itself is as it was then, or its image as
@@ -167,6 +168,9 @@ struct ctl_past {
 int ctl_history(struct ctl_client *client, uint64_t id, uint64_t since_ns, struct ctl_past *past, struct error *err);
 void ctl_past_free(struct ctl_past *past);
 int ctl_keep(struct ctl_client *client, uint64_t id, uint64_t seconds, struct error *err);
+/* Progress as with ctl_flush(). */
+int ctl_flatten(struct ctl_client *client, uint64_t id, bool (*progress)(void *arg, uint64_t bytes_left), void *arg,
+                struct error *err);
 /* `verb`: delete, protect or unprotect. */
 int ctl_snapshot_change(struct ctl_client *client, const char *verb, const char *name, uint64_t id, struct error *err);
 

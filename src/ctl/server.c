@@ -232,6 +232,15 @@ static int run_flush(struct connection *c, char **word, int words, struct error 
 	return rc < 0 ? rc : engine_flush(c->server->engine, id, flush_progress, c, err);
 }
 
+static int run_flatten(struct connection *c, char **word, int words, struct error *err)
+{
+	uint64_t id;
+	int rc = parse_id(word[0], &id, err);
+
+	(void)words;
+	return rc ? rc : engine_flatten(c->server->engine, id, flush_progress, c, err);
+}
+
 static int run_takeover(struct connection *c, char **word, int words, struct error *err)
 {
 	uint64_t id;
@@ -556,6 +565,7 @@ static const struct command commands[] = {
 	{ "clone", 3, 3, run_clone },     { "rewind", 6, 6, run_rewind },
 	{ "history", 2, 2, run_history }, { "keep", 2, 2, run_keep },
 	{ "diff", 4, 4, run_diff },       { "snapshot", 3, 2 + CTL_SNAPSHOT_IMAGES_MAX, run_snapshot },
+	{ "flatten", 1, 1, run_flatten },
 };
 
 /* "garner 1 COMMAND [WORD...]". The line is cut up in place. */

@@ -214,8 +214,9 @@ static int64_t run_round(struct clean *c, bool first, bool fresh)
 
 static int run(struct clean *c)
 {
-	int64_t rc = 1;
+	int64_t rc = clean_holds(c);
 
+	rc = rc ? rc : 1;
 	for (int k = 0; rc > 0 && k < ROUNDS; k++)
 		rc = run_round(c, !k, k > 0);
 	return rc < 0 ? (int)rc : 0;

@@ -101,6 +101,11 @@ int clean_mark(struct clean *c);
 /* Lists what is stored. */
 int clean_list(struct clean *c);
 
+/* ---- clean_holds.c ---- */
+
+/* Lets go of what is held for clones that never came to be. */
+int clean_holds(struct clean *c);
+
 /* ---- sweep.c ---- */
 
 /* Notes garbage, and deletes what has been that for long enough. -EAGAIN: mark again. */

@@ -6,6 +6,8 @@
  */
 #include "image/private.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <sodium.h>
@@ -23,6 +25,7 @@ static int hold_snapshot(struct engine *e, const struct snapshot *s, const char 
 
 	*held = *s;
 	held->info.is_protected = false;
+	held->info.time_ns = clock_wall_ns();
 	randombytes_buf(&held->info.id, sizeof held->info.id);
 	snprintf(held->info.name, sizeof held->info.name, "%s", name);
 	rc = snapshot_save(e->pool, held, true, err);
@@ -61,6 +64,7 @@ int moment_hold_past(struct engine *e, struct snapshot *held, uint64_t holder, u
 {
 	*hold = name_hold(holder, held->info.name);
 	randombytes_buf(&held->info.id, sizeof held->info.id);
+	held->info.time_ns = clock_wall_ns(); /* of the hold: see clean_holds.c */
 	return snapshot_save(e->pool, held, true, err);
 }
 
@@ -132,7 +136,7 @@ int image_begin(struct engine *e, const struct beginning *b, const struct catalo
 		return engine_getattr(e, id, attr, err);
 	/* Whether the name was made may be unknown: then what it needs stays. */
 	if (rc != -ETIMEDOUT && rc != -EIO) {
-		(void)layer_list_remove(e->pool, id);
+		(void)layer_list_remove(e->pool, id, NULL);
 		moment_let_go(e, &b->held);
 	}
 	return rc;

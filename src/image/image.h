@@ -356,6 +356,12 @@ struct image_space {
 /* As of the newest checkpoint; what came after it counts as live. Blocks on the store. */
 int engine_space(struct engine *e, uint64_t image, struct image_space *space, struct error *err);
 
+/* Copies what the image shares with those that it is a clone of into its own log, and lets them go: nothing to do for one that is no clone. This host becomes
+ * its owner; guests go on meanwhile. `progress` (may be NULL) as of engine_flush(). Can be called again after an interruption. Blocks.
+ * -EBUSY when snapshots or clones of it need those, too. */
+int engine_flatten(struct engine *e, uint64_t id, bool (*progress)(void *arg, uint64_t bytes_left), void *arg,
+                   struct error *err);
+
 /* ---- state ------------------------------------------------------------------------------------------------------- */
 
 struct image_status {

@@ -155,17 +155,27 @@ int layer_list_save(struct pool *p, uint64_t image, const struct layer_list *lis
 	return rc;
 }
 
-int layer_list_remove(struct pool *p, uint64_t image)
+int layer_list_remove(struct pool *p, uint64_t image, struct error *err)
 {
 	char key[STORE_KEY_MAX + 1];
 
 	key_of(image, key);
-	return store_remove_wait(p->store, key, NULL);
+	return store_remove_wait(p->store, key, err);
 }
 
 void layer_hold_name(uint64_t image, uint64_t hold, char name[SNAPSHOT_NAME_MAX + 1])
 {
 	snprintf(name, SNAPSHOT_NAME_MAX + 1, ".clone-%016" PRIx64 "-%016" PRIx64, image, hold);
+}
+
+bool layer_hold_parse(const char *name, uint64_t *image, uint64_t *hold)
+{
+	char again[SNAPSHOT_NAME_MAX + 1];
+
+	if (sscanf(name, ".clone-%16" SCNx64 "-%16" SCNx64, image, hold) != 2)
+		return false;
+	layer_hold_name(*image, *hold, again);
+	return !strcmp(again, name);
 }
 
 int layer_list_add_group(struct layer_list *list, struct pool *p, const struct snapshot *held, uint64_t hold,
@@ -367,8 +377,11 @@ int image_layers_add(struct image *i, const struct snapshot *held, uint64_t hold
 {
 	struct pool *p = i->engine->pool;
 	struct layer_list list;
-	int rc = layer_list_load(p, i->id, &list, err);
+	int rc;
 
+	if (atomic_load(&i->layers_closed))
+		return error_set(err, -EBUSY, "the image is being flattened, or was just now");
+	rc = layer_list_load(p, i->id, &list, err);
 	if (rc == -ENOENT)
 		rc = 0;
 	list.base.grain_bytes = i->grain_bytes;

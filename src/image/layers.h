@@ -52,7 +52,7 @@ int layer_list_save(struct pool *p, uint64_t image, const struct layer_list *lis
 /* -E2BIG when there would be too many, -ENOMEM. */
 int layer_list_add(struct layer_list *list, const struct layer_ref *ref, struct error *err);
 int layer_list_add_replay(struct layer_list *list, const struct layer_replay *replay, struct error *err);
-int layer_list_remove(struct pool *p, uint64_t image);
+int layer_list_remove(struct pool *p, uint64_t image, struct error *err);
 void layer_list_destroy(struct layer_list *list);
 
 /* Whether `image` leads to the log of `other`, by layers of any depth: 1, 0, or an error. Blocks on the store. */
@@ -60,6 +60,8 @@ int layer_reaches(struct pool *p, uint64_t image, uint64_t other, struct error *
 
 /* The name of a snapshot that `image` holds on to. */
 void layer_hold_name(uint64_t image, uint64_t hold, char name[SNAPSHOT_NAME_MAX + 1]);
+/* The other way. False: it is no such name. */
+bool layer_hold_parse(const char *name, uint64_t *image, uint64_t *hold);
 
 /* Adds the layers of who takes over entries of `held`: that image's log, held as `hold`, and the layers that it has itself. Blocks on the
  * store. */

@@ -18,7 +18,6 @@
 /* A segment fuller than this is left alone: moving costs more than it gives. */
 #define FULL_PERCENT 80
 /* Of one append: grains, and bytes. */
-#define RUN_GRAINS 128
 #define APPEND_BYTES ((size_t)1 << 20)
 /* What is moved in one round, before a checkpoint: bytes. */
 #define ROUND_BYTES ((uint64_t)1 << 30)
@@ -186,47 +185,61 @@ static int pin(struct image *i, grain_no_t first, size_t count, struct error *er
 	return rc;
 }
 
-/* Those of a run of grains that are still where they were; the range is locked and pinned. */
-static int append_run(struct mover *m, segment_no_t victim, const struct grain_slot *run, size_t count)
+/* Those of a run of grains that are still where they were; the range is locked and pinned. Returns how many. */
+static int append_run(struct image *i, grain_no_t first, size_t count, const map_entry_t *old, const void *const *data)
 {
-	struct image *i = m->image;
-	struct record records[RUN_GRAINS];
-	const void *data[RUN_GRAINS];
-	map_entry_t now[RUN_GRAINS];
+	struct record records[MOVE_GRAINS_MAX];
+	const void *moved[MOVE_GRAINS_MAX];
+	map_entry_t now[MOVE_GRAINS_MAX];
 	struct map_need need;
 	uint64_t time_ns = clock_wall_ns();
 	size_t n = 0;
-	int rc = grain_map_lookup(i->map, run[0].grain, count, now, &need);
+	int rc = grain_map_lookup(i->map, first, count, now, &need);
 
 	for (size_t k = 0; !rc && k < count; k++) {
-		if (now[k] != map_entry(0, victim, run[k].slot))
+		if (now[k] != old[k])
 			continue;
-		data[n] = m->bytes + ((size_t)run[k].slot << i->grain_shift);
+		moved[n] = data[k];
 		records[n++] =
-			(struct record){ .kind = RECORD_MOVE, .value = run[k].grain, .count = 1, .time_ns = time_ns };
+			(struct record){ .kind = RECORD_MOVE, .value = first + k, .count = 1, .time_ns = time_ns };
 	}
 	if (!rc && n)
-		rc = image_append_moves(i, records, n, data);
-	m->moved += n << i->grain_shift;
-	m->clean->result->moved_bytes += n << i->grain_shift;
+		rc = image_append_moves(i, records, n, moved);
 	atomic_fetch_add_explicit(&i->engine->counters.moved_bytes, n << i->grain_shift, memory_order_relaxed);
+	return rc ? rc : (int)n;
+}
+
+int image_move_grains(struct image *i, grain_no_t first, size_t count, const map_entry_t *old, const void *const *data,
+                      struct error *err)
+{
+	struct range_lock lock;
+	int rc;
+
+	image_lock_grains(i, &lock, first, first + count - 1);
+	rc = pin(i, first, count, err);
+	if (!rc) {
+		rc = append_run(i, first, count, old, data);
+		grain_map_unpin(i->map, first, count);
+	}
+	range_unlock(&i->locks, &lock);
 	return rc;
 }
 
 static int move_run(struct mover *m, segment_no_t victim, const struct grain_slot *run, size_t count)
 {
-	struct image *i = m->image;
-	struct range_lock lock;
-	int rc;
+	map_entry_t old[MOVE_GRAINS_MAX];
+	const void *data[MOVE_GRAINS_MAX];
 
-	image_lock_grains(i, &lock, run[0].grain, run[count - 1].grain);
-	rc = pin(i, run[0].grain, count, m->clean->err);
-	if (!rc) {
-		rc = append_run(m, victim, run, count);
-		grain_map_unpin(i->map, run[0].grain, count);
+	for (size_t k = 0; k < count; k++) {
+		old[k] = map_entry(0, victim, run[k].slot);
+		data[k] = m->bytes + ((size_t)run[k].slot << m->image->grain_shift);
 	}
-	range_unlock(&i->locks, &lock);
-	return rc;
+	int rc = image_move_grains(m->image, run[0].grain, count, old, data, m->clean->err);
+	if (rc < 0)
+		return rc;
+	m->moved += (uint64_t)rc << m->image->grain_shift;
+	m->clean->result->moved_bytes += (uint64_t)rc << m->image->grain_shift;
+	return 0;
 }
 
 /* ---- yielding ---- */
@@ -266,8 +279,8 @@ static int move_victim(struct mover *m, const struct victim *v)
 	size_t most = APPEND_BYTES >> m->image->grain_shift;
 	int rc = read_victim(m, v->number);
 
-	if (most > RUN_GRAINS)
-		most = RUN_GRAINS;
+	if (most > MOVE_GRAINS_MAX)
+		most = MOVE_GRAINS_MAX;
 	for (size_t k = 0, n; !rc && k < m->count; k += n) {
 		for (n = 1; n < most && k + n < m->count && m->grains[k + n].grain == m->grains[k].grain + n; n++)
 			;

@@ -15,7 +15,8 @@ static int load_floor(struct past *p, segment_no_t *floor, struct error *err)
 	struct cleaned cleaned;
 	int rc = cleaned_load(p->engine->pool, p->image, &cleaned, err);
 
-	*floor = rc ? 0 : cleaned.oldest;
+	/* Where a map and all from its cut on is kept, and that is segment 1, nothing is missing. */
+	*floor = rc || cleaned.oldest == 1 ? 0 : cleaned.oldest;
 	return rc == -ENOENT ? 0 : rc;
 }
 

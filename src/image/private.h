@@ -133,6 +133,8 @@ struct image {
 	segment_no_t
 		base_checkpoint; /* the map leads to no node that this one, or a later one, does not lead to; 0: not known */
 	struct log_position head_checkpoint; /* what the store's head says */
+	bool flat;                           /* nothing leads into layers any more: the next checkpoint says so */
+	atomic_bool layers_closed;           /* no new ones are added */
 	bool remapped;          /* the map has changed by other means than records since the last checkpoint */
 	const struct beginning *rewound; /* what it is to be loaded as; NULL: as the end of its log */
 	struct snapshot shared; /* whose entries were taken over last (share.c; only there) ... */
@@ -259,6 +261,13 @@ int image_append_at_cut(struct image *i, struct record *r);
 
 /* Appends MOVE records with the bytes of their grains, which are locked and pinned, and points the map at them. Blocks. */
 int image_append_moves(struct image *i, struct record *records, size_t count, const void *const *data);
+/* In one call of image_move_grains(). */
+#define MOVE_GRAINS_MAX 128
+/* Appends a run of grains again, as a move, as far as the map still points where `old` says; data[k]: the bytes of grain first + k. Returns how many
+ * were moved, or an error. Blocks. (move.c) */
+int image_move_grains(struct image *i, grain_no_t first, size_t count, const map_entry_t *old, const void *const *data,
+                      struct error *err);
+
 /* Locks grains; waits until that is done. range_unlock() gives them back. */
 void image_lock_grains(struct image *i, struct range_lock *lock, grain_no_t first, grain_no_t last);
 

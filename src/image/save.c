@@ -35,7 +35,7 @@ static int take_cut(struct image *i, struct map_batch **batch, struct map_state 
 	st->size = atomic_load(&i->size);
 	st->mtime_ns = atomic_load(&i->mtime_ns);
 	st->allocated = grain_map_allocated(i->map);
-	st->layers = (uint16_t)image_layer_count(i);
+	st->layers = i->flat ? 0 : (uint16_t)image_layer_count(i);
 	i->cut_sequence = log ? log_sequence(log) : i->clean_sequence;
 	st->clean = !i->ahead && i->cut_sequence == i->clean_sequence;
 	st->remapped = i->remapped;

@@ -259,6 +259,13 @@ int engine_clone(struct engine *e, uint64_t source, uint64_t dir, const char *na
 	return 0;
 }
 
+int engine_flatten(struct engine *e, uint64_t id, bool (*progress)(void *arg, uint64_t bytes_left), void *arg,
+                   struct error *err)
+{
+	fake_of(e)->flattened = id;
+	return engine_flush(e, id, progress, arg, err);
+}
+
 int engine_undelete(struct engine *e, uint64_t id, uint64_t dir, const char *name, struct error *err)
 {
 	struct fake_engine *fake = fake_of(e);

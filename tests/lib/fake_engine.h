@@ -22,6 +22,7 @@ struct fake_engine {
 	uint64_t ranges;               /* that image_diff() finds */
 	struct fake_engine *handle[2]; /* what stands for open snapshots: they point here */
 	_Atomic unsigned opened;       /* image_open() without image_close() */
+	uint64_t flattened;            /* the last id of engine_flatten() */
 	uint64_t flushed;              /* the last id of a finished flush */
 	bool flush_blocks;             /* a flush goes on until it is given up */
 	pthread_mutex_t mutex;         /* guards the next two */

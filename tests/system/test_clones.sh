@@ -66,6 +66,14 @@ dd if="$work/piece" of="$mnt/large.raw" bs=1M seek=9 conv=notrunc status=none
 same "$work/large" "$mnt/large2.raw"
 rm "$mnt/large.raw"
 
+echo '== parted'
+"$garner" clone "$mnt/large2.raw" "$mnt/parted.raw"
+"$garner" flatten "$mnt/parted.raw"
+"$garner" flatten "$mnt/parted.raw"
+same "$work/large" "$mnt/parted.raw"
+expect_line 'not an image' "$garner" flatten "$mnt"
+rm "$mnt/parted.raw"
+
 echo '== over a kill'
 dd if="$work/piece" of="$mnt/again.raw" bs=1M seek=6 conv=notrunc,fsync status=none
 dd if="$work/piece" of="$work/two" bs=1M seek=6 conv=notrunc status=none

@@ -259,6 +259,39 @@ static void test_a_clone_outlives_the_cleaning_of_all_that_its_parent_was(void *
 	free(m);
 }
 
+/* Of a crash between the hold and the name. */
+static void test_what_is_held_for_nobody_is_let_go_after_a_day(void **state)
+{
+	struct clean_options options = { .now = true };
+	struct clean_result result;
+	struct snapshot held, there;
+	struct node_attr clone;
+	uint64_t id = image_fixture_create(f.engine, "disk"), hold;
+	struct image *i = image_fixture_open_image(f.engine, "disk");
+	char real[SNAPSHOT_NAME_MAX + 1] = "";
+
+	(void)state;
+	assert_int_equal(write_wait(i, 0, "some bytes", 10), 10);
+	image_fixture_close_image(i);
+	assert_int_equal(engine_clone(f.engine, id, NODE_ROOT, "clone", &clone, &err), 0);
+	struct layer_list list;
+	assert_int_equal(layer_list_load(f.engine->pool, clone.id, &list, &err), 0);
+	layer_hold_name(clone.id, list.refs[0].hold, real);
+	layer_list_destroy(&list);
+	/* One of a clone that is there, as old as can be, and two of one that is not. */
+	assert_int_equal(snapshot_load_any(f.engine->pool, id, real, &there, &err), 0);
+	there.info.time_ns = 1;
+	assert_int_equal(snapshot_save(f.engine->pool, &there, false, &err), 0);
+	assert_int_equal(moment_hold(f.engine, id, NULL, catalog_new_id(), &hold, &held, &err), 0);
+	assert_int_equal(engine_clean(f.engine, id, &options, NULL, NULL, &result, &err), 0);
+	assert_int_equal(snapshot_load_any(f.engine->pool, id, held.info.name, &there, &err), 0);
+	there.info.time_ns -= UINT64_C(25) * 3600 * 1000000000;
+	assert_int_equal(snapshot_save(f.engine->pool, &there, false, &err), 0);
+	assert_int_equal(engine_clean(f.engine, id, &options, NULL, NULL, &result, &err), 0);
+	assert_int_equal(snapshot_load_any(f.engine->pool, id, held.info.name, &there, &err), -ENOENT);
+	assert_int_equal(snapshot_load_any(f.engine->pool, id, real, &there, &err), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -266,6 +299,7 @@ int main(void)
 		                                tear_down),
 		cmocka_unit_test_setup_teardown(test_a_clone_outlives_the_cleaning_of_all_that_its_parent_was, set_up,
 		                                tear_down),
+		cmocka_unit_test_setup_teardown(test_what_is_held_for_nobody_is_let_go_after_a_day, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

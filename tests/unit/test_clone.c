@@ -11,8 +11,10 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -438,6 +440,113 @@ static void any_order_of_deleting_leaves_what_the_others_need(void **state)
 	assert_int_equal(errors_in_pool(), 0);
 }
 
+/* ---- flattening --------------------------------------------------------------------------------------------------- */
+
+static void a_flat_clone_needs_nobody(void **state)
+{
+	struct random r = some_random();
+	uint8_t *disk = calloc(1, DISK);
+	struct image *i;
+	uint64_t a, b;
+
+	(void)state;
+	assert_non_null(disk);
+	a = image_fixture_create(f.engine, "a");
+	i = image_fixture_open_image(f.engine, "a");
+	assert_int_equal(resize_wait(i, DISK), 0);
+	image_fixture_close_image(i);
+	write_some(&r, f.engine, "a", disk, 100);
+	clone_image(f.engine, "a", "b");
+	write_some(&r, f.engine, "b", disk, 20);
+	b = id_of(f.engine, "b");
+	/* Snapshots lead to what it was a clone of. */
+	assert_int_equal(engine_snapshot_create(f.engine, &b, 1, "s", &err), 0);
+	assert_int_equal(engine_flatten(f.engine, b, NULL, NULL, &err), -EBUSY);
+	check(f.engine, "b", disk);
+	assert_int_equal(engine_snapshot_delete(f.engine, b, "s", &err), 0);
+	assert_int_equal(engine_flatten(f.engine, a, NULL, NULL, &err), 0);
+	assert_int_equal(engine_flatten(f.engine, b, NULL, NULL, &err), 0);
+	assert_int_equal(snapshot_any(f.engine->pool, a, false, &err), 0);
+	check(f.engine, "b", disk);
+	assert_int_equal(engine_snapshot_create(f.engine, &b, 1, "later", &err), 0);
+	assert_int_equal(engine_unlink(f.engine, NODE_ROOT, "a", &err), 0);
+	for (unsigned tries = 0; objects_of(a) && tries < 1000; tries++) {
+		engine_delete_now(f.engine, true);
+		usleep(10000);
+	}
+	assert_int_equal(objects_of(a), 0);
+	write_some(&r, f.engine, "b", disk, 20);
+	restart(true);
+	check(f.engine, "b", disk);
+	clone_image(f.engine, "b", "c");
+	check(f.engine, "c", disk);
+	assert_int_equal(engine_flatten(f.engine, b, NULL, NULL, &err), 0);
+	assert_int_equal(errors_in_pool(), 0);
+	free(disk);
+}
+
+struct writer {
+	struct random r;
+	struct image *image;
+	uint8_t *disk;
+	atomic_bool stop;
+	unsigned failed;
+};
+
+static void *write_all_the_time(void *arg)
+{
+	struct writer *w = arg;
+	uint8_t buf[9000];
+
+	while (!atomic_load(&w->stop)) {
+		size_t len = 1 + random_below(&w->r, sizeof buf);
+		uint64_t at = random_below(&w->r, DISK - len);
+		random_fill(&w->r, buf, len);
+		w->failed += write_wait(w->image, at, buf, len) != (int64_t)len;
+		memcpy(w->disk + at, buf, len);
+		usleep(200);
+	}
+	return NULL;
+}
+
+static void guests_write_while_it_is_flattened(void **state)
+{
+	struct random r = some_random();
+	uint8_t *disk = calloc(1, DISK);
+	struct writer w = { .r = { random_next(&r) }, .disk = disk };
+	pthread_t thread;
+	struct image *i;
+
+	(void)state;
+	assert_non_null(disk);
+	image_fixture_create(f.engine, "a");
+	i = image_fixture_open_image(f.engine, "a");
+	assert_int_equal(resize_wait(i, DISK), 0);
+	image_fixture_close_image(i);
+	write_some(&r, f.engine, "a", disk, 300);
+	clone_image(f.engine, "a", "b");
+	for (int again = 0; again < 3; again++) {
+		char name[2] = { (char)('b' + again), 0 }, next[2] = { (char)('c' + again), 0 };
+		w.image = image_fixture_open_image(f.engine, name);
+		atomic_store(&w.stop, false);
+		assert_int_equal(pthread_create(&thread, NULL, write_all_the_time, &w), 0);
+		int rc = engine_flatten(f.engine, w.image->id, NULL, NULL, &err);
+		atomic_store(&w.stop, true);
+		assert_int_equal(pthread_join(thread, NULL), 0);
+		if (rc)
+			fail_msg("%s", error_text(&err));
+		assert_int_equal(w.failed, 0);
+		image_fixture_close_image(w.image);
+		check(f.engine, name, disk);
+		clone_image(f.engine, name, next);
+	}
+	restart(true);
+	check(f.engine, "d", disk);
+	check(f.engine, "e", disk);
+	assert_int_equal(errors_in_pool(), 0);
+	free(disk);
+}
+
 /* ---- elsewhere ---------------------------------------------------------------------------------------------------- */
 
 static void a_clone_is_copied_with_all_it_needs(void **state)
@@ -489,6 +598,8 @@ int main(void)
 		T(a_chain_of_clones_of_clones_is_right_at_every_depth),
 		T(a_clone_s_snapshot_is_cloned_and_read),
 		T(any_order_of_deleting_leaves_what_the_others_need),
+		T(a_flat_clone_needs_nobody),
+		T(guests_write_while_it_is_flattened),
 		T(a_clone_is_copied_with_all_it_needs),
 	};
 

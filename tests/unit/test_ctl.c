@@ -358,6 +358,25 @@ static void names_of_any_bytes_come_out_of_the_trash(void **state)
 	assert_int_equal(ctl_call(f->client, "undelete 0000000000000071 0000000000000000", NULL, NULL, &err), -EINVAL);
 }
 
+static bool note_left(void *arg, uint64_t bytes_left)
+{
+	uint64_t *seen = arg;
+
+	*seen = *seen * 10 + bytes_left / 1000;
+	return true;
+}
+
+static void flattening_tells_its_progress(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = { 0 };
+	uint64_t seen = 0;
+
+	assert_int_equal(ctl_flatten(f->client, 0xa1, note_left, &seen, &err), 0);
+	assert_int_equal(seen, 21);
+	assert_int_equal(f->fake.flattened, 0xa1);
+}
+
 static void a_clone_is_asked_for_by_id_and_place(void **state)
 {
 	struct fixture *f = *state;
@@ -418,14 +437,6 @@ static void the_past_is_told_and_what_is_kept_is_set(void **state)
 	assert_int_equal(ctl_keep(f->client, 0xa1, 86400, &err), 0);
 	assert_int_equal(f->fake.kept_s, 86400);
 	assert_int_equal(ctl_keep(f->client, 0xdead, 1, &err), -ENOENT);
-}
-
-static bool note_left(void *arg, uint64_t bytes_left)
-{
-	uint64_t *seen = arg;
-
-	*seen = *seen * 10 + bytes_left / 1000;
-	return true;
 }
 
 static bool give_up(void *arg, uint64_t bytes_left)
@@ -635,6 +646,7 @@ int main(void)
 		CTL_TEST(a_clone_is_asked_for_by_id_and_place),
 		CTL_TEST(rewinding_says_which_moment_it_was),
 		CTL_TEST(the_past_is_told_and_what_is_kept_is_set),
+		CTL_TEST(flattening_tells_its_progress),
 		CTL_TEST(flush_tells_its_progress),
 		CTL_TEST(a_flush_is_given_up_when_its_caller_leaves),
 		CTL_TEST(a_long_flush_does_not_hold_up_others),

@@ -700,6 +700,20 @@ static void do_clone(struct world *w)
 	check_file(w, to);
 }
 
+/* A clone parts from its parents, unless a moment of it, or a clone of it, needs them. */
+static void do_flatten(struct world *w)
+{
+	struct file *f = any_file(w);
+	struct error err = { 0 };
+	int rc;
+
+	trace(w, "%s: flatten", f->name);
+	rc = engine_flatten(w->f.engine, f->id, NULL, NULL, &err);
+	if (rc && rc != -EBUSY)
+		fail_msg("seed %" PRIu64 " step %u: %s: %s", w->seed, w->step, f->name, error_text(&err));
+	check_file(w, f);
+}
+
 static void do_names(struct world *w)
 {
 	struct file *f = &w->file[random_below(&w->r, FILES)], *other = any_file(w);
@@ -867,8 +881,10 @@ static void one_step(struct world *w)
 		do_close_one(w);
 	else if (what >= 955 && what < 960)
 		check_all(w);
-	else if (what >= 835 && what < 856)
+	else if (what >= 835 && what < 854)
 		snapshot_step(w);
+	else if (what >= 854 && what < 856)
+		do_flatten(w);
 	else if (what >= 856 && what < 860)
 		do_clone(w);
 	else if (what >= 960 && what < 980)
