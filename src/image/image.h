@@ -37,17 +37,18 @@ struct engine_options {
 	uint64_t upload_rate, download_rate; /* bytes per second; 0: no limit */
 	const char *passwd_file, *ca_file, *client_cert, *client_key;
 	bool allow_plain;
-	uint64_t cache_size;       /* 20 GiB: local segments, sent and unsent */
-	uint64_t dirty_limit;      /* 4 GiB: bytes not yet in the store; at most half of cache_size */
-	uint32_t segment_size;     /* 8 MiB */
-	uint32_t grain_size;       /* of new images; 0: what the pool was made with */
-	uint64_t seal_after_ms;    /* 5000 */
-	uint64_t map_memory;       /* 64 MiB: memory for grain map nodes */
-	uint64_t stage_size;       /* 64 MiB: memory in which writes are gathered */
-	uint64_t share_min;        /* 16 MiB: what is smaller is copied, not shared, between images */
-	uint64_t lease_ms;         /* 15000: how long another host waits for this one */
-	uint64_t gc_grace_ms;      /* 10 min: how long garbage waits for its deletion; 1: no time */
-	unsigned gc_target;        /* 25: per cent of what is stored that may be garbage; 101: any amount: no cleaning by itself */
+	uint64_t cache_size;    /* 20 GiB: local segments, sent and unsent */
+	uint64_t dirty_limit;   /* 4 GiB: bytes not yet in the store; at most half of cache_size */
+	uint32_t segment_size;  /* 8 MiB */
+	uint32_t grain_size;    /* of new images; 0: what the pool was made with */
+	uint64_t seal_after_ms; /* 5000 */
+	uint64_t map_memory;    /* 64 MiB: memory for grain map nodes */
+	uint64_t stage_size;    /* 64 MiB: memory in which writes are gathered */
+	uint64_t share_min;     /* 16 MiB: what is smaller is copied, not shared, between images */
+	uint64_t lease_ms;      /* 15000: how long another host waits for this one */
+	uint64_t gc_grace_ms;   /* 10 min: how long garbage waits for its deletion; 1: no time */
+	unsigned
+		gc_target; /* 25: per cent of what is stored that may be garbage; 101: any amount: no cleaning by itself */
 	uint64_t trash_ms;         /* 7 days: how long a deleted image can be had back; 1: it goes at once */
 	uint64_t stop_deadline_ms; /* 60000: how long engine_close() uploads before it keeps the rest for next time */
 	unsigned uploads;          /* 4: parallel uploads */
@@ -393,7 +394,7 @@ struct engine_status {
 	uint64_t cache_hits, cache_misses;
 	uint64_t store_puts, store_gets, store_lists, store_heads, store_removes, store_put_bytes, store_get_bytes;
 	uint64_t retries;
-	uint64_t hedges; /* gets that were asked for a second time before an answer came; among store_gets */
+	uint64_t hedges;      /* gets that were asked for a second time before an answer came; among store_gets */
 	uint64_t moved_bytes; /* written anew by cleaning */
 	uint64_t map_bytes;
 	unsigned images_open;

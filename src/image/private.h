@@ -135,10 +135,10 @@ struct image {
 	struct log_position head_checkpoint; /* what the store's head says */
 	bool flat;                           /* nothing leads into layers any more: the next checkpoint says so */
 	atomic_bool layers_closed;           /* no new ones are added */
-	bool remapped;          /* the map has changed by other means than records since the last checkpoint */
+	bool remapped;                   /* the map has changed by other means than records since the last checkpoint */
 	const struct beginning *rewound; /* what it is to be loaded as; NULL: as the end of its log */
-	struct snapshot shared; /* whose entries were taken over last (share.c; only there) ... */
-	unsigned shared_layer;  /* ... and as which layer; 0: none */
+	struct snapshot shared;          /* whose entries were taken over last (share.c; only there) ... */
+	unsigned shared_layer;           /* ... and as which layer; 0: none */
 
 	pthread_mutex_t clean_mutex; /* one cleaning at a time; taken before open_mutex */
 	_Atomic unsigned moments;    /* snapshots that are being made: their checkpoints have no names yet */
@@ -169,7 +169,7 @@ struct image {
 	_Atomic(struct log *) log; /* NULL: not writable here */
 	struct upload *upload;     /* with log */
 	uint64_t epoch;
-	struct policy policy; /* as the owner goes by; guarded by open_mutex */
+	struct policy policy;        /* as the owner goes by; guarded by open_mutex */
 	_Atomic int failed;          /* -errno: writes are refused */
 	_Atomic bool rows_damaged;   /* what SQLite has of the map is not to be used again */
 	pthread_mutex_t state_mutex; /* guards what follows */

@@ -22,7 +22,8 @@ struct snapshot {
 	map_entry_t root;     /* MAP_ENTRY_NONE: nothing was mapped */
 	uint32_t grain_bytes;
 	uint32_t layers; /* that entries may point into, besides the image's own log (layers.h) */
-	segment_no_t whole_from; /* this segment and those after it, up to `segment`, are held with all they hold; 0: none */
+	segment_no_t
+		whole_from; /* this segment and those after it, up to `segment`, are held with all they hold; 0: none */
 };
 
 /* Puts the object: -EEXIST when `fresh` and there is one of that name, else over what is there. */

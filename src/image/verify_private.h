@@ -32,7 +32,7 @@ struct verify {
 	uint32_t grain_bytes;
 	struct seal_key key;
 	segment_no_t cleaned; /* up to here segments may be missing that no map leads to */
-	struct head head; /* as it was before the rest was read; zeros: none that can be used */
+	struct head head;     /* as it was before the rest was read; zeros: none that can be used */
 	struct log_view view;
 	segment_no_t end;
 	struct snapshot *snapshots; /* likewise */

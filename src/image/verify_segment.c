@@ -176,7 +176,8 @@ int verify_segment(struct verify *v, segment_no_t number, uint64_t epoch, const 
 	rc = remember_slots(&o);
 	if (!rc)
 		rc = check_chunks(&o);
-	if (!rc && !v->incomplete && !v->gap && o.meta.checkpoint.segment != (v->have_checkpoint ? v->checkpoint_segment : 0))
+	if (!rc && !v->incomplete && !v->gap &&
+	    o.meta.checkpoint.segment != (v->have_checkpoint ? v->checkpoint_segment : 0))
 		verify_note(v,
 		            "segment %" PRIu64 ": says that the last checkpoint is in segment %" PRIu64
 		            ", it is in %" PRIu64,
