@@ -147,7 +147,7 @@ int engine_snapshot_create_watched(struct engine *e, const uint64_t *images, siz
 	note_snapshot(e, "create", name, images, count);
 	if (!strcmp(name, "never-taken"))
 		return engine_flush(e, images[0], watch->left, watch->arg, err);
-	if (strcmp(name, "taken") && (!watch->taken(watch->arg) || !watch->left(watch->arg, 1000)))
+	if (strcmp(name, "taken") != 0 && (!watch->taken(watch->arg) || !watch->left(watch->arg, 1000)))
 		return error_set(err, -EINTR, "given up");
 	return strcmp(name, "taken") ? 0 : error_set(err, -EEXIST, "there is a snapshot \"taken\"");
 }
