@@ -60,8 +60,10 @@ int checkpoint_decode(const uint8_t in[CHECKPOINT_BYTES], struct checkpoint *c, 
 		return error_set(err, -EBADMSG, "checkpoint with an impossible root %016" PRIx64, c->root);
 	if (c->allocated > MAP_GRAINS_MAX || (c->allocated > 0 && c->root == MAP_ENTRY_NONE))
 		return error_set(err, -EBADMSG, "checkpoint claims %" PRIu64 " grains", c->allocated);
-	if (c->layers >= 1u << MAP_ENTRY_LAYER_BITS || map_entry_layer(c->root) > c->layers)
-		return error_set(err, -EBADMSG, "checkpoint with %" PRIu32 " layers", c->layers);
+	if (c->layers >= 1u << MAP_ENTRY_LAYER_BITS || map_entry_layer(c->root) > c->layers ||
+	    (c->layers == 0) != (version == 1))
+		return error_set(err, -EBADMSG, "checkpoint of version %" PRIu32 " with %" PRIu32 " layers", version,
+		                 c->layers);
 	if (get_le32(in + 28) != 0 || !is_zero(in + 68, CRC_OFFSET - 68))
 		return error_set(err, -EBADMSG, "checkpoint with reserved bytes set");
 	return 0;
