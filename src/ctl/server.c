@@ -131,6 +131,17 @@ static int parse_id(const char *word, uint64_t *id, struct error *err)
 	return 0;
 }
 
+static int parse_number(const char *word, uint64_t *number, struct error *err)
+{
+	char *end;
+
+	errno = 0;
+	*number = strtoull(word, &end, 10);
+	return word[0] >= '0' && word[0] <= '9' && !*end && !errno
+	               ? 0
+	               : error_set(err, -EINVAL, "\"%s\" is not a number", word);
+}
+
 static int finish_stream(struct connection *c, FILE *out, char **text, int rc, struct error *err)
 {
 	if (fclose(out) != 0 && rc == 0)
@@ -292,17 +303,15 @@ static int run_snapshot_find(struct connection *c, const char *name, uint64_t id
 
 static int run_diff(struct connection *c, char **word, int words, struct error *err)
 {
-	char *text = NULL, *end;
+	char *text = NULL;
 	size_t size = 0;
 	uint64_t id, begin;
 	FILE *out;
 	int rc = parse_id(word[0], &id, err);
 
 	(void)words;
-	errno = 0;
-	begin = strtoull(word[3], &end, 10);
-	if (!rc && (errno || *end || word[3][0] < '0' || word[3][0] > '9'))
-		rc = error_set(err, -EINVAL, "\"%s\" is not an offset", word[3]);
+	if (!rc)
+		rc = parse_number(word[3], &begin, err);
 	if (rc)
 		return rc;
 	out = open_memstream(&text, &size);
@@ -404,17 +413,6 @@ static int run_clone(struct connection *c, char **word, int words, struct error 
 
 	(void)words;
 	return rc ? rc : engine_clone(c->server->engine, p.id, p.dir, p.name, &attr, err);
-}
-
-static int parse_number(const char *word, uint64_t *number, struct error *err)
-{
-	char *end;
-
-	errno = 0;
-	*number = strtoull(word, &end, 10);
-	return word[0] >= '0' && word[0] <= '9' && !*end && !errno
-	               ? 0
-	               : error_set(err, -EINVAL, "\"%s\" is not a number", word);
 }
 
 static void send_moment(struct connection *c, const char *what, const struct image_moment *m)

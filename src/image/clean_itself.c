@@ -64,20 +64,12 @@ static void clean_one(struct image *i)
 		              i->id, result.removed_segments, result.moved_segments, result.waiting_segments);
 }
 
-static bool goes_on(struct engine *e)
-{
-	pthread_mutex_lock(&e->mutex);
-	bool goes_on = !e->stopping;
-	pthread_mutex_unlock(&e->mutex);
-	return goes_on;
-}
-
 static void *cleaner(void *arg)
 {
 	struct engine *e = arg;
 	unsigned slept = 0;
 
-	while (goes_on(e)) {
+	while (!engine_is_stopping(e)) {
 		struct timespec pause = { .tv_nsec = 50000000 };
 		struct image **images;
 		size_t count;
@@ -89,8 +81,8 @@ static void *cleaner(void *arg)
 		slept = 0;
 		for (size_t k = 0; k < count; k++) {
 			struct image *i = images[k];
-			if (goes_on(e) && atomic_load(&i->log) && !atomic_load(&i->failed) && !i->unlinked &&
-			    ((e->options.gc_target <= 100 && is_worth_it(i)) || clean_is_due(e, i->id)))
+			if (!engine_is_stopping(e) && atomic_load(&i->log) && !atomic_load(&i->failed) &&
+			    !i->unlinked && ((e->options.gc_target <= 100 && is_worth_it(i)) || clean_is_due(e, i->id)))
 				clean_one(i);
 			image_put(i);
 		}

@@ -546,6 +546,14 @@ int engine_close(struct engine *e, struct error *err)
 	return rc;
 }
 
+bool engine_is_stopping(struct engine *e)
+{
+	pthread_mutex_lock(&e->mutex);
+	bool stopping = e->stopping;
+	pthread_mutex_unlock(&e->mutex);
+	return stopping;
+}
+
 int engine_writable(struct engine *e, struct error *err)
 {
 	return e->options.read_only ? error_set(err, -EROFS, "mounted read only") : 0;

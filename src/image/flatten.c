@@ -42,15 +42,11 @@ static void pause_a_little(void)
 static int go_on(struct flatten *f)
 {
 	struct engine *e = f->image->engine;
-	bool stopping;
 
 	do {
-		pthread_mutex_lock(&e->mutex);
-		stopping = e->stopping;
-		pthread_mutex_unlock(&e->mutex);
 		if (atomic_load(&f->image->failed))
 			return error_set(f->err, -EIO, "the image has stopped: see garner status");
-		if (stopping || (f->progress && !f->progress(f->arg, f->left)))
+		if (engine_is_stopping(e) || (f->progress && !f->progress(f->arg, f->left)))
 			return error_set(f->err, -EINTR, "stopped; what was done is done");
 		if (atomic_load(&e->unsent) <= e->options.dirty_limit / 2)
 			return 0;
@@ -130,20 +126,6 @@ static int flatten_leaf(struct flatten *f, uint64_t index)
 
 /* ---- the walk ---------------------------------------------------------------------------------------------------- */
 
-static int touch_node(struct flatten *f, struct map_need node)
-{
-	struct map_need need;
-	int rc;
-
-	f->found = true;
-	while ((rc = grain_map_touch(f->image->map, node.level, node.index, &need)) == -EAGAIN) {
-		rc = image_load_node_wait(f->image, &need, f->err);
-		if (rc)
-			return rc;
-	}
-	return rc;
-}
-
 static int walk(struct flatten *f, struct map_need node)
 {
 	map_entry_t *entries = f->entries[node.level];
@@ -151,8 +133,10 @@ static int walk(struct flatten *f, struct map_need node)
 
 	if (!rc)
 		rc = image_read_logged(f->image, &node, entries, f->err);
-	if (!rc && map_entry_layer(node.address))
-		rc = touch_node(f, node);
+	if (!rc && map_entry_layer(node.address)) {
+		f->found = true;
+		rc = image_touch_node_wait(f->image, node.level, node.index, f->err);
+	}
 	if (rc || !node.level)
 		return rc ? rc : flatten_leaf(f, node.index);
 	for (unsigned k = 0; k < MAP_FANOUT && !rc; k++)

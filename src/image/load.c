@@ -271,16 +271,12 @@ out:
 
 static int replay_range(struct image *i, grain_no_t first, uint64_t count, map_entry_t entry, struct error *err)
 {
-	struct map_need need;
-	int rc;
+	int rc = image_pin_wait(i, first, count, entry == MAP_ENTRY_NONE, err);
 
-	while ((rc = grain_map_pin(i->map, first, count, entry == MAP_ENTRY_NONE, &need)) == -EAGAIN) {
-		rc = image_load_node_wait(i, &need, err);
-		if (rc)
-			return rc;
-	}
-	if (rc)
+	if (rc == -ENOMEM)
 		return error_set(err, rc, "%s", strerror(-rc));
+	if (rc)
+		return rc;
 	if (entry == MAP_ENTRY_NONE)
 		grain_map_clear(i->map, first, count);
 	else

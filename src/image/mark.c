@@ -14,12 +14,7 @@
 
 bool clean_goes_on(struct clean *c, enum clean_phase phase, uint64_t done, uint64_t all)
 {
-	struct engine *e = c->image->engine;
-
-	pthread_mutex_lock(&e->mutex);
-	bool stopping = e->stopping;
-	pthread_mutex_unlock(&e->mutex);
-	return !stopping && (!c->progress || c->progress(c->arg, phase, done, all));
+	return !engine_is_stopping(c->image->engine) && (!c->progress || c->progress(c->arg, phase, done, all));
 }
 
 /* ---- roots ---- */

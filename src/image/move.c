@@ -119,20 +119,6 @@ static int read_slots(struct mover *m, segment_no_t number, uint32_t first, uint
 	          : 0;
 }
 
-/* Has the next checkpoint write a node anew. */
-static int touch_node(struct mover *m, const struct record *r)
-{
-	struct map_need need;
-	int rc;
-
-	while ((rc = grain_map_touch(m->image->map, r->level, r->value, &need)) == -EAGAIN) {
-		rc = image_load_node_wait(m->image, &need, m->clean->err);
-		if (rc)
-			return rc;
-	}
-	return rc;
-}
-
 /* Which grains are to be moved, in order; their bytes; and nodes are touched. */
 static int read_victim(struct mover *m, segment_no_t number)
 {
@@ -151,7 +137,8 @@ static int read_victim(struct mover *m, segment_no_t number)
 		if (!record_has_slot(r->kind) || !live_has(&c->live, LIVE_NOW, number, r->slot))
 			continue;
 		if (r->kind == RECORD_NODE)
-			rc = r->level < MAP_LEVELS ? touch_node(m, r) : -EBADMSG;
+			rc = r->level < MAP_LEVELS ? image_touch_node_wait(m->image, r->level, r->value, c->err)
+			                           : -EBADMSG;
 		if (!record_is_grain(r->kind) || r->value >= MAP_GRAINS_MAX)
 			continue;
 		m->grains[m->count++] = (struct grain_slot){ r->value, r->slot };
@@ -171,19 +158,6 @@ static int read_victim(struct mover *m, segment_no_t number)
 }
 
 /* ---- moving ---- */
-
-static int pin(struct image *i, grain_no_t first, size_t count, struct error *err)
-{
-	struct map_need need;
-	int rc;
-
-	while ((rc = grain_map_pin(i->map, first, count, true, &need)) == -EAGAIN) {
-		rc = image_load_node_wait(i, &need, err);
-		if (rc)
-			return rc;
-	}
-	return rc;
-}
 
 /* Those of a run of grains that are still where they were; the range is locked and pinned. Returns how many. */
 static int append_run(struct image *i, grain_no_t first, size_t count, const map_entry_t *old, const void *const *data)
@@ -216,7 +190,7 @@ int image_move_grains(struct image *i, grain_no_t first, size_t count, const map
 	int rc;
 
 	image_lock_grains(i, &lock, first, first + count - 1);
-	rc = pin(i, first, count, err);
+	rc = image_pin_wait(i, first, count, true, err);
 	if (!rc) {
 		rc = append_run(i, first, count, old, data);
 		grain_map_unpin(i->map, first, count);

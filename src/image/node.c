@@ -136,6 +136,32 @@ int image_load_node_wait(struct image *i, const struct map_need *need, struct er
 	return install_from_log(i, need, bytes, err);
 }
 
+int image_pin_wait(struct image *i, grain_no_t first, size_t count, bool existing_only, struct error *err)
+{
+	struct map_need need;
+	int rc;
+
+	while ((rc = grain_map_pin(i->map, first, count, existing_only, &need)) == -EAGAIN) {
+		rc = image_load_node_wait(i, &need, err);
+		if (rc)
+			return rc;
+	}
+	return rc;
+}
+
+int image_touch_node_wait(struct image *i, unsigned level, uint64_t index, struct error *err)
+{
+	struct map_need need;
+	int rc;
+
+	while ((rc = grain_map_touch(i->map, level, index, &need)) == -EAGAIN) {
+		rc = image_load_node_wait(i, &need, err);
+		if (rc)
+			return rc;
+	}
+	return rc;
+}
+
 int image_load_node(struct image *i, const struct map_need *need, struct op *op)
 {
 	int rc = install_row(i, need, NULL);

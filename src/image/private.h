@@ -239,6 +239,9 @@ int image_load_node(struct image *i, const struct map_need *need, struct op *op)
 int image_op_node_arrived(struct op *op);
 /* The same, blocking. */
 int image_load_node_wait(struct image *i, const struct map_need *need, struct error *err);
+/* grain_map_pin() and grain_map_touch() with the nodes that they need. Block. */
+int image_pin_wait(struct image *i, grain_no_t first, size_t count, bool existing_only, struct error *err);
+int image_touch_node_wait(struct image *i, unsigned level, uint64_t index, struct error *err);
 /* The entries of a node as it is in SQLite, or else in the log at `address`. Blocks. */
 int image_read_node(struct image *i, const struct map_need *need, map_entry_t *entries, struct error *err);
 /* The same from the log, whatever SQLite has. */
@@ -354,6 +357,8 @@ int engine_renew_lease(struct engine *e, struct error *err);
 /* ---- engine.c ---- */
 /* The segments of an image, made known if they are not. NULL when memory is short. */
 struct segment_set *engine_set(struct engine *e, uint64_t image);
+/* Whether the engine is being closed. */
+bool engine_is_stopping(struct engine *e);
 /* 0, or -EROFS. */
 int engine_writable(struct engine *e, struct error *err);
 /* Notes whether the store answers, and says so once when that changes. */

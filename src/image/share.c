@@ -10,7 +10,6 @@
 #include "image/private.h"
 
 #include "base/clock.h"
-#include "image/flight.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -59,7 +58,6 @@ static int graft_leaf(struct share *s, grain_no_t at, grain_no_t to, const map_e
 static int copy_entries(struct share *s, grain_no_t to, size_t count, map_entry_t *entries, struct error *err)
 {
 	struct grain_map *map = s->to->map;
-	struct map_need need;
 	bool any = false;
 	int rc;
 
@@ -67,7 +65,7 @@ static int copy_entries(struct share *s, grain_no_t to, size_t count, map_entry_
 		any |= entries[k] != MAP_ENTRY_NONE;
 		entries[k] = taken_over(s, entries[k]);
 	}
-	WITH_NODES(rc, s->to, &need, err, grain_map_pin(map, to, count, !any, &need));
+	rc = image_pin_wait(s->to, to, count, !any, err);
 	if (rc)
 		return rc;
 	if (any)
@@ -128,27 +126,6 @@ static bool still_so(struct image *from, const struct snapshot *held)
 
 /* ---- all of it --------------------------------------------------------------------------------------------------- */
 
-static void lock_granted(void *flight)
-{
-	flight_end(flight, 0, NULL);
-}
-
-/* The range of the target, waiting for who has it. */
-static int lock_range(struct share *s, struct range_lock *lock)
-{
-	struct flight f;
-	int rc = flight_init(&f);
-
-	if (rc)
-		return rc;
-	flight_begin(&f, 1);
-	if (range_lock(&s->to->locks, lock, s->to_first, s->to_first + s->count - 1, lock_granted, &f))
-		flight_end(&f, 0, NULL);
-	(void)flight_wait(&f, NULL);
-	flight_destroy(&f);
-	return 0;
-}
-
 /* The target's open_mutex is held, and its range locked. */
 static int share_locked(struct share *s, struct error *err)
 {
@@ -176,11 +153,9 @@ static int share_moment(struct share *s, struct error *err)
 		rc = image_open(e, to->shared.info.id, IMAGE_READ, &s->moment, err);
 	if (rc)
 		return rc;
-	rc = lock_range(s, &lock);
-	if (!rc) {
-		rc = share_locked(s, err);
-		range_unlock(&to->locks, &lock);
-	}
+	image_lock_grains(to, &lock, s->to_first, s->to_first + s->count - 1);
+	rc = share_locked(s, err);
+	range_unlock(&to->locks, &lock);
 	image_close(s->moment, IMAGE_READ);
 	snapshot_forget(e, to->shared.info.id);
 	return rc;
