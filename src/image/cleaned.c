@@ -3,26 +3,14 @@
 #include "image/clean.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <sodium.h>
-#include <stdio.h>
-
-static void cleaned_key(uint64_t image, char key[STORE_KEY_MAX + 1])
-{
-	snprintf(key, STORE_KEY_MAX + 1, "images/%016" PRIx64 "/cleaned", image);
-}
 
 int cleaned_load(struct pool *p, uint64_t image, struct cleaned *c, struct error *err)
 {
 	char key[STORE_KEY_MAX + 1];
-	struct seal_key sealing;
 	struct fields *f;
 	int rc;
 
-	cleaned_key(image, key);
-	image_key(&p->master, image, &sealing);
-	rc = pool_get_object(p, key, OBJECT_CLEANED, &sealing, &f, err);
-	sodium_memzero(&sealing, sizeof sealing);
+	rc = image_get_object(p, image, "cleaned", OBJECT_CLEANED, key, &f, err);
 	if (rc)
 		return rc;
 	c->oldest = 0;
@@ -38,22 +26,17 @@ int cleaned_load(struct pool *p, uint64_t image, struct cleaned *c, struct error
 
 int cleaned_save(struct pool *p, uint64_t image, const struct cleaned *c, struct error *err)
 {
-	char key[STORE_KEY_MAX + 1];
-	struct seal_key sealing;
 	struct fields *f = fields_new();
 	int rc;
 
 	if (!f)
 		return error_set(err, -ENOMEM, "out of memory");
-	cleaned_key(image, key);
 	fields_add_hex64(f, "epoch", c->epoch);
 	fields_add_u64(f, "segment", c->segment);
 	fields_add_hex64(f, "root", c->root);
 	if (c->oldest && c->oldest != c->segment)
 		fields_add_u64(f, "oldest", c->oldest);
-	image_key(&p->master, image, &sealing);
-	rc = pool_put_object(p, key, OBJECT_CLEANED, &sealing, f, 0, err);
-	sodium_memzero(&sealing, sizeof sealing);
+	rc = image_put_object(p, image, "cleaned", OBJECT_CLEANED, f, err);
 	fields_free(f);
 	return rc;
 }

@@ -3,14 +3,6 @@
 #include "image/epoch.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <sodium.h>
-#include <stdio.h>
-
-static void head_key(uint64_t image, char key[STORE_KEY_MAX + 1])
-{
-	snprintf(key, STORE_KEY_MAX + 1, "images/%016" PRIx64 "/head", image);
-}
 
 static int head_parse(const struct fields *f, struct head *head)
 {
@@ -28,14 +20,10 @@ static int head_parse(const struct fields *f, struct head *head)
 int head_load(struct pool *p, uint64_t image, struct head *head, struct error *err)
 {
 	char key[STORE_KEY_MAX + 1];
-	struct seal_key sealing;
 	struct fields *f;
 	int rc;
 
-	head_key(image, key);
-	image_key(&p->master, image, &sealing);
-	rc = pool_get_object(p, key, OBJECT_HEAD, &sealing, &f, err);
-	sodium_memzero(&sealing, sizeof sealing);
+	rc = image_get_object(p, image, "head", OBJECT_HEAD, key, &f, err);
 	if (rc)
 		return rc;
 	rc = head_parse(f, head);
@@ -45,14 +33,11 @@ int head_load(struct pool *p, uint64_t image, struct head *head, struct error *e
 
 int head_save(struct pool *p, uint64_t image, const struct head *head, struct error *err)
 {
-	char key[STORE_KEY_MAX + 1];
-	struct seal_key sealing;
 	struct fields *f = fields_new();
 	int rc;
 
 	if (!f)
 		return -ENOMEM;
-	head_key(image, key);
 	fields_add_hex64(f, "epoch", head->epoch);
 	fields_add_u64(f, "segment", head->checkpoint.segment);
 	fields_add_u64(f, "record", head->checkpoint.record);
@@ -60,9 +45,7 @@ int head_save(struct pool *p, uint64_t image, const struct head *head, struct er
 	fields_add_u64(f, "allocated", head->allocated);
 	fields_add_u64(f, "mtime", head->mtime_ns);
 	fields_add_u64(f, "grain", head->grain_bytes);
-	image_key(&p->master, image, &sealing);
-	rc = pool_put_object(p, key, OBJECT_HEAD, &sealing, f, 0, err);
-	sodium_memzero(&sealing, sizeof sealing);
+	rc = image_put_object(p, image, "head", OBJECT_HEAD, f, err);
 	fields_free(f);
 	return rc;
 }

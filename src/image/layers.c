@@ -12,11 +12,6 @@
 
 /* ---- the object -------------------------------------------------------------------------------------------------- */
 
-static void key_of(uint64_t image, char key[STORE_KEY_MAX + 1])
-{
-	snprintf(key, STORE_KEY_MAX + 1, "images/%016" PRIx64 "/layers", image);
-}
-
 void layer_list_destroy(struct layer_list *list)
 {
 	free(list->refs);
@@ -102,15 +97,11 @@ static int parse(const struct fields *f, struct layer_list *list, struct error *
 int layer_list_load(struct pool *p, uint64_t image, struct layer_list *list, struct error *err)
 {
 	char key[STORE_KEY_MAX + 1];
-	struct seal_key sealing;
 	struct fields *f;
 	int rc;
 
 	*list = (struct layer_list){ 0 };
-	key_of(image, key);
-	image_key(&p->master, image, &sealing);
-	rc = pool_get_object(p, key, OBJECT_LAYERS, &sealing, &f, err);
-	sodium_memzero(&sealing, sizeof sealing);
+	rc = image_get_object(p, image, "layers", OBJECT_LAYERS, key, &f, err);
 	if (rc)
 		return rc;
 	list->base.image = image;
@@ -123,14 +114,12 @@ int layer_list_load(struct pool *p, uint64_t image, struct layer_list *list, str
 
 int layer_list_save(struct pool *p, uint64_t image, const struct layer_list *list, struct error *err)
 {
-	char key[STORE_KEY_MAX + 1], text[80];
-	struct seal_key sealing;
+	char text[80];
 	struct fields *f = fields_new();
 	int rc;
 
 	if (!f)
 		return error_set(err, -ENOMEM, "out of memory");
-	key_of(image, key);
 	fields_add_hex64(f, "root", list->base.root);
 	fields_add_u64(f, "size", list->base.info.size);
 	fields_add_u64(f, "allocated", list->base.info.allocated_bytes);
@@ -148,9 +137,7 @@ int layer_list_save(struct pool *p, uint64_t image, const struct layer_list *lis
 		         r->to.record);
 		fields_add_text(f, "replay", text);
 	}
-	image_key(&p->master, image, &sealing);
-	rc = pool_put_object(p, key, OBJECT_LAYERS, &sealing, f, 0, err);
-	sodium_memzero(&sealing, sizeof sealing);
+	rc = image_put_object(p, image, "layers", OBJECT_LAYERS, f, err);
 	fields_free(f);
 	return rc;
 }
@@ -159,7 +146,7 @@ int layer_list_remove(struct pool *p, uint64_t image, struct error *err)
 {
 	char key[STORE_KEY_MAX + 1];
 
-	key_of(image, key);
+	image_object_key(image, "layers", key);
 	return store_remove_wait(p->store, key, err);
 }
 

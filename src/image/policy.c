@@ -3,27 +3,15 @@
 #include "image/policy.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <sodium.h>
-#include <stdio.h>
-
-static void key_of(uint64_t image, char key[STORE_KEY_MAX + 1])
-{
-	snprintf(key, STORE_KEY_MAX + 1, "images/%016" PRIx64 "/policy", image);
-}
 
 int policy_load(struct pool *p, uint64_t image, struct policy *policy, struct error *err)
 {
 	char key[STORE_KEY_MAX + 1];
-	struct seal_key sealing;
 	struct fields *f;
 	int rc;
 
 	*policy = (struct policy){ 0 };
-	key_of(image, key);
-	image_key(&p->master, image, &sealing);
-	rc = pool_get_object(p, key, OBJECT_POLICY, &sealing, &f, err);
-	sodium_memzero(&sealing, sizeof sealing);
+	rc = image_get_object(p, image, "policy", OBJECT_POLICY, key, &f, err);
 	if (rc)
 		return rc == -ENOENT ? 0 : rc;
 	if (fields_u64(f, "history", &policy->history_s) == -EBADMSG)
@@ -34,18 +22,13 @@ int policy_load(struct pool *p, uint64_t image, struct policy *policy, struct er
 
 int policy_save(struct pool *p, uint64_t image, const struct policy *policy, struct error *err)
 {
-	char key[STORE_KEY_MAX + 1];
-	struct seal_key sealing;
 	struct fields *f = fields_new();
 	int rc;
 
 	if (!f)
 		return error_set(err, -ENOMEM, "out of memory");
-	key_of(image, key);
 	fields_add_u64(f, "history", policy->history_s);
-	image_key(&p->master, image, &sealing);
-	rc = pool_put_object(p, key, OBJECT_POLICY, &sealing, f, 0, err);
-	sodium_memzero(&sealing, sizeof sealing);
+	rc = image_put_object(p, image, "policy", OBJECT_POLICY, f, err);
 	fields_free(f);
 	return rc;
 }

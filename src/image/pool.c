@@ -95,6 +95,38 @@ int pool_put_object(struct pool *p, const char *store_key, enum object_kind kind
 	return rc;
 }
 
+void image_object_key(uint64_t image, const char *name, char store_key[STORE_KEY_MAX + 1])
+{
+	snprintf(store_key, STORE_KEY_MAX + 1, "images/%016" PRIx64 "/%s", image, name);
+}
+
+int image_get_object(struct pool *p, uint64_t image, const char *name, enum object_kind kind,
+                     char store_key[STORE_KEY_MAX + 1], struct fields **f, struct error *err)
+{
+	struct seal_key sealing;
+	int rc;
+
+	image_object_key(image, name, store_key);
+	image_key(&p->master, image, &sealing);
+	rc = pool_get_object(p, store_key, kind, &sealing, f, err);
+	sodium_memzero(&sealing, sizeof sealing);
+	return rc;
+}
+
+int image_put_object(struct pool *p, uint64_t image, const char *name, enum object_kind kind, const struct fields *f,
+                     struct error *err)
+{
+	char store_key[STORE_KEY_MAX + 1];
+	struct seal_key sealing;
+	int rc;
+
+	image_object_key(image, name, store_key);
+	image_key(&p->master, image, &sealing);
+	rc = pool_put_object(p, store_key, kind, &sealing, f, 0, err);
+	sodium_memzero(&sealing, sizeof sealing);
+	return rc;
+}
+
 /* ---- the format object ------------------------------------------------------------------------------------------- */
 
 static struct fields *format_fields(const struct pool_format *format)

@@ -74,4 +74,12 @@ int pool_get_object(struct pool *p, const char *store_key, enum object_kind kind
 int pool_put_object(struct pool *p, const char *store_key, enum object_kind kind, const struct seal_key *key,
                     const struct fields *f, unsigned put_flags, struct error *err);
 
+/* "images/<id>/<name>": the key of an object of which an image has one. */
+void image_object_key(uint64_t image, const char *name, char store_key[STORE_KEY_MAX + 1]);
+/* The two above for such an object, sealed with the image key. `store_key` is filled in, for what the caller says of the content. */
+int image_get_object(struct pool *p, uint64_t image, const char *name, enum object_kind kind,
+                     char store_key[STORE_KEY_MAX + 1], struct fields **f, struct error *err);
+int image_put_object(struct pool *p, uint64_t image, const char *name, enum object_kind kind, const struct fields *f,
+                     struct error *err);
+
 #endif

@@ -35,11 +35,6 @@ static int find_end(struct image_copy *i, struct error *err)
 	return rc ? rc : log_find_end(i->c->from, i->image, &i->view, from, &i->end, err);
 }
 
-static void image_object_key(uint64_t image, const char *name, char key[STORE_KEY_MAX + 1])
-{
-	snprintf(key, STORE_KEY_MAX + 1, "images/%016" PRIx64 "/%s", image, name);
-}
-
 /* The object, and up to which segment it lets others be missing. */
 static int read_cleaned(struct image_copy *i, struct error *err)
 {

@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -155,22 +154,13 @@ bool trace_is_news(const uint32_t *units, size_t count, bool whole, const struct
 
 /* ---- the object ---- */
 
-static void trace_key(uint64_t image, char key[STORE_KEY_MAX + 1])
-{
-	snprintf(key, STORE_KEY_MAX + 1, "images/%016" PRIx64 "/trace", image);
-}
-
 int trace_load(struct pool *p, uint64_t image, struct trace_run **runs, size_t *count, struct error *err)
 {
 	char key[STORE_KEY_MAX + 1];
-	struct seal_key sealing;
 	struct fields *f;
 	int rc;
 
-	trace_key(image, key);
-	image_key(&p->master, image, &sealing);
-	rc = pool_get_object(p, key, OBJECT_TRACE, &sealing, &f, err);
-	sodium_memzero(&sealing, sizeof sealing);
+	rc = image_get_object(p, image, "trace", OBJECT_TRACE, key, &f, err);
 	if (rc)
 		return rc;
 	rc = trace_decode(f, runs, count);
@@ -184,17 +174,12 @@ int trace_load(struct pool *p, uint64_t image, struct trace_run **runs, size_t *
 
 static int trace_put(struct pool *p, uint64_t image, const uint32_t *units, size_t count, struct error *err)
 {
-	char key[STORE_KEY_MAX + 1];
-	struct seal_key sealing;
 	struct fields *f = trace_encode(units, count);
 	int rc;
 
 	if (!f)
 		return error_set(err, -ENOMEM, "out of memory");
-	trace_key(image, key);
-	image_key(&p->master, image, &sealing);
-	rc = pool_put_object(p, key, OBJECT_TRACE, &sealing, f, 0, err);
-	sodium_memzero(&sealing, sizeof sealing);
+	rc = image_put_object(p, image, "trace", OBJECT_TRACE, f, err);
 	fields_free(f);
 	return rc;
 }
