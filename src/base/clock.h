@@ -9,8 +9,8 @@
  * ages. Any thread; never blocks; never fails. */
 uint64_t clock_monotonic_ns(void);
 
-/* CLOCK_REALTIME: for what people see (file times), and for the days in the trash, which outlast every other clock; for no
- * other decision. */
+/* CLOCK_REALTIME: for what people see (file times), for the days in the trash, which outlast every other clock, and as where
+ * versions of objects on storage nodes begin (object_version.h); for no other decision. */
 uint64_t clock_wall_ns(void);
 
 #define CLOCK_TEXT_MAX 32

@@ -21,7 +21,7 @@
 
 const char options_help[] = "Usage: garnerfs STORE MOUNTPOINT [-f] [-o OPTION[,OPTION...]]\n"
 			    "Shows the disk images of the pool in STORE (file:///srv/pool, s3://bucket/prefix,\n"
-			    "swift://container/prefix) as files under MOUNTPOINT.\n"
+			    "swift://container/prefix, node://host:7070/pool?cluster=FILE) as files under MOUNTPOINT.\n"
 			    "\n"
 			    "  -f                     stay in the foreground, messages on standard error\n"
 			    "  -o cache_dir=DIR       local segments (/var/cache/garnerfs/POOL)\n"

@@ -4,7 +4,7 @@
 #define GARNER_FUSE_SESSION_H
 
 #include "base/error.h"
-#include "fuse/daemonize.h"
+#include "base/daemonize.h"
 #include "fuse/options.h"
 
 /* Whether something can be mounted there: a directory, empty, of ours to mount on. Returns 0, or a negative errno and one

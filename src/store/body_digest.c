@@ -58,3 +58,18 @@ int body_md5(const struct iovec *iov, int iovcnt, struct body_md5 *md5, struct e
 	sodium_bin2base64(md5->base64, sizeof md5->base64, bytes, sizeof bytes, sodium_base64_VARIANT_ORIGINAL);
 	return 0;
 }
+
+int body_blake2b(const struct iovec *iov, int iovcnt, char hex[BODY_BLAKE2B_HEX_ROOM], struct error *err)
+{
+	crypto_generichash_state state;
+	unsigned char bytes[crypto_generichash_BYTES];
+
+	if (iovcnt < 0)
+		return error_set(err, -EINVAL, "a body cannot have %d parts", iovcnt);
+	crypto_generichash_init(&state, NULL, 0, sizeof bytes);
+	for (int i = 0; i < iovcnt; i++)
+		crypto_generichash_update(&state, iov[i].iov_base, iov[i].iov_len);
+	crypto_generichash_final(&state, bytes, sizeof bytes);
+	sodium_bin2hex(hex, BODY_BLAKE2B_HEX_ROOM, bytes, sizeof bytes);
+	return 0;
+}

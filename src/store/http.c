@@ -91,6 +91,11 @@ static void arm(struct http_job *job)
 		next = job->next_try_ns;
 	if (job->hedge_ns && job->hedge_ns < next)
 		next = job->hedge_ns;
+	for (int i = 0; i < 2; i++) {
+		uint64_t look = http_attempt_look_ns(job->attempt[i], now);
+		if (look && look < next)
+			next = look;
+	}
 	wait = next > now ? next - now : 0;
 	struct timeval t = timeval_of_ns(wait);
 	event_add(&job->timer, &t);
@@ -119,6 +124,7 @@ static void try_again(struct http_job *job, uint64_t wait_ms, const struct error
 
 static void back_off(struct http_job *job, uint64_t at_least_ms, const struct error *why)
 {
+	job->at_once = 0;
 	job->backoff_ms = http_backoff_ms(job->backoff_ms, randombytes_random());
 	try_again(job, job->backoff_ms > at_least_ms ? job->backoff_ms : at_least_ms, why);
 }
@@ -170,12 +176,17 @@ static void status_error(const struct http_request *r, struct error *err)
 }
 
 /* What a whole answer means. */
-static enum http_verdict judge(struct http_request *r, struct error *err)
+static enum http_verdict judge(struct http_job *job, struct http_attempt *a, struct error *err)
 {
+	struct http_request *r = job->request;
 	enum http_verdict verdict = HTTP_JUDGE_BY_STATUS;
 
-	if (r->judge)
+	if (r->judge) {
+		r->which = job->attempt[1] == a;
+		job->judged = a;
 		verdict = r->judge(r, err);
+		job->judged = NULL;
+	}
 	if (verdict != HTTP_JUDGE_BY_STATUS)
 		return verdict;
 	if (r->status >= 200 && r->status < 300)
@@ -215,10 +226,51 @@ static bool was_sent(const struct http_attempt *a)
 	return sent > 0;
 }
 
+/* What a try without an answer means. */
+static enum http_verdict judge_lost(struct http_job *job, const struct http_attempt *a, struct error *err)
+{
+	struct http_request *r = job->request;
+
+	if (!r->lost)
+		return HTTP_JUDGE_AGAIN;
+	r->which = job->attempt[1] == a;
+	return r->lost(r, err);
+}
+
+static bool to_be_repeated(enum http_verdict verdict)
+{
+	return verdict == HTTP_JUDGE_AGAIN || verdict == HTTP_JUDGE_AT_ONCE;
+}
+
+/* A try is over, and the attempt gone: what becomes of its request. `sent`: the server may have seen something of it; `refused`: it has
+ * answered that it did nothing. */
+static void go_on(struct http_job *job, enum http_verdict verdict, bool sent, bool refused, uint64_t after_ms,
+                  struct error *err)
+{
+	struct http_engine *e = job->engine;
+
+	if (verdict != HTTP_JUDGE_DONE && !err->code)
+		error_set(err, -EIO, "the server gave no answer of use");
+	if (to_be_repeated(verdict) && (job->attempt[0] || job->attempt[1])) {
+		arm(job);
+		return; /* the other one may still bring it */
+	}
+	job->hedge_ns = 0;
+	job->moved = 0;
+	if (to_be_repeated(verdict) && job->request->once && sent && !(verdict == HTTP_JUDGE_AT_ONCE && refused))
+		verdict = HTTP_JUDGE_FAIL;
+	if (verdict == HTTP_JUDGE_AT_ONCE && job->at_once++ < HTTP_AT_ONCE_MAX)
+		try_again(job, 0, err);
+	else if (to_be_repeated(verdict))
+		back_off(job, after_ms, err);
+	else
+		end(job, verdict == HTTP_JUDGE_DONE ? 0 : err->code, err);
+	start_more(e);
+}
+
 void http_attempt_ended(struct http_attempt *a, CURLcode code)
 {
 	struct http_job *job = a->job;
-	struct http_engine *e = job->engine;
 	struct http_request *r = job->request;
 	enum http_verdict verdict;
 	struct error err = { 0 };
@@ -233,31 +285,36 @@ void http_attempt_ended(struct http_attempt *a, CURLcode code)
 		verdict = a->bad.code == -ENOMEM ? HTTP_JUDGE_AGAIN : HTTP_JUDGE_FAIL;
 		err = a->bad;
 	} else if (code != CURLE_OK) {
-		verdict = http_transfer_passes(code) ? HTTP_JUDGE_AGAIN : HTTP_JUDGE_FAIL;
 		transfer_error(a, code, &err);
+		verdict = http_transfer_passes(code) ? judge_lost(job, a, &err) : HTTP_JUDGE_FAIL;
 	} else {
 		read_head(r, a);
-		verdict = judge(r, &err);
+		verdict = judge(job, a, &err);
 		after_ms = retry_after_ms(a);
 	}
 	if (verdict == HTTP_JUDGE_DONE && r->hedge)
-		http_latency_add(&e->latency, (clock_monotonic_ns() - a->began_ns) / 1000);
+		http_latency_add(&job->engine->latency, (clock_monotonic_ns() - a->began_ns) / 1000);
 	r->maybe_done |= a->resent;
 	/* An answer of 2xx or 4xx says what became of it; with anything else it may have been done. */
-	if (verdict == HTTP_JUDGE_AGAIN && sent && (code != CURLE_OK || r->status >= 500 || r->status == 408))
+	if (to_be_repeated(verdict) && sent && (code != CURLE_OK || r->status >= 500 || r->status == 408))
 		r->maybe_done = true;
 	settle(job, a, verdict == HTTP_JUDGE_DONE);
-	if (verdict == HTTP_JUDGE_AGAIN && (job->attempt[0] || job->attempt[1]))
-		return; /* the other one may still bring it */
-	job->hedge_ns = 0;
-	job->moved = 0;
-	if (verdict == HTTP_JUDGE_AGAIN && r->once && sent)
-		verdict = HTTP_JUDGE_FAIL;
-	if (verdict == HTTP_JUDGE_AGAIN)
-		back_off(job, after_ms, &err);
-	else
-		end(job, verdict == HTTP_JUDGE_DONE ? 0 : err.code ? err.code : -EIO, &err);
-	start_more(e);
+	go_on(job, verdict, sent, code == CURLE_OK && r->status >= 400 && r->status < 500, after_ms, &err);
+}
+
+/* Nothing has moved for too long. */
+static void give_up(struct http_job *job, struct http_attempt *a)
+{
+	struct http_request *r = job->request;
+	struct error err = { 0 };
+	bool sent = was_sent(a);
+
+	error_set(&err, -ETIMEDOUT, "no answer from the server for %llu ms", (unsigned long long)(a->silence_ns / MS));
+	enum http_verdict verdict = judge_lost(job, a, &err);
+	r->maybe_done |= sent;
+	http_loop_remove(job->engine, a);
+	settle(job, a, false);
+	go_on(job, verdict, sent, false, 0, &err);
 }
 
 /* ---- the beginning of a try ---- */
@@ -279,7 +336,7 @@ static void start_try(struct http_job *job, int which)
 			return; /* the first one goes on */
 		err.code = rc;
 		if (rc == -EAGAIN || rc == -ENOMEM)
-			try_again(job, LOGIN_WAIT_MS, &err);
+			try_again(job, rc == -EAGAIN && r->again_ms ? r->again_ms : LOGIN_WAIT_MS, &err);
 		else
 			end(job, rc, &err);
 		return;
@@ -335,11 +392,23 @@ static bool still_moving(struct http_job *job)
 	return a->moved > before;
 }
 
+/* The first of the tries that has been silent for too long, or NULL. */
+static struct http_attempt *silent_try(struct http_job *job, uint64_t now)
+{
+	struct http_attempt *silent = NULL;
+
+	for (int i = 1; i >= 0; i--)
+		if (http_attempt_silent(job->attempt[i], now))
+			silent = job->attempt[i];
+	return silent;
+}
+
 static void timer_fired(evutil_socket_t fd, short what, void *arg)
 {
 	struct http_job *job = arg;
 	struct http_engine *e = job->engine;
 	uint64_t now = clock_monotonic_ns();
+	struct http_attempt *silent = silent_try(job, now);
 
 	(void)fd;
 	(void)what;
@@ -357,6 +426,8 @@ static void timer_fired(evutil_socket_t fd, short what, void *arg)
 		job->next_try_ns = 0;
 		enqueue(job);
 		arm(job);
+	} else if (silent) {
+		give_up(job, silent);
 	} else if (job->hedge_ns && now >= job->hedge_ns) {
 		hedge(job);
 	} else {
@@ -415,6 +486,8 @@ void http_submit(struct http_engine *e, struct http_request *r)
 	r->object_size = 0;
 	r->attempts = 0;
 	r->maybe_done = false;
+	r->which = 0;
+	r->job = NULL;
 	r->etag[0] = r->fault[0] = '\0';
 	if (!job) {
 		r->result = error_set(&r->err, -ENOMEM, "out of memory for a request");
@@ -424,6 +497,7 @@ void http_submit(struct http_engine *e, struct http_request *r)
 	}
 	job->request = r;
 	job->engine = e;
+	r->job = job;
 	job->fixed_buf = r->buf || !r->room;
 	job->deadline_ns = (r->deadline_ms ? r->deadline_ms : e->options.deadline_ms) * MS;
 	job->end_ns = clock_monotonic_ns() + job->deadline_ns;

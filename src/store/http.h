@@ -40,14 +40,19 @@ enum http_verdict {
 	HTTP_JUDGE_BY_STATUS, /* http_retry.h decides */
 	HTTP_JUDGE_DONE,      /* success */
 	HTTP_JUDGE_AGAIN,     /* try again, within the deadline */
-	HTTP_JUDGE_FAIL,      /* `err` says why; its code is the result */
+	HTTP_JUDGE_AT_ONCE, /* the same without a wait: another server is asked; so many times in a row, then as above */
+	HTTP_JUDGE_FAIL,    /* `err` says why; its code is the result */
 };
+
+#define HTTP_AT_ONCE_MAX 16
 
 struct http_request {
 	/* ---- set by the caller, who keeps all of it, and what it points to, until done() ---- */
 	enum http_method method;
 	enum http_class class;
-	bool once;  /* sent once at most, over a connection of its own, so that curl does not repeat it either */
+	/* Sent once at most, over a connection of its own, so that curl does not repeat it either; again only when judge() finds in an
+	 * answer of 4xx that nothing was done (HTTP_JUDGE_AT_ONCE). */
+	bool once;
 	bool hedge; /* may be asked for twice: reads of immutable objects */
 	const struct iovec *body;
 	int body_count;
@@ -60,11 +65,18 @@ struct http_request {
 	/* From the submission, all tries included; 0: the engine's. What nobody waits for may take longer as long as bytes move, or a
 	 * slow link would never be done with a segment. */
 	uint64_t deadline_ms;
+	/* A try during which nothing moves for so long, no byte of either side, is given up. 0: when the engine thinks so, after some
+	 * seconds. prepare() may set it for each try. */
+	uint64_t try_ms;
+	uint64_t again_ms; /* after -EAGAIN of prepare(); 0: 100 */
 	/* Writes URL and header lines of one try: http_head_url(), http_head_add(). On the engine's thread: must not block. Returns
 	 * 0, -EAGAIN (a log-in is being renewed: tried again in a moment), or another negative errno, which ends the request. */
 	int (*prepare)(struct http_request *r, struct http_head *head, struct error *err);
 	/* May be NULL. On the engine's thread, after each answer of any status. */
 	enum http_verdict (*judge)(struct http_request *r, struct error *err);
+	/* May be NULL. On the engine's thread, when a try ended without an answer and may be made again: HTTP_JUDGE_AGAIN, _AT_ONCE, or
+	 * _FAIL with another error than `err` holds already, if it is to be. */
+	enum http_verdict (*lost)(struct http_request *r, struct error *err);
 	/* Called once, on a thread of the engine other than its loop, which may be used for short work that blocks. */
 	void (*done)(struct http_request *r);
 	void *arg;
@@ -76,9 +88,11 @@ struct http_request {
 	size_t length;        /* bytes put into `buf` */
 	uint64_t object_size; /* Content-Length of a HEAD's answer */
 	unsigned attempts;    /* tries that reached the network */
-	bool maybe_done;      /* a try of it before the last answer, if any, was sent and its own never seen */
-	char etag[72];        /* without quotes; "" when there was none or it is longer */
-	char fault[1024];     /* the beginning of the body of an answer that is no 2xx, terminated */
+	unsigned
+		which; /* in prepare(), judge() and lost(): 0, or 1 when it is about the second of two tries at a time */
+	bool maybe_done;  /* a try of it before the last answer, if any, was sent and its own never seen */
+	char etag[72];    /* without quotes; "" when there was none or it is longer */
+	char fault[1024]; /* the beginning of the body of an answer that is no 2xx, terminated */
 	size_t fault_length;
 
 	struct http_job *job; /* the engine's own */
@@ -111,5 +125,15 @@ void http_engine_counters(struct http_engine *e, struct http_counters *counters)
 /* For prepare(): the URL, and a header line "Name: value". 0 or -ENOMEM. */
 int http_head_url(struct http_head *head, const char *url);
 int http_head_add(struct http_head *head, const char *line);
+/* No proxy of the environment's is asked. */
+void http_head_direct(struct http_head *head);
+
+/* For judge(): the value of the first header of that name (in any case) of the answer, or NULL. Lives until the next call for the
+ * same request. */
+const char *http_answer_header(const struct http_request *r, const char *name);
+/* Calls each(arg, name, value) for every header of the answer, in their order, as they were received, until it returns non-zero, which is
+ * then returned; else 0. */
+int http_answer_headers(const struct http_request *r, int (*each)(void *arg, const char *name, const char *value),
+                        void *arg);
 
 #endif

@@ -36,6 +36,9 @@ struct http_attempt {
 	size_t length;
 	uint64_t moved; /* bytes of bodies, either way */
 	uint64_t began_ns;
+	/* The limit of silence, 0 for none; when something had moved last, as far as was seen; and what was seen then. */
+	uint64_t silence_ns, moved_ns, seen_moved;
+	int seen_unsent;
 	struct error bad; /* why the answer was not taken */
 	size_t fault_length;
 	char fault[sizeof((struct http_request *)0)->fault];
@@ -71,9 +74,11 @@ struct http_job {
 	uint64_t deadline_ns;            /* how long it may take */
 	uint64_t end_ns, next_try_ns, hedge_ns;
 	uint64_t backoff_ms;
-	uint64_t moved;             /* by its first try, when the deadline was last looked at */
-	struct error last;          /* of the newest failed try */
-	TAILQ_ENTRY(http_job) link; /* in `incoming` (with the mutex), then in the queue of its class */
+	unsigned at_once;            /* tries in a row that did not wait */
+	struct http_attempt *judged; /* whose answer judge() looks at */
+	uint64_t moved;              /* by its first try, when the deadline was last looked at */
+	struct error last;           /* of the newest failed try */
+	TAILQ_ENTRY(http_job) link;  /* in `incoming` (with the mutex), then in the queue of its class */
 	bool queued;
 	bool fixed_buf; /* the request came with its buffer */
 };
@@ -110,6 +115,11 @@ void http_attempt_free(struct http_attempt *a);
 
 /* Looks at the answer's head, which a transfer without a body has not done yet; then a->success, a->bad and a->begun are known. */
 void http_attempt_look(struct http_attempt *a);
+
+/* Whether nothing has moved for longer than the try may be silent. To be asked every http_attempt_look_ns(). */
+bool http_attempt_silent(struct http_attempt *a, uint64_t now_ns);
+/* When to ask next; 0: never. */
+uint64_t http_attempt_look_ns(const struct http_attempt *a, uint64_t now_ns);
 
 /* http.c: the transfer has ended, in whatever way, and is out of the loop. */
 void http_attempt_ended(struct http_attempt *a, CURLcode code);

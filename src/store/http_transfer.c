@@ -12,7 +12,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #define CONNECT_TIMEOUT_MS 5000
 #define STALL_SECONDS 10 /* without a byte */
@@ -20,6 +22,7 @@
 #define BUFFER_MAX (128 * 1024)
 #define BUFFER_MIN (16 * 1024)
 #define GROW_FIRST (64 * 1024)
+#define LOOKS 4 /* within the time that a try may be silent: how often it is looked at */
 
 #ifndef PACKAGE_VERSION
 #define PACKAGE_VERSION "0"
@@ -44,6 +47,34 @@ int http_head_add(struct http_head *head, const char *line)
 		return -ENOMEM;
 	head->headers = more;
 	return 0;
+}
+
+void http_head_direct(struct http_head *head)
+{
+	curl_easy_setopt(head->easy, CURLOPT_PROXY, "");
+}
+
+const char *http_answer_header(const struct http_request *r, const char *name)
+{
+	struct curl_header *h;
+
+	if (!r->job || !r->job->judged ||
+	    curl_easy_header(r->job->judged->easy, name, 0, CURLH_HEADER, -1, &h) != CURLHE_OK)
+		return NULL;
+	return h->value;
+}
+
+int http_answer_headers(const struct http_request *r, int (*each)(void *arg, const char *name, const char *value),
+                        void *arg)
+{
+	struct curl_header *h = NULL;
+	int rc = 0;
+
+	if (!r->job || !r->job->judged)
+		return 0;
+	while (!rc && (h = curl_easy_nextheader(r->job->judged->easy, CURLH_HEADER, -1, h)))
+		rc = each(arg, h->name, h->value);
+	return rc;
 }
 
 /* ---- out ---- */
@@ -192,6 +223,47 @@ static size_t take_body(char *bytes, size_t size, size_t count, void *arg)
 	return take_success(a, bytes, n);
 }
 
+/* ---- silence ---- */
+
+/* Bytes that the other side has not acknowledged: they become fewer while a long body moves that curl has handed over already. */
+static int unsent_bytes(CURL *easy)
+{
+	curl_socket_t fd = CURL_SOCKET_BAD;
+	int bytes = 0;
+
+	if (curl_easy_getinfo(easy, CURLINFO_ACTIVESOCKET, &fd) != CURLE_OK || fd == CURL_SOCKET_BAD ||
+	    ioctl(fd, SIOCOUTQ, &bytes) < 0)
+		return 0;
+	return bytes;
+}
+
+bool http_attempt_silent(struct http_attempt *a, uint64_t now_ns)
+{
+	int unsent;
+
+	if (!a || !a->silence_ns)
+		return false;
+	unsent = a->job->request->body_count ? unsent_bytes(a->easy) : 0;
+	/* What a limit has stopped is not the other side's fault. */
+	if (a->moved != a->seen_moved || unsent < a->seen_unsent || a->pause)
+		a->moved_ns = now_ns;
+	a->seen_moved = a->moved;
+	a->seen_unsent = unsent;
+	return now_ns - a->moved_ns >= a->silence_ns;
+}
+
+uint64_t http_attempt_look_ns(const struct http_attempt *a, uint64_t now_ns)
+{
+	uint64_t end, soon;
+
+	if (!a || !a->silence_ns)
+		return 0;
+	end = a->moved_ns + a->silence_ns;
+	soon = now_ns + a->silence_ns / LOOKS;
+	/* Without a body nothing but the end can come. */
+	return a->job->request->body_count && soon < end ? soon : end;
+}
+
 /* ---- making one ---- */
 
 static void set_method(CURL *easy, struct http_attempt *a, const struct http_request *r)
@@ -296,8 +368,10 @@ int http_attempt_new(struct http_job *job, bool hedge, struct http_attempt **att
 	/* A file that cannot be read just now is a fault of this host, which passes: it says nothing of the object. */
 	if (http_tls_apply(&job->engine->options.tls, a->easy, err))
 		rc = -EAGAIN;
-	else
+	else {
+		r->which = hedge;
 		rc = r->prepare(r, &head, err);
+	}
 	if (!rc && add_own_headers(&head, r))
 		rc = error_set(err, -ENOMEM, "out of memory for a request");
 	if (!rc && !head.has_url)
@@ -310,7 +384,8 @@ out:
 		http_attempt_free(a);
 		return rc;
 	}
-	a->began_ns = clock_monotonic_ns();
+	a->began_ns = a->moved_ns = clock_monotonic_ns();
+	a->silence_ns = r->try_ms * 1000000;
 	*attempt = a;
 	return 0;
 }

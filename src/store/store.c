@@ -20,6 +20,7 @@ static const struct store_type *const store_types[] = {
 	&store_file_type,
 	&store_s3_type,
 	&store_swift_type,
+	&store_node_type,
 };
 
 #define TYPES (sizeof store_types / sizeof store_types[0])
@@ -250,6 +251,14 @@ void store_get_stats(struct store *s, struct store_stats *stats)
 	*stats = (struct store_stats){ 0 };
 	if (s->ops->stats)
 		s->ops->stats(s, stats);
+}
+
+void store_get_acks(struct store *s, char *text, size_t room)
+{
+	if (room)
+		text[0] = '\0';
+	if (s->ops->acks)
+		s->ops->acks(s, text, room);
 }
 
 static void waiter_length(void *arg, int status, uint64_t length, const struct error *err)

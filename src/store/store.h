@@ -39,8 +39,10 @@ enum store_capability {
 enum store_flags {
 	STORE_PUT_CREATE_ONLY = 1 << 0, /* -EEXIST when the key exists, and the object is left as it was */
 	STORE_PREFETCH = 1 << 1,        /* a get that somebody will probably ask for soon */
-	STORE_UPLOAD = 1 << 2,          /* a put of a segment */
-	STORE_BACKGROUND = 1 << 3,      /* verifying, cleaning: may wait */
+	STORE_UPLOAD =
+		1
+		<< 2, /* a put of a segment: a key that only one writer ever puts. A create-only put of it may rely on that */
+	STORE_BACKGROUND = 1 << 3, /* verifying, cleaning: may wait */
 	STORE_PUT_ONCE =
 		1 << 5, /* sent once at most: one without an answer fails, and may be carried out later all the same */
 	STORE_GET_IMMUTABLE = 1 << 4, /* the object never changes: the store may ask twice and take what comes first */
@@ -84,6 +86,8 @@ struct store_ops {
 	void (*list)(struct store *s, const char *prefix, const char *after, size_t max, store_list_fn *done,
 	             void *arg);
 	void (*stats)(struct store *s, struct store_stats *stats); /* NULL: nothing is counted */
+	/* NULL: there is no such text. */
+	void (*acks)(struct store *s, char *text, size_t room);
 	void (*close)(struct store *s);
 };
 
@@ -163,6 +167,11 @@ int store_any(struct store *s, const char *prefix, struct error *err);
 
 /* What was asked of it so far; zeros for a store that does not count. Any thread. */
 void store_get_stats(struct store *s, struct store_stats *stats);
+
+/* Who acknowledged the newest put, and how fast, as a text for people: "coordinator h1:7070 410 us, n1 350 us, n2 900 us"; "" for a store
+ * whose answers do not say, and before the first put. Any thread. */
+#define STORE_ACKS_TEXT 400
+void store_get_acks(struct store *s, char *text, size_t room);
 
 /* Whether `key` is one that a store accepts. */
 bool store_key_valid(const char *key);

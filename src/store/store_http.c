@@ -11,6 +11,7 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,10 +28,14 @@ static void op_done(struct http_request *r);
 static struct http_op *op_new(struct http_store *s, enum http_op_kind kind, const char *key, unsigned flags, int iovcnt,
                               void *arg)
 {
-	struct http_op *op = calloc(1, sizeof *op + (size_t)iovcnt * sizeof op->iov[0]);
+	struct http_op *op;
+	size_t size = sizeof *op + (size_t)iovcnt * sizeof op->iov[0];
 
+	size = (size + _Alignof(max_align_t) - 1) / _Alignof(max_align_t) * _Alignof(max_align_t);
+	op = calloc(1, size + s->kind->op_size);
 	if (!op)
 		return NULL;
+	op->own = (char *)op + size;
 	op->store = s;
 	op->kind = kind;
 	op->flags = flags;
@@ -57,12 +62,21 @@ static enum http_verdict judge(struct http_request *r, struct error *err)
 {
 	struct http_op *op = r->arg;
 
+	if (op->store->kind->judges_all)
+		return op->store->kind->judge(op->store, op, err);
 	/* A range past the object's end: there is nothing to be read there. */
 	if (op->kind == HTTP_OP_GET && r->status == 416)
 		return HTTP_JUDGE_DONE;
 	if (op->kind == HTTP_OP_REMOVE && r->status == 404)
 		return HTTP_JUDGE_DONE;
 	return op->store->kind->judge(op->store, op, err);
+}
+
+static enum http_verdict lost(struct http_request *r, struct error *err)
+{
+	struct http_op *op = r->arg;
+
+	return op->store->kind->lost ? op->store->kind->lost(op->store, op, err) : HTTP_JUDGE_AGAIN;
 }
 
 static enum http_class class_of(unsigned flags)
@@ -86,6 +100,7 @@ static void op_submit(struct http_op *op)
 	op->request.class = class_of(op->flags);
 	op->request.prepare = prepare;
 	op->request.judge = judge;
+	op->request.lost = lost;
 	op->request.done = op_done;
 	op->request.arg = op;
 	if (op->kind == HTTP_OP_LIST)
@@ -167,7 +182,8 @@ static void doubt_done(struct http_request *r)
 	struct error err = r->err;
 	int rc = r->result;
 
-	if (!rc && !same_bytes(put, r->buf, r->length))
+	/* What is longer does not fit into the buffer. */
+	if (rc == -EFBIG || (!rc && !same_bytes(put, r->buf, r->length)))
 		rc = error_set(&err, -EEXIST, "exists");
 	/* What is gone by now was there, and perhaps ours: who asked has to look at the whole again. */
 	if (rc == -ENOENT)
@@ -318,10 +334,16 @@ static void digest_job(void *arg)
 	struct error err = { 0 };
 	int rc;
 
-	if (op->store->kind->body_md5)
+	switch (op->store->kind->sum) {
+	case HTTP_SUM_MD5:
 		rc = body_md5(op->request.body, op->request.body_count, &op->digest.md5, &err);
-	else
+		break;
+	case HTTP_SUM_BLAKE2B:
+		rc = body_blake2b(op->request.body, op->request.body_count, op->digest.blake2b, &err);
+		break;
+	default:
 		rc = body_sha256(op->request.body, op->request.body_count, op->digest.sha256, &err);
+	}
 	if (rc)
 		answer(op, rc, 0, &err);
 	else
@@ -464,6 +486,14 @@ static void http_store_stats(struct store *store, struct store_stats *stats)
 	stats->gets -= stats->lists < stats->gets ? stats->lists : stats->gets;
 }
 
+static void http_store_acks(struct store *store, char *text, size_t room)
+{
+	struct http_store *s = (struct http_store *)store;
+
+	if (s->kind->acks)
+		s->kind->acks(s, text, room);
+}
+
 static void http_store_close(struct store *store)
 {
 	struct http_store *s = (struct http_store *)store;
@@ -483,6 +513,7 @@ static const struct store_ops http_store_ops = {
 	.remove_many = http_store_remove_many,
 	.list = http_store_list,
 	.stats = http_store_stats,
+	.acks = http_store_acks,
 	.close = http_store_close,
 };
 
@@ -587,6 +618,8 @@ int http_store_open(const struct http_store_kind *kind, const char *url, const s
 	snprintf(s->store.url, sizeof s->store.url, "%s", store_url_show(&parsed));
 	snprintf(s->prefix, sizeof s->prefix, "%s%s", parsed.prefix, parsed.prefix[0] ? "/" : "");
 	rc = read_access(&parsed, options, &access, err);
+	if (!rc && kind->access)
+		rc = kind->access(s, &parsed, &access, err);
 	if (!rc)
 		rc = start(s, &access.tls, options, err);
 	if (!rc)

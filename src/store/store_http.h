@@ -42,7 +42,9 @@ struct http_op {
 	struct {
 		char sha256[BODY_SHA256_HEX_ROOM];
 		struct body_md5 md5;
-	} digest;                       /* of a put's body the one that the kind wants, of a post's both */
+		char blake2b[BODY_BLAKE2B_HEX_ROOM];
+	} digest;                       /* of a put's body the one that the kind wants, of a post's SHA-256 and MD5 */
+	void *own;                      /* the kind's op_size bytes, zero at first */
 	uint64_t login;                 /* for the kind: which log-in the newest try was sent with */
 	char prefix[STORE_KEY_MAX + 1]; /* of a listing */
 	char after[LISTED_KEY_MAX + 1]; /* any object's, without the store's prefix; "" for none */
@@ -59,6 +61,8 @@ struct http_op {
 	struct iovec iov[];
 };
 
+enum http_body_sum { HTTP_SUM_SHA256, HTTP_SUM_MD5, HTTP_SUM_BLAKE2B };
+
 /* How the store may be spoken to: what the options say, else the URL's parameters. */
 struct http_access {
 	struct http_tls tls;
@@ -69,19 +73,27 @@ struct http_store_kind {
 	size_t size;                   /* of the kind's struct, which begins with a struct http_store */
 	const char *const *parameters; /* of its URL, HTTP_STORE_PARAMETERS among them */
 	size_t parameter_count;
-	unsigned capabilities; /* enum store_capability */
-	bool body_md5;         /* else SHA-256 */
+	unsigned capabilities;  /* enum store_capability */
+	enum http_body_sum sum; /* of bodies of puts */
+	size_t op_size;         /* bytes that the kind wants with every op */
+	bool judges_all;        /* also answers of 416 to a get and of 404 to a remove, which else mean the usual */
+	/* May be NULL. Changes how the store may be spoken to, before anything is; `access` and what it points to live as long as `s`. */
+	int (*access)(struct http_store *s, const struct store_url *url, struct http_access *access, struct error *err);
 	/* Reads what is the kind's own in the URL and gets what logs in. `url` and `access` do not outlive the call. Blocks. */
 	int (*log_in)(struct http_store *s, const struct store_url *url, const struct http_access *access,
 	              const struct store_options *options, struct error *err);
 	/* As of struct http_request: URL and headers of the op. */
 	int (*prepare)(struct http_store *s, struct http_op *op, struct http_head *head, struct error *err);
 	enum http_verdict (*judge)(struct http_store *s, struct http_op *op, struct error *err);
+	/* As of struct http_request; may be NULL. */
+	enum http_verdict (*lost)(struct http_store *s, struct http_op *op, struct error *err);
 	/* The page in the op's request; `*objects` is to be destroyed also after a failure. */
 	int (*read_listing)(const struct http_op *op, struct listed_objects *objects, bool *more, struct error *err);
 	/* As of struct store_ops; NULL where each object has to be asked for. */
 	void (*remove_many)(struct http_store *s, const char *const *keys, size_t count, store_done_fn *done,
 	                    void *arg);
+	/* As of struct store_ops; may be NULL. */
+	void (*acks)(struct http_store *s, char *text, size_t room);
 	/* Frees what the kind has in `s` (be it zeroed still), but not `s`. */
 	void (*destroy)(struct http_store *s);
 };

@@ -8,5 +8,6 @@
 extern const struct store_type store_file_type;
 extern const struct store_type store_s3_type;
 extern const struct store_type store_swift_type;
+extern const struct store_type store_node_type;
 
 #endif

@@ -2,6 +2,8 @@
 /* store_url.c: takes apart the URL of a remote store. Must never put a parameter's value into a message. */
 #include "store/store_url.h"
 
+#include "store/object_version.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
@@ -17,8 +19,9 @@ struct scheme {
 	const char *name;
 	const char *container; /* what its containers are called */
 	const char *example;
-	const char *environment; /* where its secrets belong */
+	const char *secrets; /* where they belong */
 	int (*check)(const struct scheme *scheme, const char *container, size_t len, struct error *err);
+	bool hosts; /* "//HOST:PORT,HOST:PORT/" stands before the container, and there is no prefix */
 };
 
 /* ---- characters ---- */
@@ -49,10 +52,8 @@ static const char *find_bad(const char *text, size_t len, bool (*good)(char c))
 
 static int secret_in_url(const struct scheme *scheme, struct error *err)
 {
-	return error_set(err, -EINVAL,
-	                 "secrets do not belong in a store's URL, which others can see: put them in the environment "
-	                 "(%s) or in a file named by passwd_file=",
-	                 scheme->environment);
+	return error_set(err, -EINVAL, "secrets do not belong in a store's URL, which others can see: %s",
+	                 scheme->secrets);
 }
 
 /* ---- containers ---- */
@@ -113,10 +114,74 @@ static int check_container(const struct scheme *scheme, const char *container, s
 	return 0;
 }
 
+static int check_pool(const struct scheme *scheme, const char *pool, size_t len, struct error *err)
+{
+	char name[OBJECT_POOL_MAX + 1] = "";
+
+	if (len <= OBJECT_POOL_MAX)
+		memcpy(name, pool, len);
+	if (!object_pool_valid(name))
+		return error_set(err, -EINVAL,
+		                 "a pool's name has 1 to %d of a-z, 0-9, '.', '_' and '-', and begins with a letter or "
+		                 "digit; example: %s",
+		                 OBJECT_POOL_MAX, scheme->example);
+	return 0;
+}
+
+#define ENVIRONMENT(names) "put them in the environment (" names ") or in a file named by passwd_file="
+
 static const struct scheme schemes[] = {
-	{ "s3", "bucket", "s3://my-bucket/disks", "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", check_bucket },
-	{ "swift", "container", "swift://my-container/disks", "ST_KEY or OS_PASSWORD", check_container },
+	{ "s3", "bucket", "s3://my-bucket/disks", ENVIRONMENT("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+	  check_bucket, false },
+	{ "swift", "container", "swift://my-container/disks", ENVIRONMENT("ST_KEY or OS_PASSWORD"), check_container,
+	  false },
+	{ "node", "pool", "node://h1:7070,h2:7070,h3:7070/my-pool?cluster=/etc/garnerfs/cluster",
+	  "the cluster's key is in the file cluster.key beside the one that cluster= names", check_pool, true },
 };
+
+/* ---- hosts ---- */
+
+/* One "HOST:PORT"; HOST is a name, an address, or an IPv6 address in brackets. */
+static bool host_valid(const char *text, size_t len)
+{
+	const char *colon = memrchr(text, ':', len);
+	size_t host = colon ? (size_t)(colon - text) : 0, digits = colon ? len - host - 1 : 0;
+	unsigned long port = 0;
+
+	if (!host || host > 255 || digits < 1 || digits > 5 || colon[1] == '0')
+		return false;
+	for (size_t i = 1; i <= digits; i++) {
+		if (colon[i] < '0' || colon[i] > '9')
+			return false;
+		port = port * 10 + (unsigned long)(colon[i] - '0');
+	}
+	if (text[0] == '[')
+		return port <= 65535 && host > 2 && text[host - 1] == ']' &&
+		       strspn(text + 1, "0123456789abcdefABCDEF:.") == host - 2;
+	return port <= 65535 && !find_bad(text, host, is_name_char);
+}
+
+static int take_hosts(const struct scheme *scheme, const char *text, size_t len, struct store_url *out,
+                      struct error *err)
+{
+	size_t at = 0;
+
+	if (memchr(text, '@', len))
+		return secret_in_url(scheme, err);
+	while (at < len) {
+		const char *comma = memchr(text + at, ',', len - at);
+		size_t n = comma ? (size_t)(comma - text) - at : len - at;
+
+		if (!host_valid(text + at, n) || at + n + 1 == len)
+			return error_set(err, -EINVAL,
+			                 "nodes in a store's URL are written HOST:PORT,HOST:PORT; example: %s",
+			                 scheme->example);
+		at += n + 1;
+	}
+	memcpy(out->hosts, text, len);
+	out->hosts[len] = '\0';
+	return 0;
+}
 
 /* ---- the parts ---- */
 
@@ -383,9 +448,17 @@ int store_url_parse(const char *url, const char *const *known, size_t known_coun
 	scheme = find_scheme(url, &rest);
 	if (!scheme) {
 		rc = error_set(err, -EINVAL,
-		               "the URL of a remote store begins with s3:// or swift://; examples: %s, %s",
-		               schemes[0].example, schemes[1].example);
+		               "the URL of a remote store begins with s3://, swift:// or node://; examples: %s, %s, %s",
+		               schemes[0].example, schemes[1].example, schemes[2].example);
 		goto out;
+	}
+	if (scheme->hosts) {
+		size_t hosts = strcspn(rest, "/?");
+
+		rc = take_hosts(scheme, rest, hosts, out, err);
+		if (rc < 0)
+			goto out;
+		rest += hosts + (rest[hosts] == '/');
 	}
 	container = strcspn(rest, "/?");
 	path = strcspn(rest + container, "?");
@@ -394,13 +467,17 @@ int store_url_parse(const char *url, const char *const *known, size_t known_coun
 	rc = take_container(scheme, rest, container, out, err);
 	if (rc == 0)
 		rc = take_prefix(scheme, rest + container, path, out, err);
+	if (rc == 0 && scheme->hosts && *out->prefix)
+		rc = error_set(err, -EINVAL, "the store's URL has more than a pool's name after the nodes; example: %s",
+		               scheme->example);
 	if (rc == 0)
 		rc = take_query(scheme, query, known, known_count, out, err);
 	if (rc < 0)
 		goto out;
 	(void)snprintf(out->scheme, sizeof out->scheme, "%s", scheme->name);
-	rc = snprintf(out->shown, sizeof out->shown, "%s://%s%s%s%s%s", scheme->name, out->container,
-	              *out->prefix ? "/" : "", out->prefix, *query ? "?" : "", query);
+	rc = snprintf(out->shown, sizeof out->shown, "%s://%s%s%s%s%s%s%s", scheme->name, out->hosts,
+	              scheme->hosts ? "/" : "", out->container, *out->prefix ? "/" : "", out->prefix, *query ? "?" : "",
+	              query);
 	assert(rc > 0 && (size_t)rc <= strlen(url)); /* it consists of parts of it */
 	rc = 0;
 out:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* store_url.h: takes apart the URL of a remote store: s3://BUCKET/PREFIX?name=value&... or
- * swift://CONTAINER/PREFIX?...
+/* store_url.h: takes apart the URL of a remote store: s3://BUCKET/PREFIX?name=value&..., swift://CONTAINER/PREFIX?... or
+ * node://HOST:PORT,HOST:PORT/POOL?...
  *
  * The rules: a URL is seen by others (in ps, fstab, logs), so that it holds no secret. A parameter that looks like
  * one is refused, and so is a user or password in a server's address; no message shows a parameter's value, nor a
@@ -20,8 +20,9 @@
 
 /* May be copied by assignment. */
 struct store_url {
-	char scheme[8];                              /* "s3" or "swift" */
-	char container[STORE_URL_CONTAINER_MAX + 1]; /* or bucket */
+	char scheme[8];                              /* "s3", "swift" or "node" */
+	char hosts[STORE_URL_MAX + 1];               /* of node: "HOST:PORT,HOST:PORT", or "" */
+	char container[STORE_URL_CONTAINER_MAX + 1]; /* or bucket, or pool */
 	char prefix[STORE_URL_MAX + 1];              /* without '/' at either end; may be empty */
 
 	/* ---- for the functions below ---- */
@@ -34,7 +35,8 @@ struct store_url {
 };
 
 /* Takes `url` apart. The bucket follows the rules of S3 (3 to 63 of [a-z0-9.-], a letter or digit at both ends, not
- * an address); a Swift container has 1 to 256 of [A-Za-z0-9._-]. The prefix consists of components of
+ * an address); a Swift container has 1 to 256 of [A-Za-z0-9._-]; a pool of nodes is as of object_pool_valid(), with hosts before it, or
+ * none, and no prefix. The prefix consists of components of
  * [A-Za-z0-9._-]. The query is percent-decoded ('+' stays what it is); of its names, those in `known` may occur,
  * once each and with a value, but never one that contains "secret", "password", "passphrase", "key" or "token",
  * known or not. Returns 0 with `*out`; or -EINVAL with a text that says what is wrong and shows an example, or lists

@@ -17,7 +17,7 @@ static const char *const known[] = { "endpoint", "region", "style", "user", "a",
 static bool same(const struct store_url *a, const struct store_url *b)
 {
 	if (strcmp(a->scheme, b->scheme) != 0 || strcmp(a->container, b->container) != 0 ||
-	    strcmp(a->prefix, b->prefix) != 0)
+	    strcmp(a->prefix, b->prefix) != 0 || strcmp(a->hosts, b->hosts) != 0)
 		return false;
 	for (size_t i = 0; i < KNOWN; i++) {
 		const char *x = store_url_parameter(a, known[i]), *y = store_url_parameter(b, known[i]);
@@ -32,9 +32,11 @@ static void check_parts(const struct store_url *u, const char *url)
 {
 	size_t prefix = strlen(u->prefix);
 
-	if ((strcmp(u->scheme, "s3") != 0 && strcmp(u->scheme, "swift") != 0) || !*u->container ||
-	    strchr(u->container, '/') || u->prefix[0] == '/' || (prefix && u->prefix[prefix - 1] == '/') ||
-	    strstr(u->prefix, "//"))
+	bool node = strcmp(u->scheme, "node") == 0;
+
+	if ((strcmp(u->scheme, "s3") != 0 && strcmp(u->scheme, "swift") != 0 && !node) || !*u->container ||
+	    (!node && *u->hosts) || (node && *u->prefix) || strpbrk(u->hosts, "/@?\r\n") || strchr(u->container, '/') ||
+	    u->prefix[0] == '/' || (prefix && u->prefix[prefix - 1] == '/') || strstr(u->prefix, "//"))
 		abort();
 	for (size_t i = 0; i < KNOWN; i++) {
 		const char *value = store_url_parameter(u, known[i]);
@@ -64,7 +66,7 @@ static void check(const char *url)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	static const char *const heads[] = {
-		"", "s3://", "swift://", "s3://bucket/", "s3://bucket?", "swift://c/p?a="
+		"", "s3://", "swift://", "s3://bucket/", "s3://bucket?", "swift://c/p?a=", "node://h:1,", "node://h:1/"
 	};
 	const char *head;
 	char *url;

@@ -34,7 +34,7 @@ struct http_server_request {
 /* All zeros: 200 without a body. */
 struct http_server_answer {
 	int status;
-	const char *name[4], *value[4]; /* more headers */
+	const char *name[8], *value[8]; /* more headers */
 	const void *body;
 	size_t body_length;
 	bool hold; /* not now: when http_server_let_go() is called, or never */

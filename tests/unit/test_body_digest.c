@@ -80,6 +80,20 @@ static void how_a_body_is_cut_into_parts_makes_no_difference(void **state)
 	free(body);
 }
 
+/* As `b2sum -l 256` says. */
+static void blake2b_is_the_published_one(void **state)
+{
+	struct iovec iov[] = { { (char[]){ "a" }, 1 }, { NULL, 0 }, { (char[]){ "bc" }, 2 } };
+	char hex[BODY_BLAKE2B_HEX_ROOM];
+
+	(void)state;
+	assert_int_equal(body_blake2b(iov, 3, hex, NULL), 0);
+	assert_string_equal(hex, "bddd813c634239723171ef3fee98579b94964e3bb1cb3e427262c8c068d52319");
+	assert_int_equal(body_blake2b(NULL, 0, hex, NULL), 0);
+	assert_string_equal(hex, "0e5751c026e543b2e8ab2eb06099daa1d1e5df47778f7787faab45cdf12fe3a8");
+	assert_int_equal(body_blake2b(NULL, -1, hex, NULL), -EINVAL);
+}
+
 static void a_negative_number_of_parts_is_refused(void **state)
 {
 	char hex[BODY_SHA256_HEX_ROOM];
@@ -98,6 +112,7 @@ int main(void)
 		cmocka_unit_test(digests_are_the_published_ones),
 		cmocka_unit_test(a_body_without_parts_is_empty),
 		cmocka_unit_test(how_a_body_is_cut_into_parts_makes_no_difference),
+		cmocka_unit_test(blake2b_is_the_published_one),
 		cmocka_unit_test(a_negative_number_of_parts_is_refused),
 	};
 

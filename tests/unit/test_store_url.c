@@ -337,9 +337,42 @@ static void lengths_and_numbers_are_bounded(void **state)
 	assert_non_null(strstr(err.text, "more than 32"));
 }
 
+static void nodes_stand_before_their_pool(void **state)
+{
+	struct store_url u;
+
+	(void)state;
+	assert_parts("node://h1:7070,h2:7070/my-pool", "node", "my-pool", "");
+	assert_int_equal(parse("node://h1:7070,10.0.0.2:1,[fd00::2]:65535/p_1?region=x", &u, NULL), 0);
+	assert_string_equal(u.hosts, "h1:7070,10.0.0.2:1,[fd00::2]:65535");
+	assert_string_equal(store_url_show(&u), "node://h1:7070,10.0.0.2:1,[fd00::2]:65535/p_1?region=x");
+	assert_int_equal(parse("node:///pool/", &u, NULL), 0);
+	assert_string_equal(u.hosts, "");
+	assert_string_equal(store_url_show(&u), "node:///pool");
+	assert_int_equal(parse("s3://bucket/h1:7070", &u, NULL), -EINVAL);
+	assert_refused("node://h1:7070", "no pool");
+	assert_refused("node://h1:7070/", "no pool");
+	assert_refused("node://h1:7070?region=x", "no pool");
+	assert_refused("node://h1:7070/a/b", "more than a pool");
+	assert_refused("node://h1:7070/Pool", "a-z");
+	assert_refused("node://h1:7070/.pool", "a-z");
+	for (size_t i = 0; i < 12; i++) {
+		static const char *const bad[] = { "h1",         "h1:",      ":7070",       "h1:0",
+			                           "h1:65536",   "h1:07070", "h1:7070,",    ",h1:7070",
+			                           "h1:1,,h2:1", "[::g]:1",  "fd00::2:70x", "h 1:1" };
+		char url[64];
+
+		snprintf(url, sizeof url, "node://%s/pool", bad[i]);
+		assert_int_equal(parse(url, &u, NULL), -EINVAL);
+	}
+	assert_refused("node://SENTINEL:SENTINEL@h1:7070/pool", "cluster.key");
+	assert_refused("node://h1:7070/pool?session_key=SENTINEL", "cluster.key");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(nodes_stand_before_their_pool),
 		cmocka_unit_test(a_url_is_taken_apart),
 		cmocka_unit_test(the_prefix_may_be_missing_and_has_no_slash_around_it),
 		cmocka_unit_test(what_is_shown_means_the_same),

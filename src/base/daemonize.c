@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* daemonize.c: goes to the background. */
-#include "fuse/daemonize.h"
+#include "base/daemonize.h"
 
 #include "base/report.h"
 
@@ -85,6 +85,6 @@ void daemonize_ready(struct daemonize *d)
 	if (chdir("/") < 0)
 		report_warning("chdir: %s", strerror(errno));
 	if (write(fd, "", 1) != 1)
-		report_debug("nobody waited for the mount");
+		report_debug("nobody waited for the daemon");
 	close(fd);
 }

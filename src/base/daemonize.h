@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* daemonize.h: goes to the background, and lets the command return only once the mount is usable.
+/* daemonize.h: goes to the background, and lets the command return only once the daemon serves.
  *
  * The fork comes first, before anything starts threads. The parent waits on a pipe. The child keeps the caller's standard
  * error until daemonize_ready(), so that what goes wrong before is read on the terminal, once. */
-#ifndef GARNER_FUSE_DAEMONIZE_H
-#define GARNER_FUSE_DAEMONIZE_H
+#ifndef GARNER_BASE_DAEMONIZE_H
+#define GARNER_BASE_DAEMONIZE_H
 
 #include "base/error.h"
 
@@ -20,7 +20,7 @@ struct daemonize {
  * errno, without having forked, when that is not possible. */
 int daemonize_start(struct daemonize *d, struct error *err);
 
-/* The mount is usable: standard input, output and error become /dev/null, reports go to syslog, the root becomes the current
+/* The daemon serves: standard input, output and error become /dev/null, reports go to syslog, the root becomes the current
  * directory, and the parent exits. Does nothing when nobody waits, or when called again. */
 void daemonize_ready(struct daemonize *d);
 
