@@ -5,6 +5,7 @@
 #include "cli/progress.h"
 #include "cli/target.h"
 
+#include "base/report.h"
 #include "base/size.h"
 #include "ctl/ctl.h"
 #include "ctl/status.h"
@@ -21,35 +22,61 @@
 /* Does something with one image. `name`: as people know it. */
 typedef int image_fn(void *arg, struct ctl_client *client, const char *name, uint64_t id, struct error *err);
 
-static int each_of(const char *word, image_fn *each, void *arg, struct error *err)
+struct visit {
+	const struct command *command;
+	image_fn *each;
+	int (*mount)(void *arg, struct ctl_client *client,
+	             struct error *err); /* after the images of a mount; may be NULL */
+	void *arg;
+	unsigned done, failed;
+};
+
+/* One that fails is told, and the others get their turn: 0, unless there is nobody to ask any more. */
+static int visited(struct visit *v, int rc, const struct error *err)
+{
+	v->done++;
+	if (!rc)
+		return 0;
+	v->failed++;
+	(void)command_failed(v->command, err);
+	return rc == -EINTR || rc == -ENOTCONN || rc == -ECONNRESET || rc == -EPIPE ? rc : 0;
+}
+
+static int each_of(struct visit *v, const char *word)
 {
 	struct image_list list = { 0 };
 	struct ctl_client *client = NULL;
+	struct error err = { 0 };
 	uint64_t id;
-	int rc = target_want_mount(word, err);
+	int rc = target_want_mount(word, &err);
 
 	if (!rc)
-		rc = ctl_connect(word, &client, &id, err);
-	if (!rc && id)
-		rc = each(arg, client, word, id, err);
-	else if (!rc)
-		rc = image_list_from_mount(&list, word, err);
-	if (!rc)
+		rc = ctl_connect(word, &client, &id, &err);
+	if (!rc && !id)
+		rc = image_list_from_mount(&list, word, &err);
+	if (rc || id) {
+		rc = visited(v, rc ? rc : v->each(v->arg, client, word, id, &err), &err);
+	} else {
 		image_list_sort(&list);
-	for (size_t k = 0; !rc && k < list.count; k++)
-		rc = each(arg, client, list.image[k].path, list.image[k].id, err);
+		for (size_t k = 0; !rc && k < list.count; k++)
+			rc = visited(v, v->each(v->arg, client, list.image[k].path, list.image[k].id, &err), &err);
+		if (!rc && v->mount && (rc = v->mount(v->arg, client, &err)))
+			rc = visited(v, rc, &err);
+	}
 	image_list_destroy(&list);
 	ctl_disconnect(client);
-	return rc;
+	return rc == -EINTR ? rc : 0;
 }
 
-static int each_word(const char **words, image_fn *each, void *arg, struct error *err)
+static int each_word(struct visit *v, const char **words)
 {
 	int rc = 0;
 
 	for (int k = 0; !rc && k < WORDS_MAX && words[k]; k++)
-		rc = each_of(words[k], each, arg, err);
-	return rc;
+		rc = each_of(v, words[k]);
+	if (v->failed && v->done > 1)
+		report_error("%s: %u of %u could not be done", v->command->name, v->failed, v->done);
+	return v->failed ? EXIT_FAILED : EXIT_DONE;
 }
 
 /* ---- gc ---- */
@@ -109,6 +136,21 @@ static int clean_one(void *arg, struct ctl_client *client, const char *name, uin
 	return rc ? error_prefix(err, rc, "%s", name) : 0;
 }
 
+/* Where listings lag there is no telling. */
+static int find_orphans(void *arg, struct ctl_client *client, struct error *err)
+{
+	const struct cleaning *c = arg;
+	uint64_t found;
+	int rc = ctl_orphans(client, c->options.dry_run, &found, err);
+
+	if (rc == -EOPNOTSUPP)
+		return 0;
+	if (!rc && found)
+		printf("%" PRIu64 " image%s without a name %s into the trash (garner undelete lists what is there)\n",
+		       found, found == 1 ? "" : "s", c->options.dry_run ? "would go" : "went");
+	return rc;
+}
+
 int cmd_gc(const struct command *c, int argc, char **argv)
 {
 	struct cleaning cleaning = { 0 };
@@ -117,8 +159,8 @@ int cmd_gc(const struct command *c, int argc, char **argv)
 		{ "now", NULL, &cleaning.options.now },
 		{ 0 },
 	};
+	struct visit visit = { .command = c, .each = clean_one, .mount = find_orphans, .arg = &cleaning };
 	const char *words[WORDS_MAX];
-	struct error err = { 0 };
 	int rc = command_parse(c, argc, argv, options, 1, WORDS_MAX, words);
 
 	if (rc != 0)
@@ -126,7 +168,7 @@ int cmd_gc(const struct command *c, int argc, char **argv)
 	if (cleaning.options.dry_run && cleaning.options.now)
 		return command_usage(c, "--dry-run changes nothing, now or later");
 	interrupt_catch();
-	return each_word(words, clean_one, &cleaning, &err) < 0 ? command_failed(c, &err) : EXIT_DONE;
+	return each_word(&visit, words);
 }
 
 /* ---- df ---- */
@@ -184,12 +226,12 @@ int cmd_df(const struct command *c, int argc, char **argv)
 {
 	struct listing listing = { 0 };
 	const struct command_option options[] = { { "json", NULL, &listing.json }, { 0 } };
+	struct visit visit = { .command = c, .each = space_one, .arg = &listing };
 	const char *words[WORDS_MAX];
-	struct error err = { 0 };
 	int rc = command_parse(c, argc, argv, options, 1, WORDS_MAX, words);
 
 	if (rc != 0)
 		return command_parse_exit(rc);
 	interrupt_catch();
-	return each_word(words, space_one, &listing, &err) < 0 ? command_failed(c, &err) : EXIT_DONE;
+	return each_word(&visit, words);
 }

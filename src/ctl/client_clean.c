@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* client_clean.c: the command's side of "clean" and "space". */
+/* client_clean.c: the command's side of "clean", "orphans" and "space". */
 #include "ctl/ctl.h"
 
 #include <errno.h>
@@ -78,5 +78,27 @@ int ctl_space(struct ctl_client *client, uint64_t id, struct image_space *space,
 	memset(space, 0, sizeof *space);
 	snprintf(request, sizeof request, "space %016" PRIx64, id);
 	int rc = ctl_call(client, request, space_line, &r, err);
+	return rc || r.known ? rc : error_set(err, -EPROTO, "the daemon's answer is not understood");
+}
+
+struct orphans_reader {
+	uint64_t *found;
+	bool known;
+};
+
+static int orphans_line(void *arg, const char *line)
+{
+	struct orphans_reader *r = arg;
+
+	if (sscanf(line, "found %" SCNu64, r->found) == 1)
+		r->known = true;
+	return 0;
+}
+
+int ctl_orphans(struct ctl_client *client, bool dry_run, uint64_t *found, struct error *err)
+{
+	struct orphans_reader r = { found, false };
+	int rc = ctl_call(client, dry_run ? "orphans dry-run" : "orphans now", orphans_line, &r, err);
+
 	return rc || r.known ? rc : error_set(err, -EPROTO, "the daemon's answer is not understood");
 }

@@ -20,6 +20,7 @@
  *                             OFFSET LENGTH"; after some thousands of them a line "more OFFSET": where to begin next
  *     clean gently|now|dry-run ID   cleans the image; sends "phase PHASE DONE ALL" lines meanwhile, then "result" and the numbers of
  *                             struct clean_result in their order
+ *     orphans now|dry-run     as engine_find_orphans(); sends "found N"
  *     space ID                what it takes: "space" and the numbers of struct image_space
  *     trash                   what was deleted, oldest first: lines "ID DELETED EXPIRES NAME", times in ns, the name in hex
  *     undelete ID DIR NAME    brings it back: DIR an id, NAME in hex; 0 and - for where it was
@@ -132,6 +133,9 @@ int ctl_snapshot_import(struct ctl_client *client, const char *name, uint64_t id
  * ranges are malloc'ed. `from` NULL: an empty image. */
 int ctl_diff(struct ctl_client *client, uint64_t id, const char *from, const char *to, uint64_t *begin,
              struct image_range **ranges, size_t *count, struct error *err);
+/* As engine_find_orphans(). */
+int ctl_orphans(struct ctl_client *client, bool dry_run, uint64_t *found, struct error *err);
+
 /* `progress` as for engine_clean(). */
 int ctl_clean(struct ctl_client *client, uint64_t id, const struct clean_options *options, clean_progress_fn *progress,
               void *arg, struct clean_result *result, struct error *err);

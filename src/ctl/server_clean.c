@@ -43,6 +43,23 @@ int server_clean(struct engine *e, const char *how, uint64_t id, bool (*say)(voi
 	return 0;
 }
 
+int server_orphans(struct engine *e, const char *how, bool (*say)(void *arg, const char *line), void *arg,
+                   struct error *err)
+{
+	bool dry_run = !strcmp(how, "dry-run");
+	uint64_t found;
+	char line[40];
+
+	if (!dry_run && strcmp(how, "now") != 0)
+		return error_set(err, -EINVAL, "\"%s\" is no way to look for orphans: now or dry-run", how);
+	int rc = engine_find_orphans(e, dry_run, &found, err);
+	if (rc)
+		return rc;
+	snprintf(line, sizeof line, "found %" PRIu64, found);
+	say(arg, line);
+	return 0;
+}
+
 int server_space(struct engine *e, uint64_t id, bool (*say)(void *arg, const char *line), void *arg, struct error *err)
 {
 	struct image_space s;

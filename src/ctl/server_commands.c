@@ -464,6 +464,12 @@ static int run_clean(struct connection *c, char **word, int words, struct error 
 	return rc ? rc : server_clean(connection_engine(c), word[0], id, say_line, c, err);
 }
 
+static int run_orphans(struct connection *c, char **word, int words, struct error *err)
+{
+	(void)words;
+	return server_orphans(connection_engine(c), word[0], say_line, c, err);
+}
+
 static int run_space(struct connection *c, char **word, int words, struct error *err)
 {
 	uint64_t id;
@@ -474,13 +480,21 @@ static int run_space(struct connection *c, char **word, int words, struct error 
 }
 
 static const struct command commands[] = {
-	{ "status", 1, 2, run_status },   { "images", 1, 1, run_images },
-	{ "flush", 1, 1, run_flush },     { "takeover", 1, 1, run_takeover },
-	{ "clean", 2, 2, run_clean },     { "space", 1, 1, run_space },
-	{ "trash", 0, 0, run_trash },     { "undelete", 3, 3, run_undelete },
-	{ "clone", 3, 3, run_clone },     { "rewind", 6, 6, run_rewind },
-	{ "history", 2, 2, run_history }, { "keep", 2, 2, run_keep },
-	{ "diff", 4, 4, run_diff },       { "snapshot", 3, 2 + CTL_SNAPSHOT_IMAGES_MAX, run_snapshot },
+	{ "status", 1, 2, run_status },
+	{ "images", 1, 1, run_images },
+	{ "flush", 1, 1, run_flush },
+	{ "takeover", 1, 1, run_takeover },
+	{ "clean", 2, 2, run_clean },
+	{ "space", 1, 1, run_space },
+	{ "orphans", 1, 1, run_orphans },
+	{ "trash", 0, 0, run_trash },
+	{ "undelete", 3, 3, run_undelete },
+	{ "clone", 3, 3, run_clone },
+	{ "rewind", 6, 6, run_rewind },
+	{ "history", 2, 2, run_history },
+	{ "keep", 2, 2, run_keep },
+	{ "diff", 4, 4, run_diff },
+	{ "snapshot", 3, 2 + CTL_SNAPSHOT_IMAGES_MAX, run_snapshot },
 	{ "flatten", 1, 1, run_flatten },
 };
 

@@ -192,6 +192,9 @@ void status_image_json(FILE *out, const struct image_status *s)
 	json_number(out, &sep, "stored_segment", s->stored_segment);
 	json_number(out, &sep, "lag_bytes", s->lag_bytes);
 	json_seconds(out, &sep, "lag_seconds", s->lag_seconds);
+	json_number(out, &sep, "last_flush_us", s->last_flush.us);
+	json_number(out, &sep, "last_flush_stored_us", s->last_flush.stored_us);
+	json_text(out, &sep, "last_flush_acks", s->last_flush.acks, sizeof s->last_flush.acks);
 	putc('}', out);
 }
 
@@ -282,6 +285,28 @@ void status_engine_text(FILE *out, const struct engine_status *s)
 	fprintf(out, "%u\n", s->images_open);
 }
 
+static void put_flush(FILE *out, const struct image_last_flush *f)
+{
+	char when[CLOCK_TEXT_MAX];
+
+	if (!f->wall_ns) {
+		fputs("none yet", out);
+		return;
+	}
+	fprintf(out, "%.2f ms, %s: ", (double)f->us / 1000, clock_wall_format(f->wall_ns, when));
+	if (!f->remote) {
+		fputs("on the local disk", out);
+		return;
+	}
+	fprintf(out, "in the store after %.2f ms", (double)f->stored_us / 1000);
+	if (f->acks[0]) {
+		fputs(" (", out);
+		put_clean(out, f->acks, sizeof f->acks);
+		putc(')', out);
+	}
+	fprintf(out, ", still the owner after %.2f ms", (double)f->us / 1000);
+}
+
 void status_image_text(FILE *out, const struct image_status *s)
 {
 	char a[SIZE_TEXT_MAX], b[SIZE_TEXT_MAX];
@@ -308,6 +333,9 @@ void status_image_text(FILE *out, const struct image_status *s)
 	row(out, "sync");
 	fprintf(out, "%s%s\n", s->sync ? s->sync : "unknown",
 	        s->sync && strcmp(s->sync, "none") == 0 ? " (flushes promise nothing)" : "");
+	row(out, "last flush");
+	put_flush(out, &s->last_flush);
+	putc('\n', out);
 }
 
 void status_image_line(FILE *out, const struct image_status *s)

@@ -21,6 +21,7 @@
 #include "map/map_db.h"
 
 struct catalog;
+struct hash;
 
 struct catalog_entry {
 	uint64_t id;
@@ -80,6 +81,9 @@ int catalog_trash_each(struct catalog *c, int (*each)(void *arg, const struct tr
 int catalog_trash_list(struct catalog *c, int (*each)(void *arg, const struct trashed *t), void *arg,
                        struct error *err);
 int catalog_trash_get(struct catalog *c, uint64_t id, struct trashed *t, struct error *err);
+/* Takes out of `ids` (base/hash.h) those of images that have a name, or had one and are in the trash. -EOPNOTSUPP where listings lag; an error, too,
+ * when an entry cannot be read. */
+int catalog_drop_known(struct catalog *c, struct hash *ids, struct error *err);
 /* Takes an image out of the trash: under `name` in `dir`. `*entry` is its entry then. -EEXIST, -ESTALE (no such directory),
  * -ENOENT (it is not in the trash). Nobody may be about to delete it. */
 int catalog_restore(struct catalog *c, uint64_t id, uint64_t dir, const char *name, struct catalog_entry *entry,

@@ -111,6 +111,30 @@ static int named_ids(struct catalog *c, struct hash *named, struct error *err)
 	return rc;
 }
 
+int catalog_drop_known(struct catalog *c, struct hash *ids, struct error *err)
+{
+	struct ids marked = { 0 };
+	struct hash *named = hash_new();
+	size_t cursor = 0;
+	uint64_t id;
+	int rc = named ? 0 : -ENOMEM;
+
+	if (catalog_listings_lag(c))
+		rc = error_set(err, -EOPNOTSUPP, "a listing of this store does not show all there is");
+	if (!rc)
+		rc = named_ids(c, named, err);
+	/* What is unlinked meanwhile is marked before its entry goes. */
+	if (!rc)
+		rc = store_list_each(c->pool->store, "trash/", NULL, add_id, &marked, err);
+	while (!rc && hash_next(named, &cursor, &id))
+		hash_remove(ids, id);
+	for (size_t k = 0; !rc && k < marked.count; k++)
+		hash_remove(ids, marked.list[k]);
+	free(marked.list);
+	hash_free(named);
+	return rc;
+}
+
 static int mark_decode(const struct fields *f, uint64_t id, struct trashed *t)
 {
 	struct catalog_entry *e = &t->entry;

@@ -142,11 +142,13 @@ static int look(struct clean *c)
 	return rc;
 }
 
-/* Slots of a stored segment, as far as this host knows; else as if it were full. */
-static uint64_t slots_of(struct clean *c, const struct stored_segment *s)
+uint64_t clean_slots_of(struct clean *c, const struct stored_segment *s)
 {
 	struct segment *known = segment_pin_known(c->image->set, s->number);
-	uint64_t slots = known && atomic_load(&known->life) == LIFE_STORED ? known->slot_count : 0;
+	uint64_t slots = 0;
+
+	if (known && atomic_load(&known->life) == LIFE_STORED)
+		slots = atomic_load(&known->stored_slots) ? atomic_load(&known->stored_slots) : known->slot_count;
 
 	if (known)
 		segment_unpin(known);
@@ -163,13 +165,15 @@ static void set_wanted(struct clean *c)
 		segment_no_t number = c->stored[k].number;
 		if (number < c->floor && live_is_garbage(&c->live, number))
 			continue;
-		uint64_t slots = slots_of(c, &c->stored[k]), needed = live_union(&c->live, number);
+		uint64_t slots = clean_slots_of(c, &c->stored[k]), needed = live_union(&c->live, number);
 		stored += slots;
-		live += number < c->floor && needed < slots ? needed : slots;
+		bool whole = number >= c->floor || live_is_kept(&c->live, number);
+		live += !whole && needed < slots ? needed : slots;
 	}
-	uint64_t allowed = stored * target / 100;
+	uint64_t allowed = clean_allowed(stored, target);
 	c->wanted = !c->by_itself ? UINT64_MAX : stored - live > allowed ? stored - live - allowed : 0;
-	c->behind = (stored - live) * 2 > allowed * 3;
+	uint64_t garbage = stored - live;
+	c->behind = garbage * 100 > allowed * 125 ? 2 : garbage * 100 > allowed * 110;
 	pthread_mutex_lock(&i->clean_state.mutex);
 	i->clean_state.stored = stored;
 	i->clean_state.live = live;
@@ -233,8 +237,12 @@ static int look_once(struct clean *c)
 	int rc = 0;
 
 	pthread_mutex_lock(&i->open_mutex);
+	/* After a hand-over it is that of this host's own time. */
 	if (!atomic_load(&i->log))
-		segment = i->end_checkpoint.segment;
+		segment = i->saved.checkpoint.segment > i->end_checkpoint.segment &&
+		                          i->saved.checkpoint.segment <= i->stored_end
+		                  ? i->saved.checkpoint.segment
+		                  : i->end_checkpoint.segment;
 	else if (upload_stored(i->upload) >= i->saved.checkpoint.segment)
 		segment = i->saved.checkpoint.segment;
 	else

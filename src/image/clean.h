@@ -70,8 +70,8 @@ struct kept_root {
 struct clean {
 	struct image *image;
 	struct clean_options options;
-	bool by_itself; /* nobody asked for it */
-	bool behind;    /* there is much more garbage than there may be */
+	bool by_itself;  /* nobody asked for it */
+	unsigned behind; /* 1: there is more garbage than there may be; 2: much more */
 	struct clean_result *result;
 	clean_progress_fn *progress; /* may be NULL */
 	void *arg;
@@ -103,6 +103,9 @@ int clean_list(struct clean *c);
 
 /* ---- clean_holds.c ---- */
 
+/* Longer than anybody is about to make a clone. */
+#define CLEAN_HOLD_GRACE_NS (UINT64_C(24) * 3600 * 1000000000)
+
 /* Lets go of what is held for clones that never came to be. */
 int clean_holds(struct clean *c);
 
@@ -129,11 +132,19 @@ int clean_measure(struct clean *c, struct image_space *space);
 
 /* ---- clean.c ---- */
 
+/* Slots of a stored segment, as far as this host knows; else as if it were full. */
+uint64_t clean_slots_of(struct clean *c, const struct stored_segment *s);
 /* engine_clean(); `by_itself`: only until there is no more garbage than gc_target allows. */
 int clean_image(struct engine *e, uint64_t id, const struct clean_options *options, bool by_itself,
                 clean_progress_fn *progress, void *arg, struct clean_result *result, struct error *err);
 
 /* ---- clean_itself.c ---- */
+
+/* So much of the garbage that gc_target allows there may be before something is done: it grows on meanwhile. */
+static inline uint64_t clean_allowed(uint64_t stored, uint64_t target)
+{
+	return stored * target / 100 * 9 / 10;
+}
 
 /* The thread that cleans what needs it. */
 int clean_start(struct engine *e, struct error *err);

@@ -14,9 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Longer than anybody is about to make a clone. */
-#define HOLD_GRACE_NS seconds_ns(24ull * 3600)
-
 struct holds {
 	struct snapshot *list;
 	size_t count;
@@ -27,7 +24,7 @@ static int keep_old(void *arg, const struct snapshot *s)
 	struct holds *h = arg;
 	struct snapshot *more;
 
-	if (!snapshot_hidden(s) || (int64_t)(clock_wall_ns() - s->info.time_ns) < (int64_t)HOLD_GRACE_NS)
+	if (!snapshot_hidden(s) || (int64_t)(clock_wall_ns() - s->info.time_ns) < (int64_t)CLEAN_HOLD_GRACE_NS)
 		return 0;
 	more = reallocarray(h->list, h->count + 1, sizeof *more);
 	if (!more)

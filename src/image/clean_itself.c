@@ -36,7 +36,7 @@ static bool is_worth_it(struct image *i)
 	uint64_t least = (uint64_t)SEGMENTS_MIN * i->engine->options.segment_size >> i->grain_shift;
 	if (rest)
 		return false;
-	return looked ? garbage >= least && garbage * 100 > stored * target : stored >= least;
+	return looked ? garbage >= least && garbage > clean_allowed(stored, target) : stored >= least;
 }
 
 static void clean_one(struct image *i)

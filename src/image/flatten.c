@@ -3,9 +3,13 @@
  *
  * The map of a checkpoint is walked. What lies in another log is appended to the image's own as a move, which loses against whatever was written
  * meanwhile; nodes that lie there are marked as changed. Then there is a checkpoint again, and it is looked whether anything was left.
+ *
+ * Older moments lead to the other logs on and on: history begins anew with the last checkpoint, which is said like a cleaning, before they
+ * are let go.
  */
 #include "image/private.h"
 
+#include "image/clean.h"
 #include "image/flight.h"
 
 #include <errno.h>
@@ -24,10 +28,11 @@ struct flatten {
 	bool (*progress)(void *arg, uint64_t bytes_left);
 	void *arg;
 	struct error *err;
-	uint64_t left;  /* bytes that are mapped and were not walked yet */
-	uint64_t nodes; /* read in this pass */
-	bool found;     /* something in another log, in this pass */
-	uint8_t *bytes; /* RUN_BYTES */
+	uint64_t left;        /* bytes that are mapped and were not walked yet */
+	uint64_t nodes;       /* read in this pass */
+	segment_no_t segment; /* of the last checkpoint */
+	bool found;           /* something in another log, in this pass */
+	uint8_t *bytes;       /* RUN_BYTES */
 	map_entry_t entries[MAP_LEVELS][MAP_FANOUT];
 };
 
@@ -147,17 +152,24 @@ static int walk(struct flatten *f, struct map_need node)
 	return rc;
 }
 
-/* A checkpoint; with `flat` it says that there are no layers. */
+/* A checkpoint; with `flat` it says that there are no layers, and is the only one of its segment: moments can be had from there on. */
 static int checkpoint(struct flatten *f, bool flat, map_entry_t *root)
 {
 	struct image *i = f->image;
+	int rc = 0;
 
 	pthread_mutex_lock(&i->open_mutex);
 	i->flat = flat;
-	int rc = atomic_load(&i->log) && !atomic_load(&i->failed)
-	                 ? image_checkpoint(i, f->err)
-	                 : error_set(f->err, -EIO, "the image has stopped: see garner status");
+	if (!atomic_load(&i->log) || atomic_load(&i->failed))
+		rc = error_set(f->err, -EIO, "the image has stopped: see garner status");
+	if (!rc && flat)
+		log_close_segment(atomic_load(&i->log));
+	if (!rc)
+		rc = image_checkpoint(i, f->err);
+	if (!rc && flat)
+		log_close_segment(atomic_load(&i->log));
 	*root = i->saved.checkpoint_root;
+	f->segment = i->saved.checkpoint.segment;
 	f->left = i->saved.allocated << i->grain_shift;
 	if (rc)
 		i->flat = false;
@@ -165,7 +177,7 @@ static int checkpoint(struct flatten *f, bool flat, map_entry_t *root)
 	return rc;
 }
 
-static int run(struct flatten *f)
+static int run(struct flatten *f, map_entry_t *flat_root)
 {
 	map_entry_t root;
 	int rc = 0;
@@ -180,7 +192,7 @@ static int run(struct flatten *f)
 		if (!rc && root != MAP_ENTRY_NONE)
 			rc = walk(f, (struct map_need){ .level = MAP_LEVELS - 1, .address = root });
 	}
-	return rc ? rc : checkpoint(f, true, &root);
+	return rc ? rc : checkpoint(f, true, flat_root);
 }
 
 /* ---- letting go -------------------------------------------------------------------------------------------------- */
@@ -211,10 +223,11 @@ static int check_snapshots(struct flatten *f)
 				 "snapshots or clones of it need what it is a clone of: delete or flatten them first");
 }
 
-static int let_go(struct flatten *f)
+static int let_go(struct flatten *f, map_entry_t root)
 {
 	struct image *i = f->image;
 	struct engine *e = i->engine;
+	struct cleaned begin = { i->epoch, f->segment, root, f->segment };
 	int rc = engine_flush(e, i->id, f->progress, f->arg, f->err);
 
 	if (!rc)
@@ -225,6 +238,11 @@ static int let_go(struct flatten *f)
 	if (!rc && image_entitled(i))
 		rc = error_set(f->err, -EIO, "the image is not ours any more, or the store cannot tell");
 	pthread_mutex_unlock(&i->open_mutex);
+	if (!rc)
+		rc = cleaned_save(e->pool, i->id, &begin, f->err);
+	/* Who begins as an older moment holds it first, and looks then whether it can be had still: one of both sees the other. */
+	if (!rc)
+		rc = check_snapshots(f);
 	if (!rc)
 		rc = engine_layers_release(e, i->id, f->err);
 	if (rc < 0)
@@ -240,6 +258,7 @@ int engine_flatten(struct engine *e, uint64_t id, bool (*progress)(void *arg, ui
 	struct flatten *f = calloc(1, sizeof *f);
 	struct layer_list list;
 	struct image *i;
+	map_entry_t root = MAP_ENTRY_NONE;
 	int rc = f ? image_open(e, id, IMAGE_READ | IMAGE_WRITE, &i, err) : -ENOMEM;
 
 	if (rc) {
@@ -262,9 +281,9 @@ int engine_flatten(struct engine *e, uint64_t id, bool (*progress)(void *arg, ui
 	if (!rc)
 		rc = check_snapshots(f);
 	if (!rc)
-		rc = run(f);
+		rc = run(f, &root);
 	if (!rc)
-		rc = let_go(f);
+		rc = let_go(f, root);
 	/* A list that is gone is begun anew by who loads the image next: until then it gets no new ones. */
 	if (rc)
 		atomic_store(&i->layers_closed, false);

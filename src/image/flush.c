@@ -11,9 +11,25 @@
 /* A flush that waits for the store. */
 struct remote_flush {
 	struct image *image;
+	uint64_t began_ns, stored_ns;
 	image_done_fn *done;
 	void *arg;
 };
+
+/* Keeps for `garner status` how long a flush took. */
+static void note_flush(struct image *i, uint64_t began_ns, uint64_t stored_ns)
+{
+	struct image_last_flush last = { .wall_ns = clock_wall_ns(),
+		                         .remote = stored_ns,
+		                         .us = (clock_monotonic_ns() - began_ns) / 1000,
+		                         .stored_us = stored_ns ? (stored_ns - began_ns) / 1000 : 0 };
+
+	if (stored_ns)
+		store_get_acks(i->engine->pool->store, last.acks, sizeof last.acks);
+	pthread_mutex_lock(&i->state_mutex);
+	i->last_flush = last;
+	pthread_mutex_unlock(&i->state_mutex);
+}
 
 /* Gives back what a remote flush holds. */
 static void remote_end(struct remote_flush *f)
@@ -35,8 +51,11 @@ static void remote_done(struct remote_flush *f, int rc)
 static void remote_answer(void *arg)
 {
 	struct remote_flush *f = arg;
+	int rc = image_entitled(f->image);
 
-	remote_done(f, image_entitled(f->image));
+	if (!rc)
+		note_flush(f->image, f->began_ns, f->stored_ns);
+	remote_done(f, rc);
 }
 
 /* The upload got there. Whether it counts takes a look at the store, which may not block this thread. */
@@ -44,6 +63,7 @@ static void remote_stored(void *arg, int result)
 {
 	struct remote_flush *f = arg;
 
+	f->stored_ns = clock_monotonic_ns();
 	if (!result && !executor_run(f->image->engine->work, remote_answer, f))
 		return;
 	remote_done(f, result ? result : -ENOMEM);
@@ -57,7 +77,7 @@ static int64_t flush_remote(struct image *i, image_done_fn *done, void *arg)
 		image_unuse_log(i);
 		return -ENOMEM;
 	}
-	*f = (struct remote_flush){ i, done, arg };
+	*f = (struct remote_flush){ .image = i, .began_ns = clock_monotonic_ns(), .done = done, .arg = arg };
 	engine_wait_begin(i->engine);
 	segment_no_t last = log_close_segment(atomic_load(&i->log));
 	int rc = upload_wait(i->upload, last ? last : i->last, remote_stored, f);
@@ -68,6 +88,7 @@ static int64_t flush_remote(struct image *i, image_done_fn *done, void *arg)
 
 struct local_flush {
 	struct image *image;
+	uint64_t began_ns;
 	image_done_fn *done;
 	void *arg;
 };
@@ -77,6 +98,8 @@ static void local_done(void *arg, int64_t result)
 	struct local_flush f = *(struct local_flush *)arg;
 
 	free(arg);
+	if (!result)
+		note_flush(f.image, f.began_ns, 0);
 	image_unuse_log(f.image);
 	f.done(f.arg, result);
 }
@@ -87,7 +110,7 @@ static int64_t flush_local(struct image *i, image_done_fn *done, void *arg)
 	int64_t rc = -ENOMEM;
 
 	if (f) {
-		*f = (struct local_flush){ i, done, arg };
+		*f = (struct local_flush){ .image = i, .began_ns = clock_monotonic_ns(), .done = done, .arg = arg };
 		rc = log_flush(atomic_load(&i->log), local_done, f);
 	}
 	if (rc == -EINPROGRESS)

@@ -340,13 +340,17 @@ typedef bool clean_progress_fn(void *arg, enum clean_phase phase, uint64_t done,
 int engine_clean(struct engine *e, uint64_t image, const struct clean_options *options, clean_progress_fn *progress,
                  void *arg, struct clean_result *result, struct error *err);
 
+/* Images that have objects in the store and no name, for a day at least, such as a crash leaves, are put into the trash: how many, or would be
+ * (`dry_run`). Blocks on the store. -EOPNOTSUPP where a listing of the store may not show all there is. */
+int engine_find_orphans(struct engine *e, bool dry_run, uint64_t *found, struct error *err);
+
 /* What an image takes. Bytes in the store, sealed and compressed, but for logical, allocated and shared. */
 struct image_space {
 	uint64_t logical;   /* its size */
 	uint64_t allocated; /* of that: mapped */
 	uint64_t live;      /* what the newest map needs */
 	uint64_t shared;    /* what it needs of other images' logs */
-	uint64_t history;   /* what only snapshots need */
+	uint64_t history;   /* what only snapshots need, and the moments that are kept */
 	uint64_t garbage;   /* what nothing needs */
 	uint64_t stored;    /* all of it, and small objects not counted */
 	uint64_t segments;
@@ -365,6 +369,15 @@ int engine_flatten(struct engine *e, uint64_t id, bool (*progress)(void *arg, ui
 
 /* ---- state ------------------------------------------------------------------------------------------------------- */
 
+/* How long the newest flush took, and who has acknowledged it. */
+struct image_last_flush {
+	uint64_t wall_ns;   /* when it was answered; 0: there was none */
+	bool remote;        /* the store has acknowledged it, not only the local disk */
+	uint64_t us;        /* from the call to the answer */
+	uint64_t stored_us; /* remote: until the store had all of it */
+	char acks[400]; /* remote, of a store that replicates: who acknowledged the store's last put, after how long */
+};
+
 struct image_status {
 	uint64_t id;
 	char owner[128]; /* "hostname (host id)", "" when nobody owns it */
@@ -378,6 +391,7 @@ struct image_status {
 	const char *sync;        /* local, remote, none */
 	char state[32];          /* "ok", "fenced", "failed", "store away" */
 	char detail[256];        /* for the last two: what happened and what to do */
+	struct image_last_flush last_flush;
 };
 
 struct engine_status {

@@ -97,6 +97,11 @@ void live_keep(struct live *l, segment_no_t number)
 		l->segments[number - 1].kept = true;
 }
 
+bool live_is_kept(const struct live *l, segment_no_t number)
+{
+	return number && number <= l->end && l->segments[number - 1].kept;
+}
+
 bool live_is_garbage(const struct live *l, segment_no_t number)
 {
 	if (!number || number > l->end)

@@ -44,6 +44,8 @@ uint32_t live_union(const struct live *l, segment_no_t number);
 /* Keeps the segment as a whole; a number past the end is passed over. */
 void live_keep(struct live *l, segment_no_t number);
 
+bool live_is_kept(const struct live *l, segment_no_t number);
+
 /* Whether nothing leads to the segment. */
 bool live_is_garbage(const struct live *l, segment_no_t number);
 /* Whether only the newest map leads to it, so that moving what that needs makes it garbage. */

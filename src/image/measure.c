@@ -26,7 +26,7 @@ static void header_read(void *arg, int status, uint64_t length, const struct err
 	struct segment_meta meta;
 
 	if (!status && !segment_meta_decode(h->bytes, (size_t)length, &h->image->source.key, &meta, NULL))
-		*h->slots = meta.slots;
+		*h->slots = segment_meta_kept(&meta);
 	/* One that went meanwhile, or is damaged, is not this one's business. */
 	status = status == -ENOENT ? 0 : status;
 	struct flight *flight = h->flight;
@@ -60,7 +60,7 @@ static int find_slots(struct clean *c, uint32_t *slots)
 		const struct stored_segment *s = &c->stored[k];
 		struct segment *known = segment_pin_known(c->image->set, s->number);
 		if (known && atomic_load(&known->life) == LIFE_STORED)
-			slots[k] = known->slot_count;
+			slots[k] = atomic_load(&known->stored_slots);
 		if (known)
 			segment_unpin(known);
 		if (!slots[k])
@@ -74,18 +74,20 @@ static int find_slots(struct clean *c, uint32_t *slots)
 static void share_out(struct clean *c, const struct stored_segment *s, uint32_t slots, struct image_space *space)
 {
 	uint64_t now = live_count(&c->live, LIVE_NOW, s->number), all = live_union(&c->live, s->number);
+	/* What no map leads to of a segment that is kept as a whole is there for the moments in between. */
+	uint64_t *rest = live_is_kept(&c->live, s->number) ? &space->history : &space->garbage;
 
 	if (s->epoch != log_view_epoch_of(&c->image->view, s->number)) {
 		space->garbage += s->bytes;
 	} else if (s->number >= c->floor) {
 		space->live += s->bytes;
 	} else if (slots < all || !slots) {
-		*(all ? &space->live : &space->garbage) += s->bytes;
+		*(all ? &space->live : rest) += s->bytes;
 	} else {
 		uint64_t live = s->bytes * now / slots, past = s->bytes * (all - now) / slots;
 		space->live += live;
 		space->history += past;
-		space->garbage += s->bytes - live - past;
+		*rest += s->bytes - live - past;
 	}
 }
 

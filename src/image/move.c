@@ -19,16 +19,21 @@
 #define FULL_PERCENT 80
 /* Of one append: grains, and bytes. */
 #define APPEND_BYTES ((size_t)1 << 20)
-/* What is moved in one round, before a checkpoint: bytes. */
+/* What is moved in one round, before a checkpoint: bytes; and of what is stored so small a part, as it takes its place twice until the next
+ * round, but some segments in any case. */
 #define ROUND_BYTES ((uint64_t)1 << 30)
-/* Beside guests that write, cleaning writes half as much as they do, or as much when it falls behind; and so many bytes per second in any
- * case. */
+#define ROUND_PART 32
+#define ROUND_SEGMENTS 16
+/* One that is less full than this may be merged with others even if all that it has is needed. */
+#define SMALL_PART 4
+/* Beside guests that write, cleaning writes half as much as they do, and as much or twice as much when it falls behind; and so many bytes per
+ * second in any case. */
 #define GENTLE_RATE (8u << 20)
 #define PAUSE_MS 20
 
 struct victim {
 	segment_no_t number;
-	uint32_t live;
+	uint32_t live, slots; /* needed, of so many */
 	double score;
 };
 
@@ -64,12 +69,43 @@ static int by_score(const void *a, const void *b)
 	return x->number < y->number ? -1 : x->number > y->number;
 }
 
-/* Cost and benefit: what becomes free by its age, over reading all and writing what is needed. */
-static double score_of(const struct clean *c, segment_no_t number, uint32_t live)
+/* What can be won from a segment is what it has of garbage, and not what packing has left out: else one that was written again and again before it
+ * was stored, and is needed as it is, would be moved for nothing. Who asks for a cleaning wants fewer segments, too. */
+static uint32_t slots_to_win(struct clean *c, const struct stored_segment *s)
 {
-	double u = (double)live / capacity(c);
+	uint32_t per = capacity(c), slots = c->by_itself ? (uint32_t)clean_slots_of(c, s) : per;
 
-	return (double)(c->segment - number) * (1 - u) / (1 + u);
+	return slots < per / SMALL_PART ? per / SMALL_PART : slots;
+}
+
+/* Cost and benefit: what becomes free by its age, over reading all and writing what is needed. Of a log that what is moved shares with what
+ * is new the age says less than where those are apart: by simulation its root does best. */
+static double score_of(const struct clean *c, segment_no_t number, uint32_t live, uint32_t slots)
+{
+	double u = (double)live / slots, gain = (1 - u) / (1 + u);
+
+	return (double)(c->segment - number) * gain * gain;
+}
+
+/* What an earlier run or another host has stored is looked at before it is moved. */
+static void look_at_header(struct clean *c, struct victim *v)
+{
+	struct segment *s = segment_pin_known(c->image->set, v->number);
+	struct segment_meta meta;
+
+	if ((!s || !atomic_load(&s->stored_slots)) && !fetch_meta(&c->image->source, v->number, &meta, NULL)) {
+		uint32_t kept = segment_meta_kept(&meta), least = capacity(c) / SMALL_PART;
+		v->slots = kept < least ? least : kept;
+		if (s)
+			atomic_store(&s->stored_slots, kept);
+	}
+	if (s)
+		segment_unpin(s);
+}
+
+static bool is_full(uint32_t live, uint32_t slots)
+{
+	return live * 100ull > slots * (uint64_t)FULL_PERCENT;
 }
 
 /* The victims, best first; as many as one round moves. None when fewer segments would not be the result. */
@@ -77,21 +113,31 @@ static struct victim *choose(struct clean *c, size_t *count)
 {
 	struct victim *v = malloc((c->stored_count + 1) * sizeof *v);
 	uint64_t most = ROUND_BYTES / c->image->grain_bytes, total = 0, won = 0, per = capacity(c);
+	uint64_t part = c->stored_count / ROUND_PART > ROUND_SEGMENTS ? c->stored_count / ROUND_PART : ROUND_SEGMENTS;
 	size_t n = 0, taken = 0;
 
 	if (!v)
 		return NULL;
+	if (c->by_itself && most > part * per)
+		most = part * per;
 	for (size_t k = 0; k < c->stored_count; k++) {
 		segment_no_t number = c->stored[k].number;
 		uint32_t live = live_count(&c->live, LIVE_NOW, number);
-		if (number < c->floor && live_is_movable(&c->live, number) && live * 100ull <= per * FULL_PERCENT &&
-		    (!n || v[n - 1].number != number))
-			v[n++] = (struct victim){ number, live, score_of(c, number, live) };
+		if (number >= c->floor || !live_is_movable(&c->live, number) || (n && v[n - 1].number == number))
+			continue;
+		uint32_t slots = slots_to_win(c, &c->stored[k]);
+		if (!is_full(live, slots))
+			v[n++] = (struct victim){ number, live, slots, score_of(c, number, live, slots) };
 	}
 	qsort(v, n, sizeof *v, by_score);
-	while (taken < n && won < c->wanted && (!taken || total + v[taken].live <= most)) {
-		won += per - v[taken].live;
-		total += v[taken++].live;
+	for (size_t k = 0; k < n && won < c->wanted && (!taken || total + v[k].live <= most); k++) {
+		if (c->by_itself)
+			look_at_header(c, &v[k]);
+		if (is_full(v[k].live, v[k].slots))
+			continue;
+		won += v[k].slots - v[k].live;
+		total += v[k].live;
+		v[taken++] = v[k];
 	}
 	/* One more for the checkpoint, and one that is not full. */
 	*count = total / per + 2 < taken ? taken : 0;
@@ -229,7 +275,7 @@ static bool may_go_on(const struct mover *m)
 		return false;
 	if (m->clean->options.now || !guests)
 		return true;
-	uint64_t share = m->clean->behind ? guests : guests / 2;
+	uint64_t share = guests / 2 << m->clean->behind;
 	return m->moved <= share + (uint64_t)(seconds * GENTLE_RATE) + GENTLE_RATE;
 }
 

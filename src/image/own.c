@@ -91,7 +91,8 @@ static void on_stored(void *arg, struct segment *s)
 	struct image *i = arg;
 
 	cache_segment_stored(i->engine->cache, s);
-	clean_note_stored(i, s->slot_count);
+	uint32_t kept = atomic_load(&s->stored_slots);
+	clean_note_stored(i, kept ? kept : s->slot_count);
 	engine_unsent_sent(i->engine, (uint64_t)s->slot_count * s->shape.slot_bytes);
 }
 

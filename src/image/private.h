@@ -174,6 +174,7 @@ struct image {
 	_Atomic bool rows_damaged;   /* what SQLite has of the map is not to be used again */
 	pthread_mutex_t state_mutex; /* guards what follows */
 	char state[32], detail[256];
+	struct image_last_flush last_flush;
 };
 
 /* ---- op.c: operations that may go on later ---- */

@@ -65,6 +65,7 @@ static void status_of(struct image *i, struct image_status *st)
 	pthread_mutex_lock(&i->state_mutex);
 	snprintf(st->state, sizeof st->state, "%s", i->state[0] ? i->state : "ok");
 	snprintf(st->detail, sizeof st->detail, "%s", i->detail);
+	st->last_flush = i->last_flush;
 	pthread_mutex_unlock(&i->state_mutex);
 	pthread_mutex_lock(&e->mutex);
 	if (!i->state[0] && e->store_error[0] && st->lag_bytes) {

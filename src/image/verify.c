@@ -338,6 +338,17 @@ static void check_head(struct verify *v)
 		            v->head.checkpoint.segment, v->end);
 }
 
+/* All that the moment holds must be there, not only what its map leads to. */
+static void check_whole(struct verify *v, const struct snapshot *s)
+{
+	for (segment_no_t n = s->whole_from; n && n <= s->segment; n++)
+		if (v->segments[n - 1].cleaned) {
+			verify_note(v, "snapshot %s: segment %" PRIu64 ", which it holds, was cleaned away",
+			            s->info.name, n);
+			return;
+		}
+}
+
 /* Those are checked that were there when the end was looked for: an owner may have made more meanwhile. */
 static int check_snapshots(struct verify *v, struct error *err)
 {
@@ -345,7 +356,6 @@ static int check_snapshots(struct verify *v, struct error *err)
 
 	for (size_t k = 0; k < v->snapshot_count && !rc; k++) {
 		const struct snapshot *s = &v->snapshots[k];
-		uint64_t errors = v->report->errors;
 
 		if (s->segment > v->end) {
 			verify_note(v,
@@ -353,6 +363,8 @@ static int check_snapshots(struct verify *v, struct error *err)
 			            s->info.name, s->segment, v->end);
 			continue;
 		}
+		check_whole(v, s);
+		uint64_t errors = v->report->errors;
 		rc = verify_map(v, s->root, err);
 		if (!rc && v->report->errors != errors)
 			verify_note(v, "snapshot %s: its map is damaged", s->info.name);

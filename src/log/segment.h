@@ -50,6 +50,7 @@ struct segment {
 	_Atomic(struct stage *) stage;       /* open segments: what is in it need not be in the file yet; NULL: none */
 	_Atomic(_Atomic uint8_t *) chunk; /* shape.chunks state bytes; NULL until the shape is known; set under mutex */
 	struct segment_shape shape;       /* valid once chunk is set */
+	_Atomic uint32_t stored_slots;    /* that packing left in the object in the store; 0: not known here */
 	_Atomic uint64_t read_end;        /* cache/fetch.c: where the last read ended, in bytes of slots */
 
 	pthread_mutex_t mutex; /* guards what follows; may be held over opening, punching or removing this one file */

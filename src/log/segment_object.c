@@ -177,6 +177,8 @@ static int gather(struct packing *k)
 	if (bad)
 		return error_set(k->err, -EBADMSG,
 		                 "segment %" PRIu64 " has a slot out of range, or two records for one slot", p->number);
+	for (size_t i = 0; p->kept_slots && i < k->count; i++)
+		*p->kept_slots += record_has_slot(k->records[i].kind);
 	k->chunks = (k->owners->used + slots_per_chunk(p->shape.slot_bytes) - 1) / slots_per_chunk(p->shape.slot_bytes);
 	return 0;
 }

@@ -55,6 +55,12 @@ struct segment_meta {
 	uint8_t table_digest[DIGEST_BYTES];
 };
 
+/* How many slots packing has left in it, at most: there are records without a slot, too. */
+static inline uint32_t segment_meta_kept(const struct segment_meta *m)
+{
+	return m->record_count < m->slots ? m->record_count : m->slots;
+}
+
 /* What there is to pack. `slot_data(arg, slot, count, buf)` gives the bytes of slots [slot, slot+count); 0 or -errno. */
 struct segment_pack {
 	const uint8_t *pool;
@@ -67,6 +73,7 @@ struct segment_pack {
 	struct log_position checkpoint;
 	const uint8_t *prev_digest, *digest;
 	uint64_t image_size;
+	uint32_t *kept_slots; /* NULL, or 0: how many slots are needed */
 	int (*slot_data)(void *arg, uint32_t slot, uint32_t count, void *buf);
 	void *arg;
 };

@@ -260,12 +260,12 @@ static void compare_job(void *arg)
 	size_t got = 0;
 	int rc = store_get_wait(u->options.store, i->key, 0, i->object, SEGMENT_OBJECT_HEADER, &got, &err);
 
-	if (rc && rc != -ENOENT) {
+	/* What is not there after all was perhaps never there for good. */
+	if (rc) {
 		try_later(i, &err);
 		return;
 	}
-	if (!rc)
-		rc = segment_meta_decode(i->object, got, &u->options.key, &meta, &err);
+	rc = segment_meta_decode(i->object, got, &u->options.key, &meta, &err);
 	if (!rc && (meta.number != i->segment->number || memcmp(meta.digest, i->segment->digest, DIGEST_BYTES) != 0))
 		rc = error_set(&err, -EEXIST, "%s holds another segment: somebody else writes this image", i->key);
 	if (rc)
@@ -300,6 +300,7 @@ static int pack(struct item *i, struct error *err)
 	struct segment_file *f = segment_open_file(s, err);
 	struct record *records = NULL;
 	struct sealer *sealer = NULL;
+	uint32_t kept = 0;
 	size_t count = 0;
 	int rc;
 
@@ -321,10 +322,12 @@ static int pack(struct item *i, struct error *err)
 		.prev_digest = s->prev_digest,
 		.digest = s->digest,
 		.image_size = s->image_size,
+		.kept_slots = &kept,
 		.slot_data = read_slots,
 		.arg = f,
 	};
 	rc = sealer ? segment_object_pack(&p, sealer, &o->key, &i->object, &i->length, err) : -ENOMEM;
+	atomic_store(&s->stored_slots, rc ? 0 : kept);
 	sealer_free(sealer);
 	free(records);
 	return rc;

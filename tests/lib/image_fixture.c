@@ -38,7 +38,28 @@ static void make_key_file(const char *path)
 		die(path, strerror(errno));
 }
 
+/* The name of the directory is that of nobody else. */
+static void choose_store(struct image_fixture *f, const char *store_url)
+{
+	size_t path = store_url ? strcspn(store_url, "?") : 0;
+	int n;
+
+	f->elsewhere = store_url != NULL;
+	if (store_url)
+		n = snprintf(f->store, sizeof f->store, "%.*s%s%s", (int)path, store_url, strrchr(f->dir, '/'),
+		             store_url + path);
+	else
+		n = snprintf(f->store, sizeof f->store, "file://%s/store", f->dir);
+	if (n < 0 || (size_t)n >= sizeof f->store)
+		die(store_url, "the URL is too long");
+}
+
 void image_fixture_init(struct image_fixture *f, bool sealed)
+{
+	image_fixture_init_in(f, sealed, NULL);
+}
+
+void image_fixture_init_in(struct image_fixture *f, bool sealed, const char *store_url)
 {
 	const char *base = getenv("TMPDIR");
 	struct store_options so = { .create = true };
@@ -49,7 +70,7 @@ void image_fixture_init(struct image_fixture *f, bool sealed)
 	snprintf(f->dir, sizeof f->dir, "%.150s/garner-image-XXXXXX", base ? base : "/tmp");
 	if (!mkdtemp(f->dir))
 		die(f->dir, strerror(errno));
-	snprintf(f->store, sizeof f->store, "file://%s/store", f->dir);
+	choose_store(f, store_url);
 	for (unsigned h = 0; h < 2; h++)
 		snprintf(f->cache[h], sizeof f->cache[h], "%s/host%u", f->dir, h);
 	f->options = (struct engine_options){
@@ -73,10 +94,29 @@ void image_fixture_init(struct image_fixture *f, bool sealed)
 	secret_free(secret);
 }
 
+static int remove_object(void *arg, const struct store_entry *entry)
+{
+	return store_remove_wait(arg, entry->key, NULL);
+}
+
+/* Where a test did not end in order what it made is left, to be looked at. */
+static void empty_store(const char *url)
+{
+	struct store_options so = { 0 };
+	struct error err = { 0 };
+	struct store *s;
+
+	if (store_open(url, &so, &s, &err) || store_list_each(s, "", NULL, remove_object, s, &err))
+		die("emptying the store", error_text(&err));
+	store_close(s);
+}
+
 void image_fixture_destroy(struct image_fixture *f)
 {
 	if (f->engine)
 		image_fixture_close(f);
+	if (f->elsewhere)
+		empty_store(f->store);
 	lose_tree(f->dir);
 }
 

@@ -11,7 +11,8 @@
 /* A pool and its hosts. Each host has a cache directory; one engine at a time is `engine`. */
 struct image_fixture {
 	char dir[200];
-	char store[256], key_file[256];
+	char store[512], key_file[256];
+	bool elsewhere; /* the store is not in `dir` */
 	char cache[2][256];
 	struct engine_options options; /* for the next opening; small to begin with */
 	struct engine *engine;
@@ -20,6 +21,8 @@ struct image_fixture {
 
 /* Makes the pool, with a key file if `sealed`. The engine is not open yet. */
 void image_fixture_init(struct image_fixture *f, bool sealed);
+/* The same in a store of which this is the URL, below a prefix that nobody else has; NULL: in a directory. */
+void image_fixture_init_in(struct image_fixture *f, bool sealed, const char *store_url);
 /* Closes the engine if it is open, and deletes everything. */
 void image_fixture_destroy(struct image_fixture *f);
 

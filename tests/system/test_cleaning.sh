@@ -51,6 +51,27 @@ same "$work/one" "$mnt/.snapshots/disk.raw/one"
 "$garner" snapshot delete "$mnt/disk.raw@one"
 eventually 150 cleaned_to "$mnt/disk.raw" 24 || fail 'what only the snapshot needed is still there'
 
+echo '== one that cannot be cleaned keeps no other from it'
+for n in a b c; do
+	cp "$work/one" "$mnt/$n.raw"
+done
+"$garner" snapshot create "$mnt/b.raw@damaged"
+key=$(store_list "images/$(printf %016x "$(stat -c %i "$mnt/b.raw")")/snapshots/" | head -n 1)
+store_get "$key" "$work/sound"
+store_put "$key" <(head -c 100 /dev/urandom)
+code=0
+"$garner" gc "$mnt" >"$work/gc.out" 2>"$work/gc.err" || code=$?
+cat "$work/gc.out" "$work/gc.err"
+[[ $code -eq 1 ]] || fail "the exit status is $code"
+for n in a c; do
+	grep -q "^$n.raw: " "$work/gc.out" || fail "$n.raw was not cleaned"
+done
+grep -q 'b\.raw.*snapshots' "$work/gc.err" || fail 'what failed is not said'
+grep -q '1 of 4 could not be done' "$work/gc.err" || fail 'nor at the end'
+store_put "$key" "$work/sound"
+"$garner" gc "$mnt" >/dev/null || fail 'cleaning again'
+"$garner" snapshot delete "$mnt/b.raw@damaged"
+
 echo '== while a guest writes'
 start fio --name=guest --filename="$mnt/busy.raw" --rw=randwrite --bs=4k --size=16m --ioengine=libaio --iodepth=8 --direct=1 \
 	--time_based --runtime=10 --rate_iops=3000 --verify=crc32c --verify_fatal=1 --verify_state_save=0 --output="$work/fio.out"

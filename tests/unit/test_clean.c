@@ -6,6 +6,7 @@
 #include "lib/recount.h"
 
 #include "base/clock.h"
+#include "image/clean.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -452,6 +453,53 @@ static void test_moves_lose_against_newer_writes(void **state)
 	free(w.disk);
 }
 
+/* Grains first to first + count - 1, each several times: together they fill about a segment, which then goes to the store. */
+static void write_segment(struct random *r, struct image *i, uint64_t first, unsigned count, unsigned times)
+{
+	static uint8_t buf[GRAIN];
+
+	for (unsigned n = 0; n < times; n++)
+		for (uint64_t k = first; k < first + count; k++) {
+			random_fill(r, buf, sizeof buf);
+			assert_int_equal(write_wait(i, k * GRAIN, buf, sizeof buf), sizeof buf);
+		}
+	assert_int_equal(flush_wait(i, IMAGE_FLUSH_REMOTE), 0);
+}
+
+/* Packing has left most of them out, and all that it put into the store is needed: there is nothing to be won from it. */
+static void test_what_packing_has_made_small_is_not_taken_for_garbage(void **state)
+{
+	enum { SEGMENTS = 16, HOT = 80, COLD = 240 };
+	struct clean_options options = { 0 };
+	struct clean_result result;
+	struct random r = { env_number("GARNER_TEST_SEED", clock_wall_ns()) };
+	uint64_t id, bytes;
+	struct image *i;
+
+	(void)state;
+	image_fixture_close(&f);
+	f.options.gc_target = 25;
+	f.options.seal_after_ms = 60000;
+	image_fixture_open(&f, 0);
+	id = image_fixture_create(f.engine, "disk");
+	i = image_fixture_open_image(f.engine, "disk");
+	/* Not by itself meanwhile. */
+	pthread_mutex_lock(&i->clean_mutex);
+	for (uint64_t k = 0; k < SEGMENTS; k++)
+		write_segment(&r, i, k * HOT, HOT, 3);
+	for (uint64_t k = 0; k < SEGMENTS; k++)
+		write_segment(&r, i, (k + SEGMENTS) * COLD, COLD, 1);
+	for (uint64_t k = 0; k < SEGMENTS; k++)
+		assert_int_equal(discard_wait(i, (k + SEGMENTS) * COLD * GRAIN, COLD / 2 * GRAIN), 0);
+	pthread_mutex_unlock(&i->clean_mutex);
+	assert_int_equal(clean_image(f.engine, id, &options, true, NULL, NULL, &result, &err), 0);
+	bytes = atomic_load(&f.engine->counters.moved_bytes);
+	/* A third and more of 5120 slots is garbage, and a quarter may be: half of some segments wins that. */
+	print_message("%" PRIu64 " bytes were moved\n", bytes);
+	assert_true(bytes >= 200 * GRAIN && bytes <= 1300 * GRAIN);
+	image_fixture_close_image(i);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -464,6 +512,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_garbage_waits_for_its_time, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_cleaning_that_is_stopped_leaves_all_in_order, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_moves_lose_against_newer_writes, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_what_packing_has_made_small_is_not_taken_for_garbage, set_up,
+		                                tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -292,14 +292,96 @@ static void test_what_is_held_for_nobody_is_let_go_after_a_day(void **state)
 	assert_int_equal(snapshot_load_any(f.engine->pool, id, real, &there, &err), 0);
 }
 
+static void age_hold(uint64_t image, const char *name)
+{
+	struct snapshot held;
+
+	assert_int_equal(snapshot_load_any(f.engine->pool, image, name, &held, &err), 0);
+	held.info.time_ns -= UINT64_C(25) * 3600 * 1000000000;
+	assert_int_equal(snapshot_save(f.engine->pool, &held, false, &err), 0);
+}
+
+static int count_trashed(void *arg, const struct trashed_image *t)
+{
+	++*(uint64_t *)arg;
+	return strncmp(t->name, "orphan-", 7) ? -EINVAL : 0;
+}
+
+/* Of a crash between the layers and the name; and of an entry that was lost. */
+static void test_images_that_never_got_a_name_go_by_way_of_the_trash(void **state)
+{
+	uint64_t id = image_fixture_create(f.engine, "disk"), lost = image_fixture_create(f.engine, "lost"), found,
+		 trashed = 0;
+	struct image *i = image_fixture_open_image(f.engine, "disk"), *l = image_fixture_open_image(f.engine, "lost");
+	char hold[SNAPSHOT_NAME_MAX + 1], prefix[60];
+	struct layer_list list;
+	struct node_attr clone, attr;
+
+	(void)state;
+	assert_int_equal(write_wait(i, 0, "some bytes", 10), 10);
+	assert_int_equal(write_wait(l, 0, "other bytes", 11), 11);
+	image_fixture_close_image(i);
+	image_fixture_close_image(l);
+	assert_int_equal(engine_clone(f.engine, id, NODE_ROOT, "clone", &clone, &err), 0);
+	assert_int_equal(layer_list_load(f.engine->pool, clone.id, &list, &err), 0);
+	layer_hold_name(clone.id, list.refs[0].hold, hold);
+	layer_list_destroy(&list);
+	f.options.trash_ms = 3600000;
+	image_fixture_close(&f);
+	image_fixture_open(&f, 0);
+	assert_int_equal(engine_find_orphans(f.engine, false, &found, &err), 0);
+	assert_int_equal(found, 0);
+
+	/* The names are lost. */
+	assert_int_equal(engine_unlink(f.engine, NODE_ROOT, "clone", &err), 0);
+	assert_int_equal(engine_unlink(f.engine, NODE_ROOT, "lost", &err), 0);
+	assert_int_equal(engine_find_orphans(f.engine, false, &found, &err), 0);
+	assert_int_equal(found, 0);
+	assert_int_equal(catalog_trash_done(f.engine->catalog, clone.id, &err), 0);
+	assert_int_equal(catalog_trash_done(f.engine->catalog, lost, &err), 0);
+	image_fixture_close(&f);
+	image_fixture_open(&f, 0);
+	assert_int_equal(engine_lookup(f.engine, NODE_ROOT, "disk", &attr, &err), 0);
+
+	/* One may be about to get its name. */
+	assert_int_equal(engine_find_orphans(f.engine, true, &found, &err), 0);
+	assert_int_equal(found, 1);
+	assert_int_equal(engine_trash_each(f.engine, count_trashed, &trashed, &err), 0);
+	assert_int_equal(trashed, 0);
+	age_hold(id, hold);
+	assert_int_equal(engine_find_orphans(f.engine, false, &found, &err), 0);
+	assert_int_equal(found, 2);
+	assert_int_equal(engine_find_orphans(f.engine, false, &found, &err), 0);
+	assert_int_equal(found, 0);
+	assert_int_equal(engine_trash_each(f.engine, count_trashed, &trashed, &err), 0);
+	assert_int_equal(trashed, 2);
+
+	/* One is had back, and the other one goes. */
+	assert_int_equal(engine_undelete(f.engine, lost, NODE_ROOT, "lost", &err), 0);
+	i = image_fixture_open_image(f.engine, "lost");
+	char bytes[11];
+	assert_int_equal(read_wait(i, 0, bytes, 11), 11);
+	assert_memory_equal(bytes, "other bytes", 11);
+	image_fixture_close_image(i);
+	f.options.trash_ms = 1;
+	image_fixture_close(&f);
+	image_fixture_open(&f, 0);
+	snprintf(prefix, sizeof prefix, "images/%016" PRIx64 "/", clone.id);
+	for (int k = 0; k < 500 && store_any(f.engine->pool->store, prefix, &err) == 1; k++)
+		usleep(20000);
+	assert_int_equal(store_any(f.engine->pool->store, prefix, &err), 0);
+	assert_int_equal(snapshot_any(f.engine->pool, id, false, &err), 0);
+	assert_int_equal(engine_lookup(f.engine, NODE_ROOT, "lost", &attr, &err), 0);
+}
+
 int main(void)
 {
+#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_a_family_that_ends_in_any_order_keeps_what_is_needed, set_up,
-		                                tear_down),
-		cmocka_unit_test_setup_teardown(test_a_clone_outlives_the_cleaning_of_all_that_its_parent_was, set_up,
-		                                tear_down),
-		cmocka_unit_test_setup_teardown(test_what_is_held_for_nobody_is_let_go_after_a_day, set_up, tear_down),
+		T(test_a_family_that_ends_in_any_order_keeps_what_is_needed),
+		T(test_a_clone_outlives_the_cleaning_of_all_that_its_parent_was),
+		T(test_what_is_held_for_nobody_is_let_go_after_a_day),
+		T(test_images_that_never_got_a_name_go_by_way_of_the_trash),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

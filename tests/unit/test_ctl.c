@@ -139,7 +139,7 @@ static void status_comes_as_text_and_as_json(void **state)
 	assert_non_null(strstr(lines[0], "\"id\":\"00000000000000a2\""));
 	line_count = 0;
 	assert_int_equal(ctl_status(f->client, 0xa1, false, keep_line, NULL, &err), 0);
-	assert_int_equal(line_count, 7);
+	assert_int_equal(line_count, 8);
 	assert_string_equal(lines[0], "id            00000000000000a1");
 }
 
@@ -190,6 +190,7 @@ static void cleaning_tells_how_far_it_is_and_what_came_of_it(void **state)
 	struct clean_result result;
 	struct image_space space;
 	struct error err = { 0 };
+	uint64_t orphans;
 
 	assert_int_equal(ctl_clean(f->client, 0xa1, &options, watch_clean, &watch, &result, &err), 0);
 	assert_string_equal(f->fake.cleaned, "a1 now");
@@ -198,6 +199,9 @@ static void cleaning_tells_how_far_it_is_and_what_came_of_it(void **state)
 	options = (struct clean_options){ .dry_run = true };
 	assert_int_equal(ctl_clean(f->client, 0xa1, &options, NULL, NULL, &result, &err), 0);
 	assert_string_equal(f->fake.cleaned, "a1 dry");
+	assert_int_equal(ctl_orphans(f->client, true, &orphans, &err), 0);
+	assert_int_equal(orphans, 5);
+	assert_int_equal(ctl_orphans(f->client, false, &orphans, &err), -EOPNOTSUPP);
 	options = (struct clean_options){ 0 };
 	assert_int_equal(ctl_clean(f->client, 0xdead, &options, NULL, NULL, &result, &err), -ENOENT);
 	assert_int_equal(ctl_call(f->client, "clean wildly 00000000000000a1", NULL, NULL, &err), -EINVAL);

@@ -56,7 +56,12 @@ static struct image_status sample_image(void)
 		                      .lag_bytes = 4096,
 		                      .lag_seconds = 1.25,
 		                      .sync = "local",
-		                      .state = "ok" };
+		                      .state = "ok",
+		                      .last_flush = { .wall_ns = 1,
+		                                      .remote = true,
+		                                      .us = 2500,
+		                                      .stored_us = 2000,
+		                                      .acks = "coordinator h1:7070 410 us, n1 350 us" } };
 }
 
 static void strings_are_escaped(void **state)
@@ -95,7 +100,8 @@ static void an_image_is_one_flat_object(void **state)
 	                    "{\"id\":\"00000000000000a1\",\"state\":\"ok\",\"detail\":\"\",\"owner\":\"host1 (0011)\","
 	                    "\"writable_here\":true,\"sync\":\"local\",\"epoch\":3,\"size\":10737418240,"
 	                    "\"allocated_bytes\":1610612736,\"segment\":12,\"stored_segment\":10,\"lag_bytes\":4096,"
-	                    "\"lag_seconds\":1.250}");
+	                    "\"lag_seconds\":1.250,\"last_flush_us\":2500,\"last_flush_stored_us\":2000,"
+	                    "\"last_flush_acks\":\"coordinator h1:7070 410 us, n1 350 us\"}");
 }
 
 static void an_engine_tells_every_counter(void **state)
@@ -160,7 +166,7 @@ static void seconds_that_are_no_number_are_zero(void **state)
 		s.lag_seconds = odd[i];
 		status_image_json(out, &s);
 		assert_int_equal(fclose(out), 0);
-		assert_non_null(strstr(text, "\"lag_seconds\":0.000}"));
+		assert_non_null(strstr(text, "\"lag_seconds\":0.000,"));
 	}
 }
 
@@ -196,9 +202,12 @@ static void text_is_aligned_and_one_line_for_each_fact(void **state)
 	assert_non_null(strstr(text, "owner         host1 (0011) (open for writing here), epoch 3\n"));
 	assert_non_null(strstr(text, "size          10 GiB, 1.5 GiB in use\n"));
 	assert_non_null(strstr(text, "to send       4 KiB, the oldest written 1.2 s ago\n"));
+	assert_non_null(strstr(text,
+	                       ": in the store after 2.00 ms (coordinator h1:7070 410 us, n1 350 us), still the owner "
+	                       "after 2.50 ms\n"));
 	for (char *line = text; *line; line = strchr(line, '\n') + 1, lines++)
 		assert_true(line[12] == ' ' && line[13] == ' ' && line[14] != ' ');
-	assert_int_equal(lines, 7);
+	assert_int_equal(lines, 8);
 }
 
 static void a_store_that_is_away_is_told_first_hand(void **state)
