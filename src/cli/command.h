@@ -41,6 +41,7 @@ int cmd_gc(const struct command *c, int argc, char **argv);
 int cmd_df(const struct command *c, int argc, char **argv);
 int cmd_undelete(const struct command *c, int argc, char **argv);
 int cmd_verify(const struct command *c, int argc, char **argv);
+int cmd_cluster(const struct command *c, int argc, char **argv);
 int cmd_key(const struct command *c, int argc, char **argv);
 
 /* Prints "garner NAME: TEXT" and returns EXIT_FAILED. */

@@ -122,6 +122,25 @@ static const struct command commands[] = {
 	  "                         shared.\n",
 	  cmd_df },
 	{ "takeover", "IMAGE", "take an image over from the host that owns it", "", cmd_takeover },
+	{ "cluster",
+	  "init --nodes HOST:PORT[@RACK],... --out DIR [--replicas N] [--quorum N] [--data DIR[,DIR...]] [--plain] |\n"
+	  "                      status [--json] | map | join HOST:PORT [--rack R] [--weight N] | drain NODE | remove "
+	  "NODE [--force] |\n"
+	  "                      repair [NODE] | scrub [NODE], each with [--cluster FILE]",
+	  "make a cluster of storage nodes, and look after it",
+	  "  init                   write all that nodes and gateways need into DIR: map, key, certificates, services\n"
+	  "  --replicas, --quorum   how many nodes hold an object (3, or all), and how many are asked (more than "
+	  "half)\n"
+	  "  --data DIR             where nodes keep objects (/var/lib/garnerd); several drives with commas between\n"
+	  "  --plain                no certificates: one host, or a network that nobody else is on\n"
+	  "  --etcd-port PORT       of the first etcd of a host, and the next one (2379)\n"
+	  "  status                 how all nodes are; exit code 0 only when all is well; --json: for programs\n"
+	  "  map                    which nodes there are, as they have agreed\n"
+	  "  join, drain, remove    a node more; one whose data is to go to the others; one that has none left "
+	  "(--force: or is lost)\n"
+	  "  repair, scrub          compare with the other nodes; read all objects and check them; one node, or all\n"
+	  "  --cluster FILE         the cluster's file, with key and certificates beside it (/etc/garnerfs/cluster)\n",
+	  cmd_cluster },
 	{ "key", "STORE " KEY_WORDS " [--new-key-file F | --new-passphrase-file F]",
 	  "change the key file or passphrase of a pool",
 	  KEY_DETAIL "  --new-key-file F       from now on this is what opens the pool\n"
@@ -148,7 +167,9 @@ static void print_help(FILE *out)
 	for (size_t i = 0; i < COMMANDS; i++)
 		fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
 	fputs("\n"
-	      "STORE is file:///srv/pool, s3://bucket/prefix or swift://container/prefix, see garnerfs-stores(7);\n"
+	      "STORE is file:///srv/pool, s3://bucket/prefix, swift://container/prefix or "
+	      "node://host:7070/pool?cluster=FILE,\n"
+	      "see garnerfs-stores(7);\n"
 	      "MOUNTPOINT is where garnerfs shows it; IMAGE is a file in there.\n"
 	      "`garner COMMAND --help` tells more, and the manual is garner(1). `garnerfs STORE MOUNTPOINT` mounts a "
 	      "pool.\n",
