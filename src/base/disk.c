@@ -200,6 +200,13 @@ void disk_drop_pages(int fd)
 	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
+bool disk_set_direct(int fd, bool direct)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags >= 0 && fcntl(fd, F_SETFL, direct ? flags | O_DIRECT : flags & ~O_DIRECT) == 0;
+}
+
 int disk_fallocate(struct disk *d, int fd, int mode, uint64_t offset, uint64_t len)
 {
 	int rc;

@@ -10,6 +10,7 @@
 #ifndef GARNER_BASE_DISK_H
 #define GARNER_BASE_DISK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -60,6 +61,10 @@ void disk_start_writeback(int fd);
 
 /* Lets the kernel forget the pages of the file that are clean. No part of the seam either. */
 void disk_drop_pages(int fd);
+
+/* Whether writes to the file go past the page cache from now on (O_DIRECT): false when the file system does not do that. No part of
+ * the seam either; what is written so is aligned to 4096 bytes in memory, offset and length, and may still be refused with -EINVAL. */
+bool disk_set_direct(int fd, bool direct);
 
 /* fallocate(2) with its FALLOC_FL_ modes, and ftruncate(2). */
 int disk_fallocate(struct disk *d, int fd, int mode, uint64_t offset, uint64_t len);

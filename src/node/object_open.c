@@ -195,6 +195,7 @@ static struct object_store *make_store(const struct object_store_options *option
 	pthread_mutex_init(&s->mutex, NULL);
 	pthread_mutex_init(&s->list_mutex, NULL);
 	pthread_mutex_init(&s->floor_mutex, NULL);
+	body_buffers_init(&s->buffers);
 	pthread_cond_init(&s->quiet, NULL);
 	for (size_t i = 0; i < OBJECT_LANES; i++)
 		STAILQ_INIT(&s->lanes[i].waiting);
@@ -272,6 +273,7 @@ void object_store_close(struct object_store *s)
 	executor_free(s->readers);
 	executor_free(s->writers);
 	executor_free(s->changers);
+	body_buffers_free(&s->buffers);
 	for (size_t i = 0; i < s->drive_count; i++)
 		drive_close(&s->drive[i]);
 	pthread_cond_destroy(&s->quiet);

@@ -1,33 +1,18 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* object_put.c: a put, from its first byte to its answer: the rules of a replica.
  *
- * What is appended is a queue, which one thread at a time works off: hashes, writes, releases. When the body is complete and what was
- * announced, the put waits for its name's lane, looks what is there, and decides. A drive that fails on the way is replaced by
+ * What is appended is a queue, which one thread at a time works off: the body is summed and written (object_body.h). When it is
+ * complete and what was announced, the put waits for its name's lane, looks what is there, and decides. A drive that fails on the way is replaced by
  * another: what was written is read back from the file and compared with its sums.
  */
 #include "node/object_store_private.h"
 
-#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/crc32c.h"
 
 #include <errno.h>
-#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define PIECES_AT_ONCE 64
-#define WRITEBACK_BYTES (UINT64_C(4) << 20)
-
-struct piece {
-	const void *bytes;
-	size_t len;
-	void (*release)(void *arg);
-	void *arg;
-	STAILQ_ENTRY(piece) link;
-};
-
-STAILQ_HEAD(pieces, piece);
 
 struct object_put {
 	struct object_store *s;
@@ -39,7 +24,7 @@ struct object_put {
 	atomic_bool no_memory; /* something could not be appended */
 
 	pthread_mutex_t mutex; /* guards what follows */
-	struct pieces queue;
+	struct body_pieces queue;
 	bool scheduled, ended, aborted;
 
 	/* Of the thread that works off the queue, then of the one that has the lane. */
@@ -50,11 +35,7 @@ struct object_put {
 	uint32_t tried; /* drives */
 	int fd;         /* -1: no file */
 	char path[DRIVE_FILE_PATH];
-	uint64_t written, started_writeback; /* bytes of the body */
-	uint32_t block_crc;                  /* of the block that is not complete */
-	uint32_t sums_crc;
-	uint8_t *sums;
-	crypto_generichash_state digest;
+	struct object_body body;
 	struct lane_wait wait;
 };
 
@@ -144,33 +125,6 @@ static int open_file(struct object_put *p)
 	}
 }
 
-/* Copies what was written so far, block by block, from the file `from` into the put's new one. *why: how its drive failed, or 0 when it
- * is not to blame. */
-static int copy_written(struct object_put *p, int from, int *why)
-{
-	uint8_t *buf = malloc(OBJECT_FILE_BLOCK);
-	int rc = buf ? 0 : -ENOMEM;
-
-	*why = 0;
-	for (uint64_t at = 0; rc == 0 && at < p->written; at += OBJECT_FILE_BLOCK) {
-		size_t n = p->written - at < OBJECT_FILE_BLOCK ? (size_t)(p->written - at) : OBJECT_FILE_BLOCK;
-		/* The last block's sum is in the table when it is whole, or when the body is. */
-		bool in_table = n == OBJECT_FILE_BLOCK || p->written == p->entry.meta.length;
-		uint32_t crc = in_table ? get_le32(p->sums + 4 * (at / OBJECT_FILE_BLOCK)) : p->block_crc;
-
-		if (disk_pread(p->s->disk, from, buf, n, OBJECT_FILE_HEADER + at) != (ssize_t)n ||
-		    crc32c(0, buf, n) != crc) {
-			rc = -EIO;
-		} else {
-			rc = disk_pwrite(p->s->disk, p->fd, buf, n, OBJECT_FILE_HEADER + at);
-			if (rc < 0)
-				*why = drive_write_failed(p->drive, rc, "writing");
-		}
-	}
-	free(buf);
-	return rc;
-}
-
 /* The drive failed, or is full: the put goes on with another one. Its error when there is none. */
 static int move(struct object_put *p, int why)
 {
@@ -188,7 +142,9 @@ static int move(struct object_put *p, int why)
 		}
 		if (rc < 0)
 			break;
-		rc = copy_written(p, from, &why);
+		bool write_failed;
+		rc = body_copy(&p->body, from, p->fd, &write_failed);
+		why = write_failed ? drive_write_failed(p->drive, rc, "writing") : 0;
 		if (rc < 0)
 			drop_file(p);
 	} while (rc < 0 && why < 0);
@@ -206,86 +162,53 @@ static void begin(struct object_put *p)
 	int rc;
 
 	p->begun = true;
-	p->fd = -1;
-	crypto_generichash_init(&p->digest, NULL, 0, OBJECT_DIGEST_BYTES);
 	rc = store_lookup(p->s, p->entry.name, &found);
 	if (rc == 0 && decide(&p->entry.meta, p->rule, object_store_floor(p->s), &found, &p->result)) {
 		settle(p, p->result.status);
 		return;
 	}
-	p->sums = rc == 0 ? malloc(4 * object_file_blocks(p->entry.meta.length) + 1) : NULL;
 	if (rc == 0)
-		rc = p->sums ? open_file(p) : -ENOMEM;
-	if (rc < 0)
+		rc = body_init(&p->body, p->s->disk, &p->s->buffers, p->entry.meta.length);
+	if (rc == 0)
+		rc = open_file(p);
+	if (rc == 0)
+		body_begin_file(&p->body, p->fd);
+	else
 		settle(p, rc);
 }
 
-static void sum(struct object_put *p, const uint8_t *bytes, size_t len)
-{
-	uint64_t at = p->written;
-
-	crypto_generichash_update(&p->digest, bytes, len);
-	while (len) {
-		size_t room = OBJECT_FILE_BLOCK - at % OBJECT_FILE_BLOCK, n = len < room ? len : room;
-		p->block_crc = crc32c(p->block_crc, bytes, n);
-		at += n;
-		if (n == room || at == p->entry.meta.length) {
-			put_le32(p->sums + 4 * ((at - 1) / OBJECT_FILE_BLOCK), p->block_crc);
-			p->block_crc = 0;
-		}
-		bytes += n;
-		len -= n;
-	}
-	p->written = at;
-}
-
-static int write_pieces(struct object_put *p, const struct iovec *iov, int iovcnt)
+static int write_body(struct object_put *p)
 {
 	int rc;
 
-	while ((rc = disk_pwritev(p->s->disk, p->fd, iov, iovcnt, OBJECT_FILE_HEADER + p->written)) < 0) {
+	while ((rc = body_write(&p->body, p->fd)) < 0) {
 		rc = move(p, drive_write_failed(p->drive, rc, "writing"));
 		if (rc < 0)
-			return rc;
+			break;
 	}
-	for (int i = 0; i < iovcnt; i++)
-		sum(p, iov[i].iov_base, iov[i].iov_len);
-	if (p->written - p->started_writeback >= WRITEBACK_BYTES) {
-		p->started_writeback = p->written;
-		disk_start_writeback(p->fd);
-	}
-	return 0;
+	return rc;
 }
 
-static void take_pieces(struct object_put *p, struct pieces *pieces)
+static void take_pieces(struct object_put *p, struct body_pieces *pieces)
 {
+	struct body_piece *piece;
+	int rc = 0;
+
 	if (!p->begun)
 		begin(p);
-	while (!STAILQ_EMPTY(pieces)) {
-		struct iovec iov[PIECES_AT_ONCE];
-		struct piece *piece;
-		uint64_t bytes = 0;
-		int count = 0;
-
-		STAILQ_FOREACH(piece, pieces, link) {
-			if (count == PIECES_AT_ONCE)
-				break;
-			iov[count++] = (struct iovec){ (void *)(uintptr_t)piece->bytes, piece->len };
-			bytes += piece->len;
-		}
-		if (!atomic_load(&p->settled)) {
-			int rc = bytes > p->entry.meta.length - p->written ? -EBADMSG : write_pieces(p, iov, count);
-			if (rc < 0)
-				settle(p, rc);
-		}
-		for (; count; count--) {
-			piece = STAILQ_FIRST(pieces);
-			STAILQ_REMOVE_HEAD(pieces, link);
-			if (piece->release)
-				piece->release(piece->arg);
-			free(piece);
+	while (!atomic_load(&p->settled) && (piece = STAILQ_FIRST(pieces))) {
+		STAILQ_REMOVE_HEAD(pieces, link);
+		rc = body_take(&p->body, piece);
+		if (rc < 0)
+			STAILQ_INSERT_HEAD(pieces, piece, link);
+		else
+			rc = write_body(p);
+		if (rc < 0) {
+			settle(p, rc);
+			body_pieces_release(&p->body.held);
 		}
 	}
+	body_pieces_release(pieces);
 }
 
 /* ---- the end ---- */
@@ -296,7 +219,7 @@ static void put_free(struct object_put *p)
 
 	if (p->begun)
 		drop_file(p);
-	free(p->sums);
+	body_free(&p->body);
 	pthread_mutex_destroy(&p->mutex);
 	free(p);
 	store_leave(s);
@@ -336,16 +259,16 @@ void store_remove_older(struct object_store *s, struct drive *drive, const struc
 /* The file becomes the object, on this drive or on another. */
 static int store_file(struct object_put *p)
 {
-	struct object_header h = { .entry = p->entry, .sums_crc = p->sums_crc };
+	size_t sums_bytes = 4 * object_file_blocks(p->entry.meta.length);
+	struct object_header h = { .entry = p->entry, .sums_crc = crc32c(0, p->body.sums, sums_bytes) };
 	int rc = p->fd < 0 ? open_file(p) : 0;
 
 	h.entry.meta.flags &= OBJECT_FLAGS_FILE;
 	while (rc == 0) {
 		struct drive_op op = { .kind = DRIVE_PUT, .entry = p->entry };
-		size_t sums_bytes = 4 * object_file_blocks(p->entry.meta.length);
 
 		if (sums_bytes) {
-			rc = disk_pwrite(p->s->disk, p->fd, p->sums, sums_bytes,
+			rc = disk_pwrite(p->s->disk, p->fd, p->body.sums, sums_bytes,
 			                 object_file_sums_at(p->entry.meta.length));
 			if (rc < 0)
 				rc = drive_write_failed(p->drive, rc, "writing");
@@ -405,20 +328,6 @@ static void want_lane(void *arg)
 		commit(p);
 }
 
-/* Whether the body is what was announced. */
-static int check_body(struct object_put *p)
-{
-	uint8_t digest[OBJECT_DIGEST_BYTES];
-
-	if (p->written != p->entry.meta.length)
-		return -EBADMSG;
-	crypto_generichash_final(&p->digest, digest, sizeof digest);
-	if (memcmp(digest, p->entry.meta.digest, sizeof digest) != 0)
-		return -EBADMSG;
-	p->sums_crc = crc32c(0, p->sums, 4 * object_file_blocks(p->entry.meta.length));
-	return 0;
-}
-
 static void end(struct object_put *p)
 {
 	if (p->aborted) {
@@ -428,7 +337,7 @@ static void end(struct object_put *p)
 	if (!p->begun)
 		begin(p);
 	if (!atomic_load(&p->settled)) {
-		int rc = atomic_load(&p->no_memory) ? -ENOMEM : check_body(p);
+		int rc = atomic_load(&p->no_memory) ? -ENOMEM : body_check(&p->body, p->entry.meta.digest);
 		if (rc < 0)
 			settle(p, rc);
 	}
@@ -447,7 +356,7 @@ static void work_off(void *arg)
 
 	pthread_mutex_lock(&p->mutex);
 	while (!STAILQ_EMPTY(&p->queue)) {
-		struct pieces pieces = STAILQ_HEAD_INITIALIZER(pieces);
+		struct body_pieces pieces = STAILQ_HEAD_INITIALIZER(pieces);
 		STAILQ_CONCAT(&pieces, &p->queue);
 		pthread_mutex_unlock(&p->mutex);
 		take_pieces(p, &pieces);
@@ -507,7 +416,7 @@ static bool take_schedule(struct object_put *p)
 	return mine;
 }
 
-static void append(struct object_put *p, struct piece *piece)
+static void append(struct object_put *p, struct body_piece *piece)
 {
 	bool mine;
 
@@ -526,7 +435,7 @@ static void not_appended(struct object_put *p)
 
 void object_put_append(struct object_put *p, const void *bytes, size_t len, void (*release)(void *arg), void *arg)
 {
-	struct piece *piece = malloc(sizeof *piece);
+	struct body_piece *piece = malloc(sizeof *piece);
 
 	if (!piece) {
 		not_appended(p);
@@ -534,19 +443,19 @@ void object_put_append(struct object_put *p, const void *bytes, size_t len, void
 			release(arg);
 		return;
 	}
-	*piece = (struct piece){ .bytes = bytes, .len = len, .release = release, .arg = arg };
+	*piece = (struct body_piece){ .bytes = bytes, .len = len, .release = release, .arg = arg };
 	append(p, piece);
 }
 
 void object_put_append_copy(struct object_put *p, const void *bytes, size_t len)
 {
-	struct piece *piece = malloc(sizeof *piece + len);
+	struct body_piece *piece = malloc(sizeof *piece + len);
 
 	if (!piece) {
 		not_appended(p);
 		return;
 	}
-	*piece = (struct piece){ .bytes = piece + 1, .len = len };
+	*piece = (struct body_piece){ .bytes = piece + 1, .len = len };
 	memcpy(piece + 1, bytes, len);
 	append(p, piece);
 }

@@ -10,6 +10,7 @@
 
 #include "base/executor.h"
 #include "node/drive.h"
+#include "node/object_body.h"
 
 #define OBJECT_LANES 4096u
 
@@ -33,6 +34,7 @@ struct object_store {
 	/* writers take bodies; changers hold lanes and wait for syncs; readers read bodies; lookers only look at the index; scanners go
 	 * through all of it. */
 	struct executor *writers, *changers, *readers, *lookers, *scanners;
+	struct body_buffers buffers;
 	/* Grows before a name's entry is taken off one drive because another has a newer one: who looked at the other first, and at
 	 * this one last, has seen neither. */
 	_Atomic uint64_t moves;

@@ -17,7 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define BODY 70000u /* two blocks, and many sectors */
+#define BODY 70000u         /* two blocks, and many sectors */
+#define LARGE_BODY 1200000u /* goes past the page cache, but for its end */
 
 enum what { PUT, ABSENT, CLAIM, REMOVE, FORGET, CONFIRM, RESTART };
 
@@ -53,6 +54,11 @@ static const char *name_of(unsigned key)
 	return names[key];
 }
 
+static size_t body_of(unsigned key)
+{
+	return key == 3 ? LARGE_BODY : BODY;
+}
+
 /* What the key holds when `done` steps were done. */
 static struct value value_after(unsigned key, size_t done)
 {
@@ -86,11 +92,11 @@ static int do_step(struct object_store *s, const struct step *step)
 
 	switch (step->what) {
 	case PUT:
-		return put_made(s, name, step->counter, BODY, 0, OBJECT_RULE_NEWER, NULL);
+		return put_made(s, name, step->counter, body_of(step->key), 0, OBJECT_RULE_NEWER, NULL);
 	case ABSENT:
-		return put_made(s, name, step->counter, BODY, 0, OBJECT_RULE_ABSENT, NULL);
+		return put_made(s, name, step->counter, body_of(step->key), 0, OBJECT_RULE_ABSENT, NULL);
 	case CLAIM:
-		return put_made(s, name, step->counter, BODY, OBJECT_CLAIMED, OBJECT_RULE_NEWER, NULL);
+		return put_made(s, name, step->counter, body_of(step->key), OBJECT_CLAIMED, OBJECT_RULE_NEWER, NULL);
 	case REMOVE:
 		return remove_wait(s, name, step->counter, 0, NULL);
 	case FORGET:
@@ -141,7 +147,7 @@ static bool holds(struct object_store *s, unsigned key, struct value v)
 	    meta.flags & OBJECT_DAMAGED || v.tombstone != !!(meta.flags & OBJECT_TOMBSTONE) ||
 	    v.claimed != !!(meta.flags & OBJECT_CLAIMED))
 		return false;
-	return read_made(s, name_of(key), v.counter, BODY) == (v.tombstone ? -ENOENT : 0);
+	return read_made(s, name_of(key), v.counter, body_of(key)) == (v.tombstone ? -ENOENT : 0);
 }
 
 /* Builds one state and looks. Returns how much is wrong, and prints it when `aloud`. */
