@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* pace.c: what is not in the store yet is limited: from half of the limit on writes are slowed towards the rate at which uploads
- * drain, and at the limit they wait (or fail, with on_full=error). */
+ * drain, and at the limit they wait (or fail, with on_full=error). Likewise the memory for nodes of maps that were changed and not
+ * saved: writes are slowed while it is exceeded.
+ */
 #include "image/private.h"
 
 #include "base/clock.h"
@@ -11,6 +13,7 @@
 #define DRAIN_WINDOW_NS 500000000ull
 #define DRAIN_RATE_MIN (1 << 20)
 #define DELAY_MAX_NS 1000000000ull
+#define MAP_DELAY_MS 100 /* of a write, when nodes take twice of what they may */
 
 void engine_wake_dirty_waiters(struct engine *e)
 {
@@ -125,4 +128,15 @@ int engine_pace(struct engine *e, uint64_t len, bool *paced, job_fn *wake, void 
 	if (delay < 1000000)
 		return 0;
 	return executor_run_after(e->work, delay / 1000000, wake, arg) ? 0 : -EAGAIN;
+}
+
+int engine_pace_map(struct engine *e, bool *paced, job_fn *wake, void *arg)
+{
+	size_t used = map_budget_used(e->budget), limit = map_budget_limit(e->budget), from = limit + limit / 4;
+
+	if (used <= from || *paced || e->stopping || !map_budget_dirty(e->budget))
+		return 0;
+	*paced = true;
+	size_t over = used - from < limit ? used - from : limit;
+	return executor_run_after(e->work, 1 + over * MAP_DELAY_MS / limit, wake, arg) ? 0 : -EAGAIN;
 }

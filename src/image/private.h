@@ -279,6 +279,8 @@ void image_lock_grains(struct image *i, struct range_lock *lock, grain_no_t firs
 
 /* Whether a write of `len` bytes may go now: 0; -EAGAIN: wake(arg) is called on the work executor later; -ENOSPC. */
 int engine_pace(struct engine *e, uint64_t len, bool *paced, job_fn *wake, void *arg);
+/* The same of one that changes nodes of the map: not -ENOSPC, and not for long. */
+int engine_pace_map(struct engine *e, bool *paced, job_fn *wake, void *arg);
 void engine_unsent_add(struct engine *e, uint64_t bytes);
 void engine_unsent_sent(struct engine *e, uint64_t bytes);
 void engine_wake_dirty_waiters(struct engine *e);

@@ -43,7 +43,7 @@ struct write_op {
 	grain_no_t first;
 	uint32_t grains;    /* of data; WRITE_ZEROS with whole grains: of the one record */
 	uint64_t piece_len; /* bytes of the operation that it covers */
-	bool whole_zeros, single, pinned, paced, fetched;
+	bool whole_zeros, single, pinned, paced, map_paced, fetched;
 	unsigned merged;  /* partial grains dealt with: 0, 1, 2 */
 	uint8_t *edge[2]; /* first and last grain, merged */
 	size_t count;     /* of records */
@@ -170,7 +170,7 @@ static int next_piece(struct write_op *w)
 	int rc = 1;
 
 	w->merged = 0;
-	w->paced = false;
+	w->paced = w->map_paced = false;
 	while (rc == 1 && w->at < w->len) {
 		uint64_t from = w->offset + w->at, left = w->len - w->at;
 		w->whole_zeros = false;
@@ -381,6 +381,8 @@ static int append_in_turn(struct write_op *w)
 			return -EIO;
 		atomic_store(&w->turn, 0);
 		rc = engine_pace(i->engine, (uint64_t)w->slots * i->grain_bytes, &w->paced, wake, w);
+		if (!rc)
+			rc = engine_pace_map(i->engine, &w->map_paced, wake, w);
 		if (!rc)
 			rc = append_piece(w);
 		if (rc != -EAGAIN)

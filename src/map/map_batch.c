@@ -2,6 +2,8 @@
 /* map_batch.c: the dirty nodes of a grain map as of one moment. */
 #include "map/map_batch.h"
 
+#include "map/map_page.h"
+
 #include <assert.h>
 #include <stdlib.h>
 
@@ -25,7 +27,7 @@ static void free_copies(struct map_batch *b)
 {
 	for (size_t i = 0; i < b->count; i++)
 		if (b->items[i].entries != b->items[i].node->entries)
-			free(b->items[i].entries);
+			map_page_free(b->items[i].entries);
 }
 
 struct map_batch *map_batch_take(struct node_table *t)
@@ -84,7 +86,7 @@ void map_batch_return(struct map_batch *b, struct node_table *t, size_t from, si
 		struct map_node *n = b->items[i].node;
 
 		if (b->items[i].entries != n->entries) {
-			free(b->items[i].entries);
+			map_page_free(b->items[i].entries);
 			copies++;
 		}
 		n->shared = false;

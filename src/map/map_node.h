@@ -46,7 +46,7 @@ static inline uint64_t map_level_nodes(unsigned level)
 struct map_node *map_node_new(unsigned level, uint64_t index, const map_entry_t *entries);
 /* Frees the node and, unless shared, its entries. */
 void map_node_free(struct map_node *n);
-/* A malloc'ed copy of a node's entries, or NULL. */
+/* A copy of a node's entries, for map_page_free(), or NULL. */
 map_entry_t *map_entries_copy(const map_entry_t *entries);
 
 #endif
