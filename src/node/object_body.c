@@ -2,6 +2,7 @@
 /* object_body.c: the body of a put: summing it, and writing it in pieces of a good size. */
 #include "node/object_body.h"
 
+#include "base/blake2bp.h"
 #include "base/bytes.h"
 #include "base/crc32c.h"
 #include "base/disk.h"
@@ -116,7 +117,7 @@ int body_init(struct object_body *b, struct disk *disk, struct body_buffers *poo
 {
 	*b = (struct object_body){ .disk = disk, .pool = pool, .length = length };
 	STAILQ_INIT(&b->held);
-	crypto_generichash_init(&b->digest, NULL, 0, OBJECT_DIGEST_BYTES);
+	blake2bp_init(&b->digest);
 	b->sums = malloc(4 * object_file_blocks(length) + 1);
 	return b->sums ? 0 : -ENOMEM;
 }
@@ -137,7 +138,7 @@ int body_take(struct object_body *b, struct body_piece *piece)
 
 	if (len > b->length - at)
 		return -EBADMSG;
-	crypto_generichash_update(&b->digest, bytes, len);
+	blake2bp_update(&b->digest, bytes, len);
 	while (len) {
 		size_t room = OBJECT_FILE_BLOCK - at % OBJECT_FILE_BLOCK, n = len < room ? len : room;
 		b->block_crc = crc32c(b->block_crc, bytes, n);
@@ -160,7 +161,7 @@ int body_check(struct object_body *b, const uint8_t digest[OBJECT_DIGEST_BYTES])
 
 	if (b->summed != b->length)
 		return -EBADMSG;
-	crypto_generichash_final(&b->digest, found, sizeof found);
+	blake2bp_final(&b->digest, found, sizeof found);
 	return memcmp(found, digest, sizeof found) == 0 ? 0 : -EBADMSG;
 }
 

@@ -10,6 +10,7 @@
 #ifndef GARNER_NODE_OBJECT_BODY_H
 #define GARNER_NODE_OBJECT_BODY_H
 
+#include "base/blake2bp.h"
 #include "node/object_file.h"
 
 #include <pthread.h>
@@ -53,12 +54,12 @@ struct object_body {
 	uint64_t length;          /* as announced */
 	uint64_t summed, written; /* bytes from the beginning; written: a multiple of BODY_WRITE, or all */
 	uint64_t started_writeback;
-	uint32_t block_crc;              /* of the block that is not complete */
-	uint8_t *sums;                   /* CRC-32C of each whole block that was summed */
-	crypto_generichash_state digest; /* of what was summed */
-	struct body_pieces held;         /* summed, not written */
-	size_t held_at;                  /* bytes of the first of them that are written */
-	bool direct;                     /* writes go past the page cache now */
+	uint32_t block_crc;      /* of the block that is not complete */
+	uint8_t *sums;           /* CRC-32C of each whole block that was summed */
+	struct blake2bp digest;  /* of what was summed */
+	struct body_pieces held; /* summed, not written */
+	size_t held_at;          /* bytes of the first of them that are written */
+	bool direct;             /* writes go past the page cache now */
 };
 
 /* -ENOMEM. */

@@ -2,6 +2,7 @@
 /* object_file.c: the form of one object as a file on a drive, and its name there. */
 #include "node/object_file.h"
 
+#include "base/blake2bp.h"
 #include "base/bytes.h"
 #include "base/crc32c.h"
 
@@ -312,10 +313,10 @@ int object_file_read_range(struct disk *disk, int fd, const struct object_header
 static int digest_body(struct disk *disk, int fd, uint64_t length, uint8_t *bytes, uint8_t *room, const uint8_t *sums,
                        uint8_t digest[OBJECT_DIGEST_BYTES], struct error *err)
 {
-	crypto_generichash_state state;
+	struct blake2bp state;
 	int rc = 0;
 
-	crypto_generichash_init(&state, NULL, 0, OBJECT_DIGEST_BYTES);
+	blake2bp_init(&state);
 	for (uint64_t at = 0; rc == 0 && at < length; at += READ_AT_ONCE) {
 		size_t n = length - at < READ_AT_ONCE ? (size_t)(length - at) : READ_AT_ONCE;
 		uint8_t *piece = bytes ? bytes + at : room;
@@ -323,9 +324,9 @@ static int digest_body(struct disk *disk, int fd, uint64_t length, uint8_t *byte
 		if (rc == 0 && sums)
 			rc = check_blocks(piece, n, at / OBJECT_FILE_BLOCK, sums, err);
 		if (rc == 0)
-			crypto_generichash_update(&state, piece, n);
+			blake2bp_update(&state, piece, n);
 	}
-	crypto_generichash_final(&state, digest, OBJECT_DIGEST_BYTES);
+	blake2bp_final(&state, digest, OBJECT_DIGEST_BYTES);
 	return rc;
 }
 

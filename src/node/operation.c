@@ -2,6 +2,7 @@
 /* operation.c: steps of the rules become questions to replicas and to the agreement, and answers become events. */
 #include "node/operation.h"
 
+#include "base/blake2bp.h"
 #include "base/clock.h"
 #include "node/object_wire.h"
 #include "node/replica_client.h"
@@ -264,8 +265,7 @@ static void agreed_here(void *arg)
 		o->claim = c->body;
 		o->claim_length = c->length;
 		o->claim_meta = (struct object_meta){ .version = version, .length = c->length };
-		crypto_generichash(o->claim_meta.digest, sizeof o->claim_meta.digest, o->claim, o->claim_length, NULL,
-		                   0);
+		blake2bp(o->claim, o->claim_length, o->claim_meta.digest, sizeof o->claim_meta.digest);
 	}
 	free(c);
 	o->open--;
@@ -452,12 +452,12 @@ static void body(struct exchange *x, struct piece *piece)
 static bool body_is_right(struct operation *o)
 {
 	uint8_t digest[OBJECT_DIGEST_BYTES];
-	crypto_generichash_state state;
+	struct blake2bp state;
 
-	crypto_generichash_init(&state, NULL, 0, sizeof digest);
+	blake2bp_init(&state);
 	for (size_t i = 0; i < o->piece_count; i++)
-		crypto_generichash_update(&state, piece_bytes(o->pieces[i]), piece_length(o->pieces[i]));
-	crypto_generichash_final(&state, digest, sizeof digest);
+		blake2bp_update(&state, piece_bytes(o->pieces[i]), piece_length(o->pieces[i]));
+	blake2bp_final(&state, digest, sizeof digest);
 	return sodium_memcmp(digest, o->ours.digest, sizeof digest) == 0;
 }
 

@@ -2,6 +2,7 @@
 /* request.c: a request of the server's, from its head to its answer, and what the handler may do with it. */
 #include "node/server_private.h"
 
+#include "base/blake2bp.h"
 #include "base/report.h"
 
 #include <errno.h>
@@ -173,7 +174,7 @@ static bool has_body(const struct server_request *r, int status)
 /* What an answer's body was to be is known to who has asked, or is said here. */
 static void add_body_digest(struct server_request *r, int status, struct evbuffer *body)
 {
-	crypto_generichash_state state;
+	struct blake2bp state;
 	struct evbuffer_ptr at;
 	struct evbuffer_iovec part;
 	uint8_t digest[32];
@@ -183,14 +184,14 @@ static void add_body_digest(struct server_request *r, int status, struct evbuffe
 	if (!length || !r->proven || node_header_find(r->headers, r->headers_count, "X-Garner-Body") ||
 	    (status == 200 && node_header_find(r->headers, r->headers_count, "X-Garner-Digest")))
 		return;
-	crypto_generichash_init(&state, NULL, 0, sizeof digest);
+	blake2bp_init(&state);
 	evbuffer_ptr_set(body, &at, 0, EVBUFFER_PTR_SET);
 	while (done < length && evbuffer_peek(body, -1, &at, &part, 1) > 0) {
-		crypto_generichash_update(&state, part.iov_base, part.iov_len);
+		blake2bp_update(&state, part.iov_base, part.iov_len);
 		done += part.iov_len;
 		evbuffer_ptr_set(body, &at, part.iov_len, EVBUFFER_PTR_ADD);
 	}
-	crypto_generichash_final(&state, digest, sizeof digest);
+	blake2bp_final(&state, digest, sizeof digest);
 	node_digest_text(digest, text);
 	server_answer_header(r, "X-Garner-Body", text);
 }

@@ -75,7 +75,7 @@ struct node_auth_answer {
 /* The value of the only header of this name (in any case), or NULL. */
 const char *node_header_find(const struct node_header *headers, size_t count, const char *name);
 
-/* The lower-case hexadecimal BLAKE2b-256 of bytes: for X-Garner-Digest and X-Garner-Body. */
+/* The lower-case hexadecimal digits of the first 32 bytes of BLAKE2bp: for X-Garner-Digest and X-Garner-Body. */
 void node_digest_text(const uint8_t digest[32], char text[NODE_DIGEST_TEXT]);
 /* Exactly 64 lower-case hexadecimal digits: 0 or -EINVAL. */
 int node_digest_parse(const char *text, uint8_t digest[32]);

@@ -2,6 +2,7 @@
 /* node_head.c: signs requests, and believes answers only with a proof. */
 #include "store/node_head.h"
 
+#include "base/blake2bp.h"
 #include "base/bytes.h"
 #include "base/clock.h"
 
@@ -118,7 +119,7 @@ static int check_body(const struct http_request *r, const struct answer *a, stru
 		return 0;
 	if (!text || node_digest_parse(text, said))
 		return error_set(err, -EACCES, "the node's answer does not prove its body");
-	crypto_generichash(is, sizeof is, r->buf, r->length, NULL, 0);
+	blake2bp(r->buf, r->length, is, sizeof is);
 	if (sodium_memcmp(said, is, sizeof is) != 0)
 		return error_set(err, -EBADMSG, "the node's answer arrived damaged");
 	return 0;

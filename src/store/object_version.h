@@ -49,7 +49,7 @@ void version_clock_seen(struct version_clock *c, uint64_t counter);
 
 /* ---- what is known of an object ---- */
 
-#define OBJECT_DIGEST_BYTES 32 /* BLAKE2b-256 of the body */
+#define OBJECT_DIGEST_BYTES 32 /* the first of BLAKE2bp of the body */
 #define OBJECT_DIGEST_TEXT (2 * OBJECT_DIGEST_BYTES + 1)
 #define OBJECT_LENGTH_MAX (128ull * 1024 * 1024) /* bytes: a segment of 64 MiB, packed, and some */
 

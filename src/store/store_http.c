@@ -338,8 +338,8 @@ static void digest_job(void *arg)
 	case HTTP_SUM_MD5:
 		rc = body_md5(op->request.body, op->request.body_count, &op->digest.md5, &err);
 		break;
-	case HTTP_SUM_BLAKE2B:
-		rc = body_blake2b(op->request.body, op->request.body_count, op->digest.blake2b, &err);
+	case HTTP_SUM_BLAKE2BP:
+		rc = body_blake2bp(op->request.body, op->request.body_count, op->digest.blake2bp, &err);
 		break;
 	default:
 		rc = body_sha256(op->request.body, op->request.body_count, op->digest.sha256, &err);

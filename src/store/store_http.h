@@ -42,7 +42,7 @@ struct http_op {
 	struct {
 		char sha256[BODY_SHA256_HEX_ROOM];
 		struct body_md5 md5;
-		char blake2b[BODY_BLAKE2B_HEX_ROOM];
+		char blake2bp[BODY_BLAKE2BP_HEX_ROOM];
 	} digest;                       /* of a put's body the one that the kind wants, of a post's SHA-256 and MD5 */
 	void *own;                      /* the kind's op_size bytes, zero at first */
 	uint64_t login;                 /* for the kind: which log-in the newest try was sent with */
@@ -61,7 +61,7 @@ struct http_op {
 	struct iovec iov[];
 };
 
-enum http_body_sum { HTTP_SUM_SHA256, HTTP_SUM_MD5, HTTP_SUM_BLAKE2B };
+enum http_body_sum { HTTP_SUM_SHA256, HTTP_SUM_MD5, HTTP_SUM_BLAKE2BP };
 
 /* How the store may be spoken to: what the options say, else the URL's parameters. */
 struct http_access {

@@ -151,7 +151,7 @@ static void write_headers(struct node_store *s, const struct http_op *op, struct
 		node_head_header(h, "X-Garner-Version", "%s", version);
 	}
 	if (op->kind == HTTP_OP_PUT) {
-		node_head_header(h, "X-Garner-Digest", "%s", op->digest.blake2b);
+		node_head_header(h, "X-Garner-Digest", "%s", op->digest.blake2bp);
 		if (op->flags & STORE_PUT_CREATE_ONLY)
 			node_head_header(h, "X-Garner-Create", "%s", op->flags & STORE_UPLOAD ? "quorum" : "claim");
 	}
@@ -493,7 +493,7 @@ static const struct http_store_kind node_kind = {
 	.parameters = node_parameters,
 	.parameter_count = sizeof node_parameters / sizeof node_parameters[0],
 	.capabilities = STORE_CREATE_ONLY | STORE_LIST_CONSISTENT | STORE_READ_LATEST,
-	.sum = HTTP_SUM_BLAKE2B,
+	.sum = HTTP_SUM_BLAKE2BP,
 	.judges_all = true,
 	.access = node_access,
 	.log_in = node_log_in,

@@ -5,7 +5,7 @@
  *   /v1/health      200 "good"; open from this host
  *   /open           200; open from everywhere
  *   /echo           200 with the request's body and its X-Garner-Digest
- *   /sink           201; the body is counted and summed (BLAKE2b) and thrown away
+ *   /sink           201; the body is counted and summed (BLAKE2bp) and thrown away
  *   /pause          as /sink, but pauses for 20 ms after each piece
  *   /pause-refuse   pauses after the first piece, and answers 409 after 20 ms
  *   /refuse         409 with the head
@@ -18,6 +18,7 @@
 #ifndef GARNER_TESTS_WIRE_FIXTURE_H
 #define GARNER_TESTS_WIRE_FIXTURE_H
 
+#include "base/blake2bp.h"
 #include "node/loop.h"
 #include "node/peer.h"
 #include "node/server.h"
@@ -65,7 +66,7 @@ struct wire_request {
 	struct wire *wire;
 	struct server_request *request;
 	struct evbuffer *body;
-	crypto_generichash_state state;
+	struct blake2bp state;
 	uint64_t length;
 	struct loop_timer timer;
 };
@@ -130,7 +131,7 @@ static inline void wire_on_head(void *arg, struct server_request *r)
 	w->request = r;
 	w->body = evbuffer_new();
 	assert(w->body);
-	crypto_generichash_init(&w->state, NULL, 0, 32);
+	blake2bp_init(&w->state);
 	loop_timer_init(&w->timer, wire->loop, wire_resume, w);
 	server_request_set_context(r, w);
 }
@@ -145,7 +146,7 @@ static inline void wire_on_body(void *arg, struct server_request *r, struct piec
 	if (wire_is(r, "/echo") || wire_is(r, "/keep"))
 		piece_add_to(piece, w->body);
 	else
-		crypto_generichash_update(&w->state, piece_bytes(piece), piece_length(piece));
+		blake2bp_update(&w->state, piece_bytes(piece), piece_length(piece));
 	piece_put(piece);
 	if (wire_is(r, "/pause") || wire_is(r, "/pause-refuse")) {
 		server_pause(r);
@@ -161,7 +162,7 @@ static inline void wire_answer_sum(struct wire_request *w, int status)
 	uint8_t digest[32];
 	char text[NODE_DIGEST_TEXT];
 
-	crypto_generichash_final(&w->state, digest, sizeof digest);
+	blake2bp_final(&w->state, digest, sizeof digest);
 	node_digest_text(digest, text);
 	server_answer_header(w->request, "X-Garner-Sum", text);
 	server_answer_headerf(w->request, "X-Garner-Length", "%llu", (unsigned long long)w->length);
@@ -517,7 +518,7 @@ static inline void wire_ask_here(void *arg)
 		                  .done = wire_ask_done,
 		                  .arg = a };
 
-	crypto_generichash(digest, sizeof digest, a->body, a->length, NULL, 0);
+	blake2bp(a->body, a->length, digest, sizeof digest);
 	node_digest_text(digest, a->digest);
 	a->rc = peer_request(a->w->peer, &call, &a->request, &a->err);
 	if (a->rc < 0) {

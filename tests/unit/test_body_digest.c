@@ -80,18 +80,18 @@ static void how_a_body_is_cut_into_parts_makes_no_difference(void **state)
 	free(body);
 }
 
-/* As `b2sum -l 256` says. */
-static void blake2b_is_the_published_one(void **state)
+/* The beginning of what the reference code gives. */
+static void blake2bp_is_the_published_one(void **state)
 {
 	struct iovec iov[] = { { (char[]){ "a" }, 1 }, { NULL, 0 }, { (char[]){ "bc" }, 2 } };
-	char hex[BODY_BLAKE2B_HEX_ROOM];
+	char hex[BODY_BLAKE2BP_HEX_ROOM];
 
 	(void)state;
-	assert_int_equal(body_blake2b(iov, 3, hex, NULL), 0);
-	assert_string_equal(hex, "bddd813c634239723171ef3fee98579b94964e3bb1cb3e427262c8c068d52319");
-	assert_int_equal(body_blake2b(NULL, 0, hex, NULL), 0);
-	assert_string_equal(hex, "0e5751c026e543b2e8ab2eb06099daa1d1e5df47778f7787faab45cdf12fe3a8");
-	assert_int_equal(body_blake2b(NULL, -1, hex, NULL), -EINVAL);
+	assert_int_equal(body_blake2bp(iov, 3, hex, NULL), 0);
+	assert_string_equal(hex, "b91a6b66ae87526c400b0a8b53774dc65284ad8f6575f8148ff93dff943a6ecd");
+	assert_int_equal(body_blake2bp(NULL, 0, hex, NULL), 0);
+	assert_string_equal(hex, "b5ef811a8038f70b628fa8b294daae7492b1ebe343a80eaabbf1f6ae664dd67b");
+	assert_int_equal(body_blake2bp(NULL, -1, hex, NULL), -EINVAL);
 }
 
 static void a_negative_number_of_parts_is_refused(void **state)
@@ -112,7 +112,7 @@ int main(void)
 		cmocka_unit_test(digests_are_the_published_ones),
 		cmocka_unit_test(a_body_without_parts_is_empty),
 		cmocka_unit_test(how_a_body_is_cut_into_parts_makes_no_difference),
-		cmocka_unit_test(blake2b_is_the_published_one),
+		cmocka_unit_test(blake2bp_is_the_published_one),
 		cmocka_unit_test(a_negative_number_of_parts_is_refused),
 	};
 
