@@ -90,10 +90,16 @@ static void on_stored(void *arg, struct segment *s)
 {
 	struct image *i = arg;
 
-	cache_segment_stored(i->engine->cache, s);
 	uint32_t kept = atomic_load(&s->stored_slots);
 	clean_note_stored(i, kept ? kept : s->slot_count);
 	engine_unsent_sent(i->engine, (uint64_t)s->slot_count * s->shape.slot_bytes);
+}
+
+static void on_tidy(void *arg, struct segment *s)
+{
+	struct image *i = arg;
+
+	cache_segment_stored(i->engine->cache, s);
 }
 
 static void on_store_state(void *arg, const struct error *err)
@@ -141,7 +147,7 @@ static int start_log(struct image *i, struct error *err)
 		.window = e->options.uploads,
 		.compression = e->options.compression,
 		.stored = i->stored_end,
-		.hooks = { .stored = on_stored, .store_state = on_store_state, .failed = on_failed },
+		.hooks = { .stored = on_stored, .tidy = on_tidy, .store_state = on_store_state, .failed = on_failed },
 		.arg = i,
 	};
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* log_seal.c: closed segments become sealed ones, in order of their numbers: synced, chained, header rewritten. */
+/* log_seal.c: closed segments become sealed ones, in order of their numbers: synced, chained, header rewritten, given to the upload. */
 #include "log/log_private.h"
 
 #include <errno.h>
@@ -19,16 +19,25 @@ static void carry(const struct record *records, size_t count, segment_no_t numbe
 	}
 }
 
+static int sync_segment(struct segment *s, struct error *err)
+{
+	int rc = segment_sync(s);
+
+	if (rc)
+		error_set(err, rc, "cannot sync segment %llu: %s", (unsigned long long)s->number, strerror(-rc));
+	return rc;
+}
+
 static int seal_segment(struct log *l, struct segment *s, bool all, bool stream, struct error *err)
 {
 	struct segment_file *f = atomic_load(&s->file);
 	struct record *records = NULL;
 	uint8_t digest[DIGEST_BYTES];
 	size_t count;
-	int rc = segment_sync(s);
+	int rc = sync_segment(s, err);
 
 	if (rc)
-		return error_set(err, rc, "cannot sync segment %llu: %s", (unsigned long long)s->number, strerror(-rc));
+		return rc;
 	rc = segment_file_read_records(f, false, &records, &count, err);
 	if (rc)
 		return rc;
@@ -94,7 +103,11 @@ void log_seal_job(void *arg)
 		free(c);
 		if (l->options.hooks.sealed)
 			l->options.hooks.sealed(l->options.arg, s);
+		/* Nobody waits for that: what a power cut leaves is the same segment, to be sealed again. */
+		rc = sync_segment(s, &err);
 		segment_unpin(s);
+		if (rc)
+			log_fail(l, rc, error_text(&err));
 		pthread_mutex_lock(&l->mutex);
 	}
 	l->sealing = false;

@@ -158,6 +158,9 @@ static int take(struct found *f, struct recovery *r, struct error *err)
 		rc = segment_file_seal(f->file, (uint32_t)f->count, slots_used(f), r->digest, digest, err);
 		if (rc)
 			return rc;
+		rc = segment_sync(s);
+		if (rc)
+			return error_set(err, rc, "cannot sync %s: %s", f->file->path, strerror(-rc));
 		/* Slots of an open segment were checked one by one just now. */
 		for (uint32_t c = 0; c < s->shape.chunks; c++)
 			segment_chunk_set(s, c,

@@ -571,9 +571,6 @@ int segment_file_seal(struct segment_file *f, uint32_t record_count, uint32_t sl
 	rc = write_header(f, &h);
 	if (rc < 0)
 		return failed(err, rc, f->path, "write the header");
-	rc = disk_fdatasync(f->disk, f->fd);
-	if (rc < 0)
-		return failed(err, rc, f->path, "sync the header");
 	f->header = h;
 	return 0;
 }

@@ -162,8 +162,8 @@ int segment_file_sync(struct segment_file *f);
 int segment_file_read_records(struct segment_file *f, bool check_data, struct record **records, size_t *count,
                               struct error *err);
 
-/* open -> sealed: the slots and records before were synced by the caller; writes the new header (count, slot count, digests)
- * and syncs it. */
+/* open -> sealed: the slots and records before were synced by the caller; writes the new header (count, slot count, digests), which
+ * another sync makes durable. Until then a power cut may leave it open, with all that it holds. */
 int segment_file_seal(struct segment_file *f, uint32_t record_count, uint32_t slot_count,
                       const uint8_t prev_digest[DIGEST_BYTES], const uint8_t digest[DIGEST_BYTES], struct error *err);
 

@@ -143,10 +143,12 @@ static void move_prefix(struct upload *u)
 		atomic_store(&i->segment->life, LIFE_STORED);
 		struct waiter *list = ready_waiters(u, false);
 		pthread_mutex_unlock(&u->mutex);
-		segment_file_mark_stored(atomic_load(&i->segment->file), NULL);
 		if (u->options.hooks.stored)
 			u->options.hooks.stored(u->options.arg, i->segment);
 		answer(list, 0);
+		segment_file_mark_stored(atomic_load(&i->segment->file), NULL);
+		if (u->options.hooks.tidy)
+			u->options.hooks.tidy(u->options.arg, i->segment);
 		item_free(i);
 		pthread_mutex_lock(&u->mutex);
 	}

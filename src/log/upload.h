@@ -20,8 +20,11 @@
 struct upload;
 
 struct upload_hooks {
-	/* Everything up to `s` is in the store; `s` may be evicted now. In order of numbers, one call per segment. */
+	/* Everything up to `s` is in the store. In order of numbers, one call per segment, before anybody who waits is told: to be
+	 * quick. */
 	void (*stored)(void *arg, struct segment *s);
+	/* After that, likewise in order: `s` may be evicted now. May take time. */
+	void (*tidy)(void *arg, struct segment *s);
 	/* A put worked (`err` NULL) or failed and will be tried again. */
 	void (*store_state)(void *arg, const struct error *err);
 	/* The upload has stopped for good: a damaged segment, or another content in its place. */

@@ -493,7 +493,7 @@ static void sealed_segment_knows_its_records_and_digests(void **state)
 	assert_int_equal(segment_file_sync(f), 0);
 	memset(p->spy.log, 0, sizeof p->spy.log);
 	assert_int_equal(segment_file_seal(f, 5, 6, prev, digest, &p->err), 0);
-	assert_string_equal(p->spy.log, "WS");
+	assert_string_equal(p->spy.log, "W");
 	assert_int_equal(count_records(p, f, false), 5);
 	segment_file_close(f);
 
@@ -518,18 +518,16 @@ static void failed_seal_leaves_the_segment_open(void **state)
 	struct place *p = *state;
 	uint8_t digest[DIGEST_BYTES] = { 0 };
 
-	for (int at = 1; at <= 2; at++) {
-		struct segment_file *f = create(p);
+	struct segment_file *f = create(p);
 
-		append(f, 0, 0, 'f');
-		p->spy.calls = 0;
-		p->spy.fail_at = at;
-		assert_int_equal(segment_file_seal(f, 1, 1, digest, digest, &p->err), -EIO);
-		p->spy.fail_at = 0;
-		assert_int_equal(f->header.state, SEGMENT_OPEN);
-		append(f, 1, 1, 'f');
-		segment_file_close(f);
-	}
+	append(f, 0, 0, 'f');
+	p->spy.calls = 0;
+	p->spy.fail_at = 1;
+	assert_int_equal(segment_file_seal(f, 1, 1, digest, digest, &p->err), -EIO);
+	p->spy.fail_at = 0;
+	assert_int_equal(f->header.state, SEGMENT_OPEN);
+	append(f, 1, 1, 'f');
+	segment_file_close(f);
 }
 
 static void damaged_record_of_a_sealed_segment_is_an_error(void **state)
