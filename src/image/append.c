@@ -65,10 +65,9 @@ int image_append_wait(struct image *i, struct record *r, const void *data, segme
 	return rc;
 }
 
-/* ---- moves ---- */
+/* ---- what changes the map ---- */
 
-/* Waits for its turn among those who write. */
-static int pace_wait(struct image *i, uint64_t bytes)
+int image_pace_wait(struct image *i, uint64_t bytes)
 {
 	bool paced = false;
 	int rc;
@@ -85,8 +84,10 @@ static int pace_wait(struct image *i, uint64_t bytes)
 }
 
 /* Points the map at the new places. */
-static void apply_moves(struct image *i, const struct log_append *append, const struct record *records)
+static void apply_moves(void *arg, const struct log_append *append, const struct record *records)
 {
+	struct image *i = arg;
+
 	for (unsigned p = 0; p < append->parts; p++) {
 		const struct log_part *part = &append->part[p];
 		for (size_t k = part->first; k < part->first + part->count; k++) {
@@ -96,14 +97,23 @@ static void apply_moves(struct image *i, const struct log_append *append, const 
 	}
 }
 
-int image_append_moves(struct image *i, struct record *records, size_t count, const void *const *data)
+/* So many of them have slots. */
+static uint64_t slot_bytes(const struct image *i, const struct record *records, size_t count)
+{
+	uint64_t slots = 0;
+
+	for (size_t k = 0; k < count; k++)
+		slots += record_has_slot(records[k].kind);
+	return slots << i->grain_shift;
+}
+
+int image_append_applied(struct image *i, struct record *records, size_t count, const void *const *data,
+                         append_apply_fn *apply, void *arg)
 {
 	struct log *log = atomic_load(&i->log);
 	struct log_append append;
-	int rc = pace_wait(i, (uint64_t)count << i->grain_shift);
+	int rc;
 
-	if (rc)
-		return rc;
 	do {
 		struct room_wait w = { .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
 		pthread_rwlock_rdlock(&i->gate);
@@ -111,9 +121,9 @@ int image_append_moves(struct image *i, struct record *records, size_t count, co
 		if (!rc) {
 			rc = log_fill(log, &append, records, data);
 			if (!rc)
-				apply_moves(i, &append, records);
+				apply(arg, &append, records);
 			log_complete(log, &append);
-			engine_unsent_add(i->engine, (uint64_t)count << i->grain_shift);
+			engine_unsent_add(i->engine, slot_bytes(i, records, count));
 		}
 		pthread_rwlock_unlock(&i->gate);
 		if (rc == -EAGAIN)
@@ -122,6 +132,13 @@ int image_append_moves(struct image *i, struct record *records, size_t count, co
 		pthread_mutex_destroy(&w.mutex);
 	} while (rc == -EAGAIN);
 	return rc;
+}
+
+int image_append_moves(struct image *i, struct record *records, size_t count, const void *const *data)
+{
+	int rc = image_pace_wait(i, (uint64_t)count << i->grain_shift);
+
+	return rc ? rc : image_append_applied(i, records, count, data, apply_moves, i);
 }
 
 void image_lock_grains(struct image *i, struct range_lock *lock, grain_no_t first, grain_no_t last)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* copy.c: copying a range between images: what is large is shared where it can be (share.c), else data is read and written, and holes are
+/* copy.c: copying a range between images: what is not small is shared where it can be (share.c), else data is read and written, and holes are
  * discarded at the other end.
  */
 #include "image/private.h"
@@ -16,8 +16,9 @@ struct copy {
 	struct image *from, *to;
 	uint64_t offset, to_offset, len, at;
 	uint64_t hole_until; /* value of `at` where the hole ends */
+	uint64_t read_until; /* value of `at` up to which nothing is shared */
 	enum copy_stage stage;
-	uint8_t *buf;
+	uint8_t *buf; /* NULL until it is needed */
 	size_t piece;
 	int64_t result; /* of the call under way */
 	image_done_fn *done;
@@ -25,7 +26,7 @@ struct copy {
 };
 
 static void copy_run(void *arg);
-static void copy_share(void *arg);
+static void copy_run_sharing(void *arg);
 
 static void copy_called(void *arg, int64_t result)
 {
@@ -36,19 +37,44 @@ static void copy_called(void *arg, int64_t result)
 		copy_run(c);
 }
 
+/* What cannot be shared is copied. Blocks. */
+static int64_t copy_share(struct copy *c)
+{
+	struct error err = { 0 };
+	uint64_t copy;
+	int64_t r = image_share(c->from, c->offset + c->at, c->to, c->to_offset + c->at, c->len - c->at, &copy, &err);
+
+	if (r < 0) {
+		report_debug("image %016" PRIx64 ": nothing is shared: %s", c->to->id, error_text(&err));
+		copy = c->len - c->at;
+		r = 0;
+	}
+	c->read_until = c->at + (uint64_t)r + copy;
+	return r;
+}
+
 /* Starts the call that the stage is about: its result, or -EINPROGRESS. */
-static int64_t copy_call(struct copy *c)
+static int64_t copy_call(struct copy *c, bool may_share)
 {
 	uint64_t at = c->offset + c->at, left = c->len - c->at;
 
 	switch (c->stage) {
 	case COPY_SHARE:
-		return executor_run(c->from->engine->sharing, copy_share, c) ? 0 : -EINPROGRESS;
+		if (may_share)
+			return copy_share(c);
+		c->result = -EAGAIN;
+		if (!executor_run(c->from->engine->sharing, copy_run_sharing, c))
+			return -EINPROGRESS;
+		c->read_until = c->len;
+		return 0;
 	case COPY_SEEK:
 		return image_seek(c->from, at, true, copy_called, c);
 	case COPY_HOLE:
 		return image_discard(c->to, c->to_offset + c->at, c->hole_until - c->at, copy_called, c);
 	case COPY_READ:
+		if (!c->buf && !(c->buf = malloc(COPY_BYTES)))
+			return -ENOMEM;
+		left = c->read_until - c->at;
 		c->piece = left < COPY_BYTES ? left : COPY_BYTES;
 		return image_read(c->from, at, c->buf, c->piece, copy_called, c);
 	case COPY_WRITE:
@@ -64,6 +90,19 @@ static int64_t copy_call(struct copy *c)
 	return 0;
 }
 
+/* How to go on with what is left. */
+static enum copy_stage copy_on(struct copy *c)
+{
+	if (c->at >= c->len)
+		return COPY_EXTEND;
+	if (c->at < c->read_until)
+		return COPY_SEEK;
+	if (image_can_share(c->from, c->offset + c->at, c->to, c->to_offset + c->at, c->len - c->at))
+		return COPY_SHARE;
+	c->read_until = c->len;
+	return COPY_SEEK;
+}
+
 /* What comes after a call that answered `r`. Returns 0 or an error. */
 static int64_t copy_next(struct copy *c, int64_t r)
 {
@@ -77,17 +116,15 @@ static int64_t copy_next(struct copy *c, int64_t r)
 		break;
 	case COPY_SHARE:
 		c->at += (uint64_t)r;
-		c->stage = r && image_can_share(c->from, c->offset + c->at, c->to, c->to_offset + c->at, c->len - c->at)
-		                   ? COPY_SHARE
-		                   : COPY_SEEK;
+		c->stage = copy_on(c);
 		break;
 	case COPY_SEEK:
-		c->hole_until = (uint64_t)r - c->offset < c->len ? (uint64_t)r - c->offset : c->len;
+		c->hole_until = (uint64_t)r - c->offset < c->read_until ? (uint64_t)r - c->offset : c->read_until;
 		c->stage = c->hole_until > c->at ? COPY_HOLE : COPY_READ;
 		break;
 	case COPY_HOLE:
 		c->at = c->hole_until;
-		c->stage = COPY_READ;
+		c->stage = c->at < c->read_until ? COPY_READ : copy_on(c);
 		break;
 	case COPY_READ:
 		c->piece = (size_t)r;
@@ -95,7 +132,7 @@ static int64_t copy_next(struct copy *c, int64_t r)
 		break;
 	case COPY_WRITE:
 		c->at += c->piece;
-		c->stage = COPY_SEEK;
+		c->stage = copy_on(c);
 		break;
 	case COPY_EXTEND:
 		c->stage = COPY_END;
@@ -103,26 +140,12 @@ static int64_t copy_next(struct copy *c, int64_t r)
 	case COPY_END:
 		break;
 	}
-	if (c->stage != COPY_EXTEND && c->stage != COPY_END && c->at >= c->len)
-		c->stage = COPY_EXTEND;
 	return 0;
 }
 
-/* What cannot be shared is copied. */
-static void copy_share(void *arg)
+/* On the executor `sharing`, or (not `may_share`) `work`. */
+static void run(struct copy *c, bool may_share)
 {
-	struct copy *c = arg;
-	struct error err = { 0 };
-	int64_t r = image_share(c->from, c->offset + c->at, c->to, c->to_offset + c->at, c->len - c->at, &err);
-
-	if (r < 0)
-		report_debug("image %016" PRIx64 ": nothing is shared: %s", c->to->id, error_text(&err));
-	copy_called(c, r < 0 ? 0 : r);
-}
-
-static void copy_run(void *arg)
-{
-	struct copy *c = arg;
 	int64_t r = c->result;
 
 	for (;;) {
@@ -134,7 +157,7 @@ static void copy_run(void *arg)
 			r = (int64_t)c->len;
 			break;
 		}
-		r = copy_call(c);
+		r = copy_call(c, may_share);
 		if (r == -EINPROGRESS)
 			return;
 	}
@@ -145,11 +168,22 @@ static void copy_run(void *arg)
 	done(done_arg, r);
 }
 
+static void copy_run(void *arg)
+{
+	run(arg, false);
+}
+
+static void copy_run_sharing(void *arg)
+{
+	run(arg, true);
+}
+
 int64_t image_copy(struct image *from, uint64_t offset, struct image *to, uint64_t to_offset, uint64_t len,
                    image_done_fn *done, void *arg)
 {
 	uint64_t size = atomic_load(&from->size);
 	struct copy *c;
+	bool shares;
 
 	if (offset >= size || !len)
 		return 0;
@@ -157,22 +191,21 @@ int64_t image_copy(struct image *from, uint64_t offset, struct image *to, uint64
 		len = size - offset;
 	if (from == to && offset < to_offset + len && to_offset < offset + len)
 		return -EINVAL;
+	shares = image_can_share(from, offset, to, to_offset, len);
 	c = calloc(1, sizeof *c);
-	if (c) {
+	if (c)
 		*c = (struct copy){ .from = from,
 			            .to = to,
 			            .offset = offset,
 			            .to_offset = to_offset,
 			            .len = len,
 			            .result = -EAGAIN,
-			            .stage = image_can_share(from, offset, to, to_offset, len) ? COPY_GROW : COPY_SEEK,
+			            .stage = shares ? COPY_GROW : COPY_SEEK,
+			            .read_until = shares ? 0 : len,
 			            .done = done,
 			            .arg = arg };
-		c->buf = malloc(COPY_BYTES);
-	}
-	if (!c || !c->buf || executor_run(from->engine->work, copy_run, c)) {
-		if (c)
-			free(c->buf);
+	if (!c || executor_run(shares ? from->engine->sharing : from->engine->work,
+	                       shares ? copy_run_sharing : copy_run, c)) {
 		free(c);
 		return -ENOMEM;
 	}

@@ -44,9 +44,9 @@ struct engine_options {
 	uint64_t seal_after_ms; /* 5000 */
 	uint64_t map_memory;    /* 64 MiB: memory for grain map nodes */
 	uint64_t stage_size;    /* 64 MiB: memory in which writes are gathered */
-	uint64_t share_min;     /* 16 MiB: what is smaller is copied, not shared, between images */
-	uint64_t lease_ms;      /* 15000: how long another host waits for this one */
-	uint64_t gc_grace_ms;   /* 10 min: how long garbage waits for its deletion; 1: no time */
+	uint64_t share_min; /* 16 MiB: so much is copied between two images before a moment is held to share the rest */
+	uint64_t lease_ms;  /* 15000: how long another host waits for this one */
+	uint64_t gc_grace_ms; /* 10 min: how long garbage waits for its deletion; 1: no time */
 	unsigned
 		gc_target; /* 25: per cent of what is stored that may be garbage; 101: any amount: no cleaning by itself */
 	uint64_t trash_ms;         /* 7 days: how long a deleted image can be had back; 1: it goes at once */

@@ -269,96 +269,6 @@ out:
 
 /* ---- replay ---- */
 
-static int replay_range(struct image *i, grain_no_t first, uint64_t count, map_entry_t entry, struct error *err)
-{
-	int rc = image_pin_wait(i, first, count, entry == MAP_ENTRY_NONE, err);
-
-	if (rc == -ENOMEM)
-		return error_set(err, rc, "%s", strerror(-rc));
-	if (rc)
-		return rc;
-	if (entry == MAP_ENTRY_NONE)
-		grain_map_clear(i->map, first, count);
-	else
-		grain_map_update(i->map, first, 1, &entry);
-	grain_map_unpin(i->map, first, count);
-	return 0;
-}
-
-/* A zero record may cover the whole disk: only what is mapped is visited. */
-static int replay_zero(struct image *i, grain_no_t first, uint64_t count, struct error *err)
-{
-	const uint64_t most = (uint64_t)1 << 18;
-	grain_no_t end = first + count, found;
-	struct map_need need;
-	int rc = 0;
-
-	if (end > MAP_GRAINS_MAX)
-		end = MAP_GRAINS_MAX;
-	while (!rc && first < end) {
-		rc = grain_map_next(i->map, first, end, true, &found, &need);
-		if (rc == -EAGAIN) {
-			rc = image_load_node_wait(i, &need, err);
-			continue;
-		}
-		if (rc || found == GRAIN_NONE)
-			break;
-		uint64_t n = most - found % most;
-		if (n > end - found)
-			n = end - found;
-		rc = replay_range(i, found, n, MAP_ENTRY_NONE, err);
-		first = found + n;
-	}
-	return rc;
-}
-
-/* A record of the log of a layer; of the image's own as it goes on, or (`past`) of what the image is to begin with. */
-static int replay_record(struct image *i, unsigned layer, bool past, segment_no_t number, const struct record *r,
-                         struct error *err)
-{
-	int rc = 0;
-
-	switch (r->kind) {
-	case RECORD_DATA:
-	case RECORD_MOVE:
-		if (r->value >= MAP_GRAINS_MAX)
-			return error_set(err, -EBADMSG, "segment %" PRIu64 " holds grain %" PRIu64, number, r->value);
-		rc = replay_range(i, r->value, 1, map_entry(layer, number, r->slot), err);
-		break;
-	case RECORD_ZERO:
-		rc = replay_zero(i, r->value, r->count, err);
-		break;
-	case RECORD_RESIZE:
-		atomic_store(&i->size, r->value);
-		break;
-	case RECORD_MARK:
-		if (!past)
-			i->since_mark = false;
-		return 0;
-	case RECORD_CHECKPOINT:
-		if (past)
-			return 0;
-		/* Its map cannot be had by going on from an older one. */
-		if (r->value & CHECKPOINT_REMAPPED && i->saved.checkpoint.segment < number)
-			return -ESTALE;
-		i->ahead = i->since_mark;
-		i->saved.checkpoint = (struct log_position){ number, 0 };
-		i->saved.size = atomic_load(&i->size);
-		i->saved.allocated = grain_map_allocated(i->map);
-		i->saved.mtime_ns = atomic_load(&i->mtime_ns);
-		return 0;
-	default:
-		break;
-	}
-	if (r->kind <= RECORD_RESIZE || r->kind == RECORD_TIMES || r->kind == RECORD_MOVE)
-		i->ahead = i->since_mark = true;
-	if (r->kind == RECORD_TIMES)
-		atomic_store(&i->mtime_ns, r->value);
-	else if (r->kind <= RECORD_RESIZE)
-		atomic_store(&i->mtime_ns, r->time_ns);
-	return rc;
-}
-
 /* Saves what was replayed so far, when too much of it is dirty. */
 static int save_if_full(struct image *i, struct error *err)
 {
@@ -369,6 +279,7 @@ static int save_if_full(struct image *i, struct error *err)
 
 static int replay(struct image *i, segment_no_t last, struct error *err)
 {
+	const struct replayed_log log = { .source = &i->source };
 	int rc = 0;
 
 	while (!rc && i->position.segment <= last) {
@@ -382,7 +293,7 @@ static int replay(struct image *i, segment_no_t last, struct error *err)
 		/* The position counts records as written; packing may have dropped some, all of them overwritten: replaying from the
 		 * start of the segment gives the same map. */
 		for (size_t k = 0; !rc && k < count; k++)
-			rc = replay_record(i, 0, false, number, &records[k], err);
+			rc = image_replay_record(i, &log, number, &records[k], err);
 		free(records);
 		if (!rc) {
 			i->position = (struct log_position){ number + 1, 0 };
@@ -396,6 +307,7 @@ static int replay(struct image *i, segment_no_t last, struct error *err)
 static int replay_past(struct image *i, const struct layer_replay *r, struct error *err)
 {
 	const struct fetch_source *source = image_source(i, map_entry(r->layer, r->from, 0));
+	const struct replayed_log log = { .source = source, .layer = r->layer, .past = true };
 	int rc = source ? 0 : error_set(err, -EBADMSG, "there is no layer %u", r->layer);
 
 	i->position = (struct log_position){ 0, 0 };
@@ -411,7 +323,7 @@ static int replay_past(struct image *i, const struct layer_replay *r, struct err
 		if (n == r->to.segment && count > r->to.record)
 			count = r->to.record;
 		for (size_t k = 0; !rc && k < count; k++)
-			rc = replay_record(i, r->layer, true, n, &records[k], err);
+			rc = image_replay_record(i, &log, n, &records[k], err);
 		free(records);
 		if (!rc)
 			rc = save_if_full(i, err);

@@ -170,6 +170,8 @@ static int start_log(struct image *i, struct error *err)
 		segment_unpin(s);
 	}
 	i->clean_sequence = 0;
+	/* Another host may have let go of it meanwhile. */
+	i->shared = (struct image_shared){ 0 };
 	atomic_store(&i->log, log);
 	return rc ? error_set(err, rc, "cannot begin the log: %s", strerror(-rc)) : 0;
 }

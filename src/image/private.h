@@ -137,8 +137,14 @@ struct image {
 	atomic_bool layers_closed;           /* no new ones are added */
 	bool remapped;                   /* the map has changed by other means than records since the last checkpoint */
 	const struct beginning *rewound; /* what it is to be loaded as; NULL: as the end of its log */
-	struct snapshot shared;          /* whose entries were taken over last (share.c; only there) ... */
-	unsigned shared_layer;           /* ... and as which layer; 0: none */
+	struct image_shared {
+		struct snapshot held; /* the moment whose entries were taken over last ... */
+		unsigned layer;       /* ... and as which layer; 0: none */
+		uint64_t of; /* a log of which so many grains were asked for and could not be shared: not held, ... */
+		uint64_t differs;  /* ... or not as they were at that moment */
+		uint64_t refused;  /* the log of which no moment could be held ... */
+		uint64_t retry_ns; /* ... and until when that is not tried again */
+	} shared;                  /* of share.c */
 
 	pthread_mutex_t clean_mutex; /* one cleaning at a time; taken before open_mutex */
 	_Atomic unsigned moments;    /* snapshots that are being made: their checkpoints have no names yet */
@@ -263,6 +269,13 @@ int image_append_wait(struct image *i, struct record *r, const void *data, segme
 /* Appends a record without a slot at a cut: on success the gate is held for writing, and the record is the last of the log. */
 int image_append_at_cut(struct image *i, struct record *r);
 
+/* Waits for its turn among those who write. 0 or an error. */
+int image_pace_wait(struct image *i, uint64_t bytes);
+/* Appends records and has `apply` change the map accordingly, as writes do: what that needs is in memory and stays there, and the grains are
+ * locked. Blocks until there is room. */
+typedef void append_apply_fn(void *arg, const struct log_append *append, const struct record *records);
+int image_append_applied(struct image *i, struct record *records, size_t count, const void *const *data,
+                         append_apply_fn *apply, void *arg);
 /* Appends MOVE records with the bytes of their grains, which are locked and pinned, and points the map at them. Blocks. */
 int image_append_moves(struct image *i, struct record *records, size_t count, const void *const *data);
 /* In one call of image_move_grains(). */
@@ -306,6 +319,19 @@ int image_settle_log(struct engine *e, const struct fetch_source *source, const 
                      segment_no_t last, struct error *err);
 /* A snapshot's map, as it will always be; the open_mutex is held. Blocks on the store. */
 int image_load_snapshot(struct image *i, struct error *err);
+
+/* ---- replay.c ---- */
+
+/* Whose records are replayed: the image's own as its log goes on, or (`past`) what the image is to begin with. */
+struct replayed_log {
+	const struct fetch_source *source;
+	unsigned layer;
+	bool past;
+};
+/* Has the image be what it is after the record, which is of segment `number`. The open_mutex is held. Blocks on the store. -ESTALE: nothing leads
+ * from here over that record. */
+int image_replay_record(struct image *i, const struct replayed_log *log, segment_no_t number, const struct record *r,
+                        struct error *err);
 
 /* The last checkpoint among the first `before` records of a segment. 1: there is none. Blocks on the store. */
 int checkpoint_read(const struct fetch_source *source, segment_no_t number, size_t before, struct checkpoint *c,
@@ -398,10 +424,11 @@ int snapshot_get(struct engine *e, uint64_t id, struct snapshot *s);
 
 /* Whether image_share() is worth trying. */
 bool image_can_share(struct image *from, uint64_t offset, const struct image *to, uint64_t to_offset, uint64_t len);
-/* Has a range of `to`, which is large enough, be what it is in `from`, without copying it: how many bytes of it, or an error, after which they
- * are to be copied. On the executor `sharing`. Blocks on the store. */
+/* Has a range of `to`, which is not past its end, be what it is in `from`, without copying it: how many bytes of it, or an error,
+ * after which they are to be copied; `*copy`: so many after those are to be copied first, and then the next can be shared again. On the
+ * executor `sharing`. Blocks on the store. */
 int64_t image_share(struct image *from, uint64_t offset, struct image *to, uint64_t to_offset, uint64_t len,
-                    struct error *err);
+                    uint64_t *copy, struct error *err);
 
 /* ---- clone.c ---- */
 

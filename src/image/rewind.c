@@ -32,6 +32,20 @@ static int own_base(struct past *p, struct beginning *b, struct error *err)
 	return 0;
 }
 
+/* Records that come on top of a checkpoint may lead to layers that it does not know. */
+static int need_all_layers(struct past *p, struct beginning *b, struct error *err)
+{
+	struct layer_list own;
+	int rc = layer_list_load(p->engine->pool, p->image, &own, err);
+
+	if (rc)
+		return rc == -ENOENT ? 0 : rc;
+	if (own.count > b->held.layers)
+		b->held.layers = (uint32_t)own.count;
+	layer_list_destroy(&own);
+	return 0;
+}
+
 /* The segments to be held begin where the checkpoint was cut. */
 static int begin_at(struct past *p, const struct image_moment *m, struct beginning *b, struct error *err)
 {
@@ -57,7 +71,7 @@ static int begin_at(struct past *p, const struct image_moment *m, struct beginni
 	if (!rc && !from)
 		rc = error_set(err, -EBADMSG, "the checkpoint before that moment is damaged");
 	b->held.whole_from = from <= last ? from : 0;
-	return rc;
+	return rc || !b->held.whole_from ? rc : need_all_layers(p, b, err);
 }
 
 int engine_rewind(struct engine *e, uint64_t image, struct image_moment *m, uint64_t dir, const char *name,

@@ -8,6 +8,7 @@
 struct seek_op {
 	struct op op;
 	uint64_t offset;
+	grain_no_t from; /* up to there it was looked for already */
 	bool data;
 };
 
@@ -22,9 +23,10 @@ static int64_t seek_step(struct op *op)
 
 	if (s->offset >= size)
 		return -ENXIO;
-	while (!rc && grain_map_next(i->map, grain_of(i, s->offset), grain_of(i, size - 1) + 1, s->data, &found,
-	                             &need) == -EAGAIN)
+	while (!rc && grain_map_next(i->map, s->from, grain_of(i, size - 1) + 1, s->data, &found, &need) == -EAGAIN) {
+		s->from = found;
 		rc = image_load_node(i, &need, op);
+	}
 	if (rc)
 		return rc;
 	if (found == GRAIN_NONE)
@@ -41,6 +43,7 @@ int64_t image_seek(struct image *i, uint64_t offset, bool data, image_done_fn *d
 		return -ENOMEM;
 	s->op = (struct op){ .image = i, .step = seek_step, .done = done, .arg = arg };
 	s->offset = offset;
+	s->from = grain_of(i, offset);
 	s->data = data;
 	return image_op_start(&s->op);
 }

@@ -416,6 +416,31 @@ static int check_layers(struct verify *v, struct error *err)
 	return rc;
 }
 
+/* Who opens the image replays what comes after its newest checkpoint. The list of layers may have grown since it was read: it is only
+ * added to before anything leads there. */
+static int check_shares(struct verify *v, struct error *err)
+{
+	segment_no_t from = v->have_checkpoint ? v->checkpoint.position.segment : 1;
+	bool again = false;
+	int rc = 0;
+
+	for (segment_no_t n = from ? from : 1; n <= v->end && !rc; n++) {
+		if (v->segments[n - 1].layers <= v->layers.count)
+			continue;
+		if (!again) {
+			layer_list_destroy(&v->layers);
+			rc = layer_list_load(v->pool, v->image, &v->layers, err);
+			rc = rc == -ENOENT ? 0 : rc;
+			again = true;
+			n--;
+			continue;
+		}
+		verify_note(v, "segment %" PRIu64 ": a share leads to layer %u, there are %zu", n,
+		            v->segments[n - 1].layers, v->layers.count);
+	}
+	return rc;
+}
+
 static int check_log(struct verify *v, struct error *err)
 {
 	int rc;
@@ -441,6 +466,8 @@ static int check_log(struct verify *v, struct error *err)
 		rc = verify_map(v, v->checkpoint.root, err);
 	if (!rc)
 		rc = check_snapshots(v, err);
+	if (!rc)
+		rc = check_shares(v, err);
 	if (!rc)
 		check_head(v);
 	return rc;

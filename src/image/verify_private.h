@@ -12,11 +12,12 @@
 #include "map/checkpoint.h"
 
 /* What a slot of a segment holds, in two bits. */
-enum slot_use { SLOT_UNUSED = 0, SLOT_DATA = 1, SLOT_NODE = 2, SLOT_CHECKPOINT = 3 };
+enum slot_use { SLOT_UNUSED = 0, SLOT_DATA = 1, SLOT_NODE = 2, SLOT_OTHER = 3 /* no map leads there */ };
 
 struct segment_slots {
 	uint32_t slots; /* 0: the segment could not be read, or is not there: */
 	bool cleaned;
+	uint16_t layers; /* the highest that a share in it leads to */
 	uint8_t *uses;
 };
 

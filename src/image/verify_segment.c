@@ -3,6 +3,7 @@
 #include "image/verify_private.h"
 
 #include "base/crc32c.h"
+#include "map/share_list.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -46,7 +47,7 @@ static int remember_slots(struct opened *o)
 		const struct record *r = &o->records[i];
 		enum slot_use use = record_is_grain(r->kind) ? SLOT_DATA
 		                    : r->kind == RECORD_NODE ? SLOT_NODE
-		                                             : SLOT_CHECKPOINT;
+		                                             : SLOT_OTHER;
 
 		if (!record_has_slot(r->kind))
 			continue;
@@ -98,6 +99,23 @@ static void check_checkpoint(struct opened *o, const uint8_t *body)
 	v->gap = false;
 }
 
+static void check_share(struct opened *o, const struct record *r, const uint8_t *bytes)
+{
+	struct segment_slots *s = &o->v->segments[o->number - 1];
+	struct share_list list;
+	struct error err = { 0 };
+
+	if (share_list_decode(bytes, &list, &err))
+		verify_note(o->v, "segment %" PRIu64 ": slot %u: %s", o->number, r->slot, error_text(&err));
+	else if (list.first != r->value)
+		verify_note(o->v,
+		            "segment %" PRIu64 ": slot %u is a share of grains from %" PRIu64
+		            " on, its record of %" PRIu64,
+		            o->number, r->slot, list.first, r->value);
+	else if (list.layers > s->layers)
+		s->layers = (uint16_t)list.layers;
+}
+
 /* Checks every slot of an opened chunk; the slots are met in the order of the log. */
 static void check_slots(struct opened *o, uint32_t chunk, const uint8_t *plain, uint32_t plain_len)
 {
@@ -116,6 +134,8 @@ static void check_slots(struct opened *o, uint32_t chunk, const uint8_t *plain, 
 			            slot);
 		else if (o->records[number].kind == RECORD_CHECKPOINT)
 			check_checkpoint(o, at);
+		else if (o->records[number].kind == RECORD_SHARE)
+			check_share(o, &o->records[number], at);
 	}
 }
 

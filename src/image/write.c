@@ -145,8 +145,11 @@ static int zero_piece(struct write_op *w)
 	struct map_need need;
 	int rc = 0;
 
-	while (!rc && grain_map_next(i->map, g, limit, true, &found, &need) == -EAGAIN)
+	while (!rc && grain_map_next(i->map, g, limit, true, &found, &need) == -EAGAIN) {
+		w->at += (found - g) << i->grain_shift;
+		g = found;
 		rc = image_load_node(i, &need, &w->op);
+	}
 	if (rc)
 		return rc;
 	if (found == GRAIN_NONE) {

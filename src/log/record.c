@@ -34,6 +34,7 @@ static bool fields_fit(const struct record *r)
 	case RECORD_NODE:
 	case RECORD_CHECKPOINT:
 	case RECORD_MOVE:
+	case RECORD_SHARE:
 		if (r->slot >= SEGMENT_SLOTS_MAX || r->count != 1)
 			return false;
 		return !record_is_grain(r->kind) || r->value != GRAIN_NONE;

@@ -30,6 +30,8 @@ enum record_kind {
 	/* 9: see garnerfs-format(5) */
 	RECORD_MOVE =
 		10, /* as DATA, of a grain that cleaning brought here from an older segment: the disk did not change */
+	RECORD_SHARE =
+		11, /* value: first of the grains that are what other logs hold; slot, data_crc: where (map/share_list.h), zero-padded */
 };
 
 /* Flags of a checkpoint's record: the records before it do not make its map out of that of the checkpoint before. */
@@ -48,7 +50,8 @@ struct record {
 /* Whether records of this kind own a slot. */
 static inline bool record_has_slot(uint8_t kind)
 {
-	return kind == RECORD_DATA || kind == RECORD_NODE || kind == RECORD_CHECKPOINT || kind == RECORD_MOVE;
+	return kind == RECORD_DATA || kind == RECORD_NODE || kind == RECORD_CHECKPOINT || kind == RECORD_MOVE ||
+	       kind == RECORD_SHARE;
 }
 
 /* Whether the slot holds a grain of the disk. */

@@ -30,7 +30,8 @@
 
 #define SEGMENT_HEADER_BYTES 512
 #define SEGMENT_INDEX_OFFSET 4096u
-#define SEGMENT_FILE_VERSION 1
+/* Version 1, which is read as well, is from before there were share records. */
+#define SEGMENT_FILE_VERSION 2
 #define POOL_UUID_BYTES 16
 
 enum segment_state {

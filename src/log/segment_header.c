@@ -99,7 +99,7 @@ int segment_header_decode(const uint8_t in[SEGMENT_HEADER_BYTES], struct segment
 		return error_set(err, -EPROTONOSUPPORT,
 		                 "segment file of format version %" PRIu32 ", this program knows %d: upgrade garnerfs",
 		                 version, SEGMENT_FILE_VERSION);
-	if (version != SEGMENT_FILE_VERSION)
+	if (version == 0)
 		return error_set(err, -EBADMSG, "segment file of impossible format version %" PRIu32, version);
 
 	got.state = get_le32(in + 12);

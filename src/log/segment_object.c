@@ -252,6 +252,15 @@ static int pack_chunks(struct packing *k)
 	return rc;
 }
 
+/* As low as it can be: programs that do not know the records in it refuse it for that, and not as damaged. */
+static uint32_t version_of(const struct packing *k)
+{
+	for (uint32_t i = 0; i < k->count; i++)
+		if (k->records[i].kind == RECORD_SHARE)
+			return SEGMENT_OBJECT_VERSION;
+	return 1;
+}
+
 static void pack_header(struct packing *k, size_t chunks_offset)
 {
 	const struct segment_pack *p = k->p;
@@ -259,7 +268,7 @@ static void pack_header(struct packing *k, size_t chunks_offset)
 
 	memset(h, 0, SEGMENT_OBJECT_HEADER);
 	memcpy(h, object_magic, sizeof object_magic);
-	put_le32(h + 8, SEGMENT_OBJECT_VERSION);
+	put_le32(h + 8, version_of(k));
 	put_le32(h + 12, k->key->plain ? 0 : FLAG_KEYED);
 	memcpy(h + 16, p->pool, POOL_UUID_BYTES);
 	put_le64(h + 32, p->image);
@@ -385,7 +394,7 @@ static int check_envelope(const uint8_t *h, size_t len, const struct seal_key *k
 		                 "segment object of format version %" PRIu32 " (flags %" PRIx32
 		                 "), this program knows %d: upgrade garnerfs",
 		                 version, flags, SEGMENT_OBJECT_VERSION);
-	if (version != SEGMENT_OBJECT_VERSION)
+	if (version == 0)
 		return error_set(err, -EBADMSG, "segment object of impossible format version %" PRIu32, version);
 	if (flags != (key->plain ? 0 : FLAG_KEYED))
 		return error_set(err, -EBADMSG, "segment object is %s, the pool is not", flags ? "sealed" : "plain");

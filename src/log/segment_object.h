@@ -26,7 +26,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define SEGMENT_OBJECT_VERSION 1
+/* One without share records is still of version 1. */
+#define SEGMENT_OBJECT_VERSION 2
 #define SEGMENT_OBJECT_HEADER 512
 /* The header, index and table of any segment fit into this many bytes. */
 #define SEGMENT_OBJECT_META_MAX (2u << 20)

@@ -379,23 +379,44 @@ int grain_map_leaf(struct grain_map *m, grain_no_t grain, map_entry_t *address, 
 	return rc;
 }
 
-int grain_map_graft(struct grain_map *m, grain_no_t grain, map_entry_t address, uint64_t grains, struct map_need *need)
+/* The parent of a leaf that there is not yet, made if it was not there: it is dirty. */
+static int graft_parent(struct node_table *t, uint64_t leaf, struct map_node **parent, struct map_need *need)
 {
-	struct node_table *t = &m->table;
-	uint64_t leaf = grain >> MAP_FANOUT_BITS;
+	int rc = node_table_get(t, 0, leaf) ? -EEXIST : resolve(t, leaf, need);
+
+	if (rc == -EAGAIN && need->level == 0)
+		rc = -EEXIST;
+	if (!rc)
+		rc = make_nodes(t, leaf, 1);
+	if (rc)
+		return rc;
+	*parent = node_table_get(t, 1, leaf >> MAP_FANOUT_BITS);
+	node_table_mark_dirty(t, *parent);
+	return 0;
+}
+
+int grain_map_graft_begin(struct grain_map *m, grain_no_t grain, struct map_need *need)
+{
 	struct map_node *parent;
 	int rc;
 
 	lock(m);
-	rc = node_table_get(t, 0, leaf) ? -EEXIST : resolve(t, leaf, need);
-	if (rc == -EAGAIN && need->level == 0)
-		rc = -EEXIST;
-	if (!rc && address != MAP_ENTRY_NONE)
-		rc = make_nodes(t, leaf, 1);
-	if (!rc && address != MAP_ENTRY_NONE) {
-		parent = node_table_get(t, 1, leaf >> MAP_FANOUT_BITS);
+	rc = graft_parent(&m->table, grain >> MAP_FANOUT_BITS, &parent, need);
+	unlock_balanced(m);
+	return rc;
+}
+
+int grain_map_graft(struct grain_map *m, grain_no_t grain, map_entry_t address, uint64_t grains, struct map_need *need)
+{
+	uint64_t leaf = grain >> MAP_FANOUT_BITS;
+	struct map_node *parent;
+	int rc;
+
+	assert(address != MAP_ENTRY_NONE);
+	lock(m);
+	rc = graft_parent(&m->table, leaf, &parent, need);
+	if (!rc) {
 		*child_entry(parent, leaf) = address;
-		node_table_mark_dirty(t, parent);
 		m->allocated += grains;
 	}
 	unlock_balanced(m);
@@ -539,11 +560,9 @@ int grain_map_next(struct grain_map *m, grain_no_t from, grain_no_t limit, bool 
 			rc = next_step(&m->table, &from, mapped, need);
 		unlock(m);
 	}
-	if (rc < 0)
-		return rc;
-	if (rc > 0 && from < limit)
+	if (rc && from < limit)
 		*found = from;
-	return 0;
+	return rc < 0 ? rc : 0;
 }
 
 uint64_t grain_map_allocated(struct grain_map *m)

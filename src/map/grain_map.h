@@ -82,6 +82,9 @@ void grain_map_clear(struct grain_map *m, grain_no_t first, size_t count);
  * `need`. */
 int grain_map_leaf(struct grain_map *m, grain_no_t grain, map_entry_t *address, struct map_need *need);
 
+/* Has what is above a leaf that there is not yet in memory, until it is saved, so that grain_map_graft() finds it. Returns 0; -EEXIST when there
+ * is one; -EAGAIN with `need`; -ENOMEM. */
+int grain_map_graft_begin(struct grain_map *m, grain_no_t grain, struct map_need *need);
 /* Makes a leaf that there is not yet, with `grains` of its grains mapped, whose only copy is at `address` of the log. Returns 0; -EEXIST when there
  * is one; -EAGAIN with `need`; -ENOMEM. */
 int grain_map_graft(struct grain_map *m, grain_no_t grain, map_entry_t address, uint64_t grains, struct map_need *need);
@@ -92,7 +95,7 @@ int grain_map_find(struct grain_map *m, unsigned level, uint64_t index, struct m
 int grain_map_touch(struct grain_map *m, unsigned level, uint64_t index, struct map_need *need);
 
 /* Finds the first grain in [from, limit) that is mapped (or, if !mapped, not mapped): *found, or GRAIN_NONE. Skips what
- * does not exist without visiting it. 0, or -EAGAIN with `need`. */
+ * does not exist without visiting it. 0; or -EAGAIN with `need`, and *found is where to go on from when that is there. */
 int grain_map_next(struct grain_map *m, grain_no_t from, grain_no_t limit, bool mapped, grain_no_t *found,
                    struct map_need *need);
 

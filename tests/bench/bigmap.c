@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* bigmap.c: makes an image with a large map in a file: pool without writing its data through a mount.
  *
- *   bigmap STORE NAME SIZE MAPPED       e.g. bigmap file:///srv/pool big.raw 1T 50G
+ *   bigmap STORE NAME SIZE MAPPED [RUN]       e.g. bigmap file:///srv/pool big.raw 1T 50G
  *
  * The log is a sound one: data segments whose slots compress to almost nothing, then the map's nodes and a checkpoint, as a
- * writer that has handed over would leave them; `garner verify` accepts it. What is mapped lies in runs of 1 MiB, spread
- * evenly over the disk, so that twice as many leaves are in use as need be. Every mapped grain begins with its number (u64,
- * little-endian).
+ * writer that has handed over would leave them; `garner verify` accepts it. What is mapped lies in runs of 1 MiB, or RUN (a power of two), and
+ * is spread evenly over the disk. Of a leaf of the map that is in use one half is mapped, or with a RUN of 2 MiB and more all. Every mapped
+ * grain begins with its number (u64, little-endian).
  */
 #include "base/bytes.h"
 #include "base/crc32c.h"
@@ -29,14 +29,16 @@
 #define GRAIN 4096u
 #define SEGMENT (8u << 20)
 #define SLOTS (SEGMENT / GRAIN)
-#define RUN 256u /* grains */
 
 /* The log that is being made: one segment is filled at a time. */
 struct maker {
 	struct pool *pool;
 	uint64_t image, epoch, size;
-	uint64_t leaves; /* in use; each holds one run */
+	uint64_t leaves; /* in use */
 	uint64_t disk_leaves;
+	uint64_t run;      /* grains */
+	uint64_t together; /* so many leaves in use lie together */
+	unsigned per_leaf; /* grains */
 	struct sealer *sealer;
 	struct seal_key key;
 	struct segment_shape shape;
@@ -131,7 +133,16 @@ static int add_slot(struct maker *m, enum record_kind kind, unsigned level, uint
 /* The index of the i-th leaf in use. */
 static uint64_t leaf_index(const struct maker *m, uint64_t i)
 {
-	return (uint64_t)((unsigned __int128)i * m->disk_leaves / m->leaves);
+	unsigned __int128 group = i / m->together;
+
+	return (uint64_t)(group * (m->disk_leaves / m->together) / (m->leaves / m->together)) * m->together +
+	       i % m->together;
+}
+
+/* The k-th grain of a leaf that is mapped. */
+static unsigned mapped_grain(const struct maker *m, unsigned k)
+{
+	return m->per_leaf == MAP_FANOUT ? k : (unsigned)(k / m->run * 2 * m->run + k % m->run);
 }
 
 static int write_data(struct maker *m, map_entry_t *leaf_entries, struct error *err)
@@ -140,8 +151,8 @@ static int write_data(struct maker *m, map_entry_t *leaf_entries, struct error *
 
 	memset(bytes, 'g', sizeof bytes);
 	for (uint64_t i = 0; i < m->leaves; i++) {
-		for (unsigned g = 0; g < RUN; g++) {
-			uint64_t grain = leaf_index(m, i) * MAP_FANOUT + g;
+		for (unsigned g = 0; g < m->per_leaf; g++) {
+			uint64_t grain = leaf_index(m, i) * MAP_FANOUT + mapped_grain(m, g);
 			map_entry_t where;
 			int rc;
 			put_le64(bytes, grain);
@@ -159,15 +170,15 @@ static int write_data(struct maker *m, map_entry_t *leaf_entries, struct error *
 	return finish_segment(m, err);
 }
 
-/* The entries of leaf `i`: a run, of which the first entry is known; it may go on in the next segment. */
-static void leaf_fill(map_entry_t first, map_entry_t *entries)
+/* The entries of a leaf, of which the first is known; they may go on in the next segment. */
+static void leaf_fill(const struct maker *m, map_entry_t first, map_entry_t *entries)
 {
 	segment_no_t segment = map_entry_segment(first);
 	uint32_t slot = map_entry_slot(first);
 
 	memset(entries, 0, MAP_FANOUT * sizeof entries[0]);
-	for (unsigned g = 0; g < RUN; g++) {
-		entries[g] = map_entry(0, segment, slot);
+	for (unsigned g = 0; g < m->per_leaf; g++) {
+		entries[mapped_grain(m, g)] = map_entry(0, segment, slot);
 		if (++slot == SLOTS) {
 			slot = 0;
 			segment++;
@@ -188,7 +199,7 @@ static int write_level(struct maker *m, unsigned level, uint64_t *index, map_ent
 		map_entry_t where;
 		int rc;
 		if (level == 0) {
-			leaf_fill(address[i++], entries);
+			leaf_fill(m, address[i++], entries);
 		} else {
 			memset(entries, 0, sizeof entries);
 			for (; i < *count && index[i] / MAP_FANOUT == node; i++)
@@ -210,7 +221,7 @@ static int write_map(struct maker *m, map_entry_t *address, struct error *err)
 {
 	struct checkpoint c = { .position = { m->number, 0 },
 		                .size = m->size,
-		                .allocated = m->leaves * RUN,
+		                .allocated = m->leaves * m->per_leaf,
 		                .mtime_ns = m->now_ns,
 		                .time_ns = m->now_ns };
 	uint64_t *index = calloc(m->leaves, sizeof index[0]), count = m->leaves;
@@ -297,7 +308,7 @@ static int make_image(struct maker *m, const char *name, struct error *err)
 		head = (struct head){ .epoch = m->epoch,
 			              .checkpoint = m->checkpoint,
 			              .size = m->size,
-			              .allocated = m->leaves * RUN,
+			              .allocated = m->leaves * m->per_leaf,
 			              .mtime_ns = m->now_ns,
 			              .grain_bytes = GRAIN };
 		rc = head_save(m->pool, m->image, &head, err);
@@ -315,20 +326,29 @@ int main(int argc, char **argv)
 	struct maker m = { 0 };
 	struct error err = { 0 };
 	struct timespec now;
-	uint64_t mapped;
+	uint64_t mapped, run = 1 << 20;
 	int rc;
 
-	if (argc != 5) {
-		fprintf(stderr, "usage: bigmap STORE NAME SIZE MAPPED\n");
+	if (argc != 5 && argc != 6) {
+		fprintf(stderr, "usage: bigmap STORE NAME SIZE MAPPED [RUN]\n");
 		return 2;
 	}
 	rc = size_parse(argv[3], &m.size, &err);
 	if (rc == 0)
 		rc = size_parse(argv[4], &mapped, &err);
-	m.disk_leaves = m.size / GRAIN / MAP_FANOUT;
-	m.leaves = rc == 0 ? mapped / GRAIN / RUN : 0;
+	if (rc == 0 && argc == 6)
+		rc = size_parse(argv[5], &run, &err);
+	if (rc == 0 && (run < GRAIN || run & (run - 1)))
+		rc = error_set(&err, -EINVAL, "a run is a power of two, and at least 4K");
+	m.run = run / GRAIN;
+	m.together = m.run > MAP_FANOUT ? m.run / MAP_FANOUT : 1;
+	m.per_leaf = m.run < MAP_FANOUT ? MAP_FANOUT / 2 : MAP_FANOUT;
+	if (rc == 0) {
+		m.disk_leaves = m.size / GRAIN / MAP_FANOUT / m.together * m.together;
+		m.leaves = mapped / GRAIN / m.per_leaf / m.together * m.together;
+	}
 	if (rc == 0 && (m.leaves == 0 || m.leaves > m.disk_leaves))
-		rc = error_set(&err, -EINVAL, "at least 1M and at most half of the size can be mapped");
+		rc = error_set(&err, -EINVAL, "so much cannot be mapped in such runs");
 	clock_gettime(CLOCK_REALTIME, &now);
 	m.now_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 	if (rc == 0)

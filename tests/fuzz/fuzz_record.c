@@ -93,7 +93,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		memcpy(bytes, data + at, RECORD_BYTES);
 		decode(bytes, salt, (uint32_t)count, &r);
 		/* Few kinds and few grains, so that records meet; the fuzzer finds the rest above. */
-		bytes[4] = (uint8_t)(bytes[4] % (RECORD_MOVE + 1));
+		bytes[4] = (uint8_t)(bytes[4] % (RECORD_SHARE + 1));
 		fix_crc(bytes, salt, (uint32_t)count);
 		if (decode(bytes, salt, (uint32_t)count, &list[count]))
 			count++;

@@ -32,6 +32,7 @@ static const struct record samples[] = {
 	{ .kind = RECORD_TIMES, .slot = RECORD_NO_SLOT, .value = UINT64_C(1700000000000000000) },
 	{ .kind = RECORD_FOLLOWS, .slot = RECORD_NO_SLOT, .value = 4096 },
 	{ .kind = RECORD_MOVE, .slot = 3, .value = 4711, .count = 1, .data_crc = 3, .time_ns = 2 },
+	{ .kind = RECORD_SHARE, .slot = 4, .value = 4711, .count = 1, .data_crc = 3, .time_ns = 2 },
 };
 #define SAMPLES (sizeof samples / sizeof samples[0])
 

@@ -250,6 +250,24 @@ static void segment_survives_packing_and_opening(void **state)
 	}
 }
 
+/* Programs that do not know them must not take the segment for a damaged one. */
+static void only_a_segment_with_shares_is_of_a_new_version(void **state)
+{
+	(void)state;
+	for (unsigned shares = 0; shares < 2; shares++) {
+		struct segment *s = mixed_segment(4096);
+		uint8_t *object;
+
+		if (shares)
+			add_slot(s, RECORD_SHARE, 77, 5);
+		size_t len = pack(s, &plain_key, &object);
+		assert_int_equal(get_le32(object + 8), shares ? 2 : 1);
+		assert_holds(s, object, len, &plain_key);
+		free(object);
+		segment_free(s);
+	}
+}
+
 static void header_says_what_was_packed(void **state)
 {
 	struct segment *s = mixed_segment(4096);
@@ -637,7 +655,8 @@ static void header_that_makes_no_sense_is_refused_in_spite_of_its_tag(void **sta
 {
 	(void)state;
 	assert_int_equal(open_patched(48, 7, 8), 0); /* the epoch may be any */
-	assert_int_equal(open_patched(8, 2, 4), -EPROTONOSUPPORT);
+	assert_int_equal(open_patched(8, 2, 4), 0);
+	assert_int_equal(open_patched(8, 3, 4), -EPROTONOSUPPORT);
 	assert_int_equal(open_patched(8, 0, 4), -EBADMSG);
 	assert_int_equal(open_patched(FORGE_FLAGS, 1, 4), -EBADMSG);
 	assert_int_equal(open_patched(FORGE_FLAGS, 2, 4), -EPROTONOSUPPORT);
@@ -772,6 +791,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(segment_survives_packing_and_opening),
+		cmocka_unit_test(only_a_segment_with_shares_is_of_a_new_version),
 		cmocka_unit_test(header_says_what_was_packed),
 		cmocka_unit_test(random_segments_survive_packing_and_opening),
 		cmocka_unit_test(segment_without_slots_or_records_can_be_packed),

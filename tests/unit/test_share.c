@@ -219,6 +219,7 @@ static void a_copy_takes_no_room(void **state)
 	layers = image_layer_count(d[1].image);
 	assert_int_equal(copy_all(&d[0], &d[1]), DISK);
 	assert_int_equal(image_layer_count(d[1].image), layers);
+	/* With this share_min whatever has changed is worth a new moment. */
 	write_some(&r, &d[0], 1);
 	assert_int_equal(copy_all(&d[0], &d[1]), DISK);
 	assert_true(image_layer_count(d[1].image) > layers);
@@ -293,7 +294,6 @@ static void what_goes_back_to_the_parent_is_copied(void **state)
 	assert_int_equal(bytes_below(id), 0);
 }
 
-/* Replaying cannot bring a reader over: it begins anew with the checkpoint that the copy ended with. */
 static void another_host_that_reads_goes_over_to_the_copy(void **state)
 {
 	struct random r = some_random();
