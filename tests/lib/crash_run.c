@@ -14,6 +14,7 @@
 #include <time.h>
 
 #define WRITE_MOST (192u << 10)
+#define SOURCE_BYTES (3u << 20)
 
 static void pause_us(uint64_t us)
 {
@@ -201,6 +202,45 @@ static void do_write(struct worker *w)
 	free(data);
 }
 
+/* What the source holds at an offset: one grain in four is nothing. */
+static uint8_t source_byte(uint64_t at)
+{
+	return at / MODEL_GRAIN % 4 == 1 ? 0 : (uint8_t)(1 + at / 512 * 7 % 251);
+}
+
+static uint8_t *source_bytes(uint64_t offset, uint64_t len)
+{
+	uint8_t *bytes = malloc(len);
+
+	if (!bytes)
+		abort();
+	for (uint64_t k = 0; k < len; k++)
+		bytes[k] = source_byte(offset + k);
+	return bytes;
+}
+
+/* A range of the source, to the same place or another one. */
+static void do_copy(struct worker *w)
+{
+	uint64_t size = disk_model_size(w->model), most = size < SOURCE_BYTES ? size : SOURCE_BYTES, offset, to, len;
+	struct call c = CALL_NEW;
+
+	if (!w->source || most < 4 * MODEL_GRAIN) {
+		do_write(w);
+		return;
+	}
+	offset = random_below(&w->random, most / MODEL_GRAIN) * MODEL_GRAIN;
+	to = random_below(&w->random, 2) ? offset : random_below(&w->random, most / MODEL_GRAIN) * MODEL_GRAIN;
+	most -= offset > to ? offset : to;
+	len = random_below(&w->random, 4) ? some_length(w, most) : 1 + random_below(&w->random, most);
+	uint8_t *data = source_bytes(offset, len);
+	uint32_t step = disk_model_write(w->model, to, data, len);
+	journal_note(w->journal, EVENT_ISSUED, w->number, step);
+	answered(w, "copy", step, call_result(&c, image_copy(w->source, offset, w->image, to, len, call_done, &c)),
+	         (int64_t)len);
+	free(data);
+}
+
 static void do_discard(struct worker *w)
 {
 	uint64_t offset = some_offset(w), len = some_length(w, disk_model_room(w->model) - offset);
@@ -286,8 +326,10 @@ void *worker_run(void *arg)
 	for (unsigned i = 0; i < w->operations && !w->error[0]; i++) {
 		uint64_t pick = random_below(&w->random, 100);
 
-		if (pick < 58)
+		if (pick < 46)
 			do_write(w);
+		else if (pick < 58)
+			do_copy(w);
 		else if (pick < 64)
 			do_discard(w);
 		else if (pick < 67)
@@ -356,6 +398,65 @@ static int open_image(struct crash_run *r, struct engine *e, unsigned n, struct 
 	return rc ? rc : image_open(e, attr.id, IMAGE_READ | IMAGE_WRITE, image, err);
 }
 
+static int make_source(struct image *i)
+{
+	struct worker flush = { .image = i };
+	struct journal none;
+	struct call c = CALL_NEW;
+	uint8_t *bytes = source_bytes(0, SOURCE_BYTES);
+	int64_t rc = call_result(&c, image_write(i, 0, bytes, SOURCE_BYTES, call_done, &c));
+
+	journal_init(&none, NULL);
+	flush.journal = &none;
+	if (rc == SOURCE_BYTES)
+		rc = worker_flush(&flush, IMAGE_FLUSH_REMOTE);
+	journal_destroy(&none);
+	free(bytes);
+	return (int)rc;
+}
+
+/* Whether a crash before anybody copied from it has left all of it. */
+static int check_source(struct image *i, struct error *err)
+{
+	uint8_t *is = malloc(SOURCE_BYTES), *should = source_bytes(0, SOURCE_BYTES);
+	uint64_t size;
+
+	if (!is)
+		abort();
+	int rc = image_read_all(i, is, SOURCE_BYTES, &size);
+	if (!rc && (size != SOURCE_BYTES || memcmp(is, should, SOURCE_BYTES) != 0))
+		rc = error_set(err, -ENODATA, "the source is not whole");
+	free(is);
+	free(should);
+	return rc;
+}
+
+int crash_source_open(struct engine *e, bool make, struct image **source, struct error *err)
+{
+	struct node_attr attr;
+	bool made = false;
+	int rc = engine_lookup(e, NODE_ROOT, "source", &attr, err);
+
+	if (rc == -ENOENT && make) {
+		rc = engine_create(e, NODE_ROOT, "source", NODE_FILE, 0600, 0, 0, &attr, err);
+		made = !rc;
+	}
+	if (!rc)
+		rc = image_open(e, attr.id, IMAGE_READ | (made ? IMAGE_WRITE : 0), source, err);
+	if (rc)
+		return rc;
+	rc = made ? make_source(*source) : check_source(*source, err);
+	if (made && !rc) {
+		struct image *again;
+		rc = image_open(e, attr.id, IMAGE_READ, &again, err);
+		image_close(*source, IMAGE_READ | IMAGE_WRITE);
+		*source = again;
+	} else if (rc) {
+		image_close(*source, IMAGE_READ | (made ? IMAGE_WRITE : 0));
+	}
+	return rc;
+}
+
 /* What is read now must be what was there when the session before ended. */
 static int check_whole(struct crash_run *r, struct image *i, unsigned n)
 {
@@ -375,14 +476,16 @@ static int check_whole(struct crash_run *r, struct image *i, unsigned n)
 	return rc;
 }
 
-static int work(struct crash_run *r, struct worker *w, struct image **image)
+static int work(struct crash_run *r, struct worker *w, struct image **image, struct image *source)
 {
 	pthread_t writer[RUN_IMAGES], flusher[RUN_IMAGES];
 	bool flushing = random_below(&r->random, 2);
 	int rc = 0;
 
 	for (unsigned n = 0; n < r->images; n++) {
-		w[n] = (struct worker){ .image = image[n], .number = n, .model = r->model[n], .journal = &r->journal };
+		w[n] = (struct worker){
+			.image = image[n], .source = source, .number = n, .model = r->model[n], .journal = &r->journal
+		};
 		w[n].random.state = random_next(&r->random);
 		w[n].operations = 20 + (unsigned)random_below(&r->random, 140);
 		w[n].answered = disk_model_step(r->model[n]);
@@ -405,7 +508,7 @@ static int work(struct crash_run *r, struct worker *w, struct image **image)
 /* One engine from opening to closing; how it closes is drawn. */
 static int session(struct crash_run *r)
 {
-	struct image *image[RUN_IMAGES] = { 0 };
+	struct image *image[RUN_IMAGES] = { 0 }, *source = NULL;
 	struct worker w[RUN_IMAGES];
 	struct error err = { 0 };
 	struct engine *e;
@@ -417,6 +520,9 @@ static int session(struct crash_run *r)
 		fprintf(stderr, "run seed %" PRIu64 ": cannot open: %s\n", r->seed, error_text(&err));
 		return -1;
 	}
+	rc = crash_source_open(e, true, &source, &err);
+	if (rc)
+		source = NULL;
 	for (unsigned n = 0; n < r->images && rc == 0; n++) {
 		rc = open_image(r, e, n, &image[n], &err);
 		if (rc == 0)
@@ -425,7 +531,9 @@ static int session(struct crash_run *r)
 	if (rc)
 		fprintf(stderr, "run seed %" PRIu64 ": %s\n", r->seed, error_text(&err));
 	else
-		rc = work(r, w, image);
+		rc = work(r, w, image, source);
+	if (source)
+		image_close(source, IMAGE_READ);
 	for (unsigned n = 0; n < r->images; n++)
 		if (image[n])
 			image_close(image[n], IMAGE_READ | IMAGE_WRITE);
@@ -453,6 +561,7 @@ static void draw_options(struct crash_run *r)
 	o->uploads = 1 + (unsigned)random_below(&r->random, 4);
 	o->sync = random_below(&r->random, 4) ? SYNC_LOCAL : SYNC_REMOTE;
 	o->may_init = true;
+	o->share_min = random_below(&r->random, 2) ? 4096 : 64u << 10;
 	r->options.gc_target = 101; /* only when a worker asks for it */
 	r->options.stage_size = random_below(&r->random, 3) ? 0 : RUN_NO_STAGES;
 }

@@ -60,6 +60,7 @@ void journal_bounds(const struct journal *j, size_t count, unsigned image, struc
 
 struct worker {
 	struct image *image;
+	struct image *source; /* ranges of it are copied; NULL: there is none */
 	unsigned number;
 	struct disk_model *model;
 	struct journal *journal;
@@ -76,6 +77,10 @@ void *worker_run(void *worker);
 void *worker_flush_run(void *worker);
 /* 0 or -errno; noted when it was answered. */
 int worker_flush(struct worker *w, enum image_flush_level level);
+
+/* The image that the others copy from: it is whole and in the store before they are worked on, and does not change. With `make`, it is made if
+ * it is not there; else -ENOENT then. */
+int crash_source_open(struct engine *e, bool make, struct image **source, struct error *err);
 
 /* Reads the image into `bytes` (room of the model). 0 or -errno. */
 int image_read_all(struct image *i, uint8_t *bytes, uint64_t room, uint64_t *size);

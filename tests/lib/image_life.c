@@ -231,10 +231,10 @@ static void do_set_mtime(struct world *w)
 	assert_true(attr.mtime_ns == mtime);
 }
 
-static void do_copy(struct world *w)
+static void copy_range(struct world *w, struct file *from, uint64_t offset, struct file *to, uint64_t to_offset,
+                       uint64_t len)
 {
-	struct file *from = any_file(w), *to = any_file(w);
-	uint64_t offset = any_offset(w, from), to_offset = any_offset(w, to), len = any_length(w, from), size, within;
+	uint64_t size, within;
 
 	size = oracle_size(from->oracle);
 	within = offset >= size ? 0 : len < size - offset ? len : size - offset;
@@ -244,6 +244,25 @@ static void do_copy(struct world *w)
 	int64_t want = overlap ? -EINVAL : (int64_t)oracle_copy(from->oracle, offset, to->oracle, to_offset, len);
 	if (!w->only_oracle)
 		expect(w, from, "a copy", copy_wait(from->image, offset, to->image, to_offset, len), want);
+}
+
+/* To the same place or another one, and now and then in small pieces: as cp asks for, while others write. */
+static void do_copy(struct world *w)
+{
+	struct file *from = any_file(w), *to = any_file(w);
+	uint64_t offset = any_offset(w, from), to_offset = any_offset(w, to), len = any_length(w, from), piece = len;
+
+	if (from != to && random_once_in(&w->r, 2))
+		to_offset = offset;
+	if (from != to && random_once_in(&w->r, 3))
+		piece = (uint64_t)from->grain * (1 + random_below(&w->r, 40));
+	for (uint64_t at = 0; at < len; at += piece) {
+		copy_range(w, from, offset + at, to, to_offset + at, len - at < piece ? len - at : piece);
+		if (piece < len && random_once_in(&w->r, 20))
+			do_write(w, false);
+		if (piece < len && random_once_in(&w->r, 20))
+			at += piece; /* a hole, or nothing that anybody wants */
+	}
 }
 
 /* What a crash has to leave as it is: the same numbers are drawn whether there is an engine or not. */

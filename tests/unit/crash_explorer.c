@@ -205,9 +205,9 @@ static int compare(struct look *l, struct image *i, unsigned n)
 }
 
 /* A recovered image is one that can be written: some operations, and all is as it should be. */
-static int go_on(struct look *l, struct image *image, unsigned n, struct journal *journal)
+static int go_on(struct look *l, struct image *image, struct image *source, unsigned n, struct journal *journal)
 {
-	struct worker w = { .image = image, .number = n, .model = l->found[n], .journal = journal };
+	struct worker w = { .image = image, .source = source, .number = n, .model = l->found[n], .journal = journal };
 	uint32_t step, last;
 	uint64_t size;
 	int rc;
@@ -235,12 +235,29 @@ static int go_on(struct look *l, struct image *image, unsigned n, struct journal
 	return rc;
 }
 
+/* What was copied from must be whole, unless nobody had begun to. */
+static int open_source(struct look *l, struct engine *e, struct image **source, struct error *err)
+{
+	bool used = false;
+	int rc = crash_source_open(e, false, source, err);
+
+	for (unsigned n = 0; n < l->source->run->images; n++)
+		used |= !l->wanted[n].may_be_missing;
+	if (!rc)
+		return 0;
+	*source = NULL;
+	if (!used)
+		return 0;
+	failed(l, "what was copied from", error_text(err));
+	return rc;
+}
+
 /* Opens an engine on the state, on this disk, and looks at every image. With a journal whose recording is set, what happens is
  * noted there. Returns 0, -EILSEQ when an image was wrong, or -1. */
 static int open_and_look(struct look *l, struct disk *disk, struct journal *journal)
 {
 	const struct crash_run *run = l->source->run;
-	struct image *image[RUN_IMAGES] = { 0 };
+	struct image *image[RUN_IMAGES] = { 0 }, *source = NULL;
 	struct error err = { 0 };
 	struct engine *e;
 	int rc = crash_run_open_engine(run, l->dir, disk, &e, &err);
@@ -249,6 +266,7 @@ static int open_and_look(struct look *l, struct disk *disk, struct journal *jour
 		failed(l, "the engine does not open", error_text(&err));
 		return -1;
 	}
+	rc = open_source(l, e, &source, &err);
 	for (unsigned n = 0; n < run->images && rc >= 0; n++) {
 		rc = open_image(l, e, n, &image[n], &err);
 		if (rc < 0)
@@ -260,7 +278,9 @@ static int open_and_look(struct look *l, struct disk *disk, struct journal *jour
 	}
 	for (unsigned n = 0; n < run->images && rc >= 0; n++)
 		if (image[n] && !l->may_fail)
-			rc = go_on(l, image[n], n, journal);
+			rc = go_on(l, image[n], source, n, journal);
+	if (source)
+		image_close(source, IMAGE_READ);
 	for (unsigned n = 0; n < run->images; n++)
 		if (image[n])
 			image_close(image[n], IMAGE_READ | IMAGE_WRITE);

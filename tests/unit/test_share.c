@@ -294,6 +294,232 @@ static void what_goes_back_to_the_parent_is_copied(void **state)
 	assert_int_equal(bytes_below(id), 0);
 }
 
+/* What cp asks for of an image with many holes. Returns the bytes that were asked for. */
+static uint64_t copy_extents(struct random *r, struct disk_file *from, struct disk_file *to, bool writing)
+{
+	static uint8_t buf[5000];
+	uint64_t sum = 0;
+	int64_t at = 0, end;
+
+	for (; (at = seek_wait(from->image, (uint64_t)at, true)) >= 0; at = end) {
+		end = seek_wait(from->image, (uint64_t)at, false);
+		uint64_t len = (uint64_t)(end - at);
+		assert_int_equal(copy_wait(from->image, (uint64_t)at, to->image, (uint64_t)at, len), len);
+		memcpy(to->bytes + at, from->bytes + at, len);
+		sum += len;
+		if (!writing || !random_once_in(r, 30))
+			continue;
+		struct disk_file *d = random_once_in(r, 2) ? from : to;
+		uint64_t where = random_below(r, DISK - sizeof buf);
+		random_fill(r, buf, sizeof buf);
+		assert_int_equal(write_wait(d->image, where, buf, sizeof buf), sizeof buf);
+		memcpy(d->bytes + where, buf, sizeof buf);
+	}
+	return sum;
+}
+
+static void fill_every_other(struct random *r, struct disk_file *d, uint64_t piece)
+{
+	for (uint64_t at = 0; at < DISK; at += 2 * piece) {
+		random_fill(r, d->bytes + at, piece);
+		assert_int_equal(write_wait(d->image, at, d->bytes + at, piece), piece);
+	}
+}
+
+static void many_small_ranges_share_one_moment_while_both_are_written(void **state)
+{
+	struct random r = some_random();
+	struct disk_file d[2];
+
+	(void)state;
+	image_fixture_close(&f);
+	f.options.share_min = 256u << 10;
+	image_fixture_open(&f, 0);
+	make(&d[0], "a");
+	make(&d[1], "b");
+	fill_every_other(&r, &d[0], 16u << 10);
+	uint64_t copied = copy_extents(&r, &d[0], &d[1], false);
+	assert_int_equal(image_layer_count(d[1].image), 1);
+	assert_int_equal(flush_wait(d[1].image, IMAGE_FLUSH_REMOTE), 0);
+	/* What came before the moment was worth it, the records, and the map. */
+	assert_true(bytes_below(d[1].image->id) < copied / 4);
+	check_bytes("b", d[1].image, d[1].bytes);
+	copied = copy_extents(&r, &d[0], &d[1], true);
+	assert_true(copied > 5 * MIB);
+	/* A few writes of 5000 bytes are far from what another moment would be worth for each. */
+	assert_true(image_layer_count(d[1].image) <= 2);
+	for (unsigned loss = 0; loss < 3; loss++) {
+		for (unsigned k = 0; k < 2; k++)
+			check_bytes(d[k].name, d[k].image, d[k].bytes);
+		reopen(d, 2, loss);
+		assert_int_equal(errors_in_pool(), 0);
+	}
+	for (unsigned k = 0; k < 2; k++) {
+		check_bytes(d[k].name, d[k].image, d[k].bytes);
+		image_fixture_close_image(d[k].image);
+		free(d[k].bytes);
+	}
+}
+
+static struct image_moment moment_now(struct image *i)
+{
+	assert_int_equal(flush_wait(i, IMAGE_FLUSH_REMOTE), 0);
+	struct log_position p = log_position(atomic_load(&i->log));
+	return (struct image_moment){ .segment = p.segment, .record = p.record };
+}
+
+/* The records that lead there come after the checkpoint that did not know the layer yet. */
+static void a_moment_after_a_copy_can_be_had_back(void **state)
+{
+	struct random r = some_random();
+	struct disk_file d[2], past = { .name = "past" };
+	struct image_moment m, now;
+	struct node_attr attr;
+
+	(void)state;
+	make(&d[0], "a");
+	make(&d[1], "b");
+	assert_int_equal(engine_history_keep(f.engine, d[1].image->id, 3600, &err), 0);
+	write_some(&r, &d[0], 50);
+	write_some(&r, &d[1], 20);
+	assert_int_equal(save_now(d[1].image, true), 0);
+	assert_int_equal(copy_all(&d[0], &d[1]), DISK);
+	write_some(&r, &d[1], 5);
+	m = moment_now(d[1].image);
+	past.bytes = malloc(DISK);
+	assert_non_null(past.bytes);
+	memcpy(past.bytes, d[1].bytes, DISK);
+	write_some(&r, &d[1], 20);
+	assert_int_equal(flush_wait(d[1].image, IMAGE_FLUSH_REMOTE), 0);
+	assert_int_equal(engine_rewind(f.engine, d[1].image->id, &m, NODE_ROOT, "past", &attr, &err), 0);
+	past.image = image_fixture_open_image(f.engine, "past");
+	check_bytes("as a new image", past.image, past.bytes);
+	image_fixture_close_image(past.image);
+	image_fixture_close_image(d[1].image);
+	assert_int_equal(engine_rewind_in_place(f.engine, d[1].image->id, &m, &now, &err), 0);
+	d[1].image = image_fixture_open_image(f.engine, "b");
+	check_bytes("in place", d[1].image, past.bytes);
+	memcpy(d[1].bytes, past.bytes, DISK);
+	past.image = image_fixture_open_image(f.engine, "past");
+	struct disk_file all[3] = { d[0], d[1], past };
+	reopen(all, 3, 1);
+	assert_int_equal(errors_in_pool(), 0);
+	for (unsigned k = 0; k < 3; k++) {
+		check_bytes(all[k].name, all[k].image, all[k].bytes);
+		image_fixture_close_image(all[k].image);
+		free(all[k].bytes);
+	}
+}
+
+/* What was shared has become the image's own, and what is shared after that is not taken for what was before. */
+static void a_flattened_copy_leads_nowhere(void **state)
+{
+	struct random r = some_random();
+	struct disk_file d[2];
+
+	(void)state;
+	make(&d[0], "a");
+	make(&d[1], "b");
+	write_some(&r, &d[0], 50);
+	assert_int_equal(copy_all(&d[0], &d[1]), DISK);
+	assert_int_equal(engine_flatten(f.engine, d[1].image->id, NULL, NULL, &err), 0);
+	check_bytes("flat", d[1].image, d[1].bytes);
+	write_some(&r, &d[1], 5);
+	/* It has no layers until it is loaded again: this is copied. */
+	assert_int_equal(copy_all(&d[0], &d[1]), DISK);
+	check_bytes("copied", d[1].image, d[1].bytes);
+	reopen(d, 2, 1);
+	assert_int_equal(image_layer_count(d[1].image), 0);
+	write_some(&r, &d[0], 5);
+	assert_int_equal(copy_all(&d[0], &d[1]), DISK);
+	assert_int_equal(image_layer_count(d[1].image), 1);
+	reopen(d, 2, 2);
+	assert_int_equal(errors_in_pool(), 0);
+	for (unsigned k = 0; k < 2; k++) {
+		check_bytes(d[k].name, d[k].image, d[k].bytes);
+		image_fixture_close_image(d[k].image);
+		free(d[k].bytes);
+	}
+}
+
+/* The record is there, and what it leads to is not known: an error that says so, here and by verifying. */
+static void a_share_of_a_layer_that_is_not_listed_is_refused(void **state)
+{
+	struct random r = some_random();
+	struct layer_list list, none = { 0 };
+	struct disk_file d[2];
+	struct engine *other;
+	struct image *i;
+	struct node_attr attr;
+
+	(void)state;
+	make(&d[0], "a");
+	make(&d[1], "b");
+	write_some(&r, &d[0], 50);
+	write_some(&r, &d[1], 5);
+	assert_int_equal(save_now(d[1].image, true), 0);
+	assert_int_equal(flush_wait(d[1].image, IMAGE_FLUSH_REMOTE), 0);
+	other = image_fixture_open_beside(&f, 1);
+	assert_int_equal(engine_resolve(other, "b", &attr, &err), 0);
+	assert_int_equal(copy_all(&d[0], &d[1]), DISK);
+	assert_int_equal(flush_wait(d[1].image, IMAGE_FLUSH_REMOTE), 0);
+	assert_int_equal(errors_in_pool(), 0);
+	assert_int_equal(layer_list_load(f.engine->pool, d[1].image->id, &list, &err), 0);
+	none.base.grain_bytes = list.base.grain_bytes;
+	assert_int_equal(layer_list_save(f.engine->pool, d[1].image->id, &none, &err), 0);
+	assert_true(errors_in_pool() > 0);
+	int rc = image_open(other, attr.id, IMAGE_READ, &i, &err);
+	if (rc != -EBADMSG)
+		fail_msg("%d: %s", rc, error_text(&err));
+	assert_non_null(strstr(error_text(&err), "layers"));
+	assert_int_equal(layer_list_save(f.engine->pool, d[1].image->id, &list, &err), 0);
+	assert_int_equal(image_open(other, attr.id, IMAGE_READ, &i, &err), 0);
+	check_bytes("listed again", i, d[1].bytes);
+	image_close(i, IMAGE_READ);
+	assert_int_equal(engine_close(other, &err), 0);
+	layer_list_destroy(&list);
+	for (unsigned k = 0; k < 2; k++) {
+		image_fixture_close_image(d[k].image);
+		free(d[k].bytes);
+	}
+}
+
+/* A checkpoint is nothing that a copy needs: a host that follows has it from the records. */
+static void another_host_replays_the_copy(void **state)
+{
+	struct random r = some_random();
+	struct disk_file d[2];
+	struct engine *other;
+	struct image *old, *new;
+	struct node_attr attr;
+
+	(void)state;
+	make(&d[0], "a");
+	make(&d[1], "b");
+	write_some(&r, &d[0], 100);
+	write_some(&r, &d[1], 10);
+	assert_int_equal(save_now(d[1].image, true), 0);
+	assert_int_equal(flush_wait(d[1].image, IMAGE_FLUSH_REMOTE), 0);
+	segment_no_t checkpoint = d[1].image->saved.checkpoint.segment;
+	other = image_fixture_open_beside(&f, 1);
+	assert_int_equal(engine_resolve(other, "b", &attr, &err), 0);
+	assert_int_equal(image_open(other, attr.id, IMAGE_READ, &old, &err), 0);
+	check_bytes("before", old, d[1].bytes);
+	assert_int_equal(copy_all(&d[0], &d[1]), DISK);
+	write_some(&r, &d[1], 10);
+	assert_int_equal(flush_wait(d[1].image, IMAGE_FLUSH_REMOTE), 0);
+	assert_true(d[1].image->saved.checkpoint.segment == checkpoint);
+	assert_int_equal(image_open(other, attr.id, IMAGE_READ, &new, &err), 0);
+	check_bytes("followed", new, d[1].bytes);
+	image_close(new, IMAGE_READ);
+	image_close(old, IMAGE_READ);
+	assert_int_equal(engine_close(other, &err), 0);
+	for (unsigned k = 0; k < 2; k++) {
+		image_fixture_close_image(d[k].image);
+		free(d[k].bytes);
+	}
+}
+
 static void another_host_that_reads_goes_over_to_the_copy(void **state)
 {
 	struct random r = some_random();
@@ -343,6 +569,11 @@ int main(void)
 		T(a_copy_takes_no_room),
 		T(the_source_can_be_deleted),
 		T(what_goes_back_to_the_parent_is_copied),
+		T(many_small_ranges_share_one_moment_while_both_are_written),
+		T(a_moment_after_a_copy_can_be_had_back),
+		T(a_flattened_copy_leads_nowhere),
+		T(a_share_of_a_layer_that_is_not_listed_is_refused),
+		T(another_host_replays_the_copy),
 		T(another_host_that_reads_goes_over_to_the_copy),
 	};
 
