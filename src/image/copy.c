@@ -56,7 +56,7 @@ static int64_t copy_share(struct copy *c)
 /* Starts the call that the stage is about: its result, or -EINPROGRESS. */
 static int64_t copy_call(struct copy *c, bool may_share)
 {
-	uint64_t at = c->offset + c->at, left = c->len - c->at;
+	uint64_t at = c->offset + c->at, left;
 
 	switch (c->stage) {
 	case COPY_SHARE:

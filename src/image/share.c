@@ -51,7 +51,9 @@ struct share {
 
 /* Calls a function of the map until it has what it needs. */
 #define WITH_NODES(rc, image, need, err, call) \
-	while ((rc = (call)) == -EAGAIN && !(rc = image_load_node_wait(image, need, err)))
+	do                                     \
+		(rc) = (call);                 \
+	while ((rc) == -EAGAIN && !((rc) = image_load_node_wait(image, need, err)))
 
 static map_entry_t taken_over(const struct share *s, map_entry_t e)
 {

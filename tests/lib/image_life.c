@@ -246,14 +246,25 @@ static void copy_range(struct world *w, struct file *from, uint64_t offset, stru
 		expect(w, from, "a copy", copy_wait(from->image, offset, to->image, to_offset, len), want);
 }
 
-/* To the same place or another one, and now and then in small pieces: as cp asks for, while others write. */
+/* Mostly what can be shared; to the same place or another one, and now and then in small pieces: as cp asks for, while others write. */
 static void do_copy(struct world *w)
 {
 	struct file *from = any_file(w), *to = any_file(w);
-	uint64_t offset = any_offset(w, from), to_offset = any_offset(w, to), len = any_length(w, from), piece = len;
+	uint64_t offset = any_offset(w, from), to_offset = any_offset(w, to), len = any_length(w, from), piece;
 
+	for (unsigned k = 0; k < 6 && (to == from || to->grain != from->grain); k++)
+		to = any_file(w);
+	if (random_once_in(&w->r, 2)) { /* where there is something */
+		offset = random_below(&w->r, 3 * MIB);
+		len = from->grain * (1 + random_below(&w->r, 100));
+	}
 	if (from != to && random_once_in(&w->r, 2))
 		to_offset = offset;
+	if (!random_once_in(&w->r, 4)) {
+		offset -= offset % from->grain;
+		to_offset -= to_offset % from->grain;
+	}
+	piece = len;
 	if (from != to && random_once_in(&w->r, 3))
 		piece = (uint64_t)from->grain * (1 + random_below(&w->r, 40));
 	for (uint64_t at = 0; at < len; at += piece) {
@@ -271,17 +282,17 @@ void guest_step(struct world *w)
 	uint64_t what = random_below(&w->r, 100);
 
 	w->step++;
-	if (what < 52)
+	if (what < 46)
 		do_write(w, false);
-	else if (what < 60)
+	else if (what < 54)
 		do_write(w, true);
-	else if (what < 76)
+	else if (what < 70)
 		do_discard(w);
-	else if (what < 82)
+	else if (what < 76)
 		do_resize(w);
-	else if (what < 85)
+	else if (what < 79)
 		do_set_mtime(w);
-	else if (what < 90)
+	else if (what < 84)
 		note_moment(w, any_file(w));
 	else
 		do_copy(w);

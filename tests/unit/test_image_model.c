@@ -145,7 +145,7 @@ static void choose_options(struct world *w)
 	o->uploads = 1 + (unsigned)random_below(&w->r, 4);
 	o->gc_grace_ms = 1;
 	o->gc_target = 101; /* only when a life says so */
-	o->share_min = random_once_in(&w->r, 2) ? 4096 : 256u << 10;
+	o->share_min = random_once_in(&w->r, 2) ? 4096 : 64u << 10;
 }
 
 struct times {
