@@ -173,7 +173,7 @@ static int entries_until(struct share *s, size_t *count, struct error *err)
 
 	if (lie_alike(s)) {
 		uint64_t k = MAP_FANOUT - to % MAP_FANOUT;
-		while (!rc && k < n && left - k >= MAP_FANOUT) {
+		while (!rc && k < n) {
 			rc = has_no_leaf(s->to, to + k, err);
 			if (!rc)
 				k += MAP_FANOUT;

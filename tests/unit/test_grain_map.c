@@ -358,6 +358,63 @@ static void next_crosses_absent_trees_and_stops_at_the_limit(void **state)
 	assert_true(found == GRAIN_NONE);
 }
 
+static void a_search_that_needs_a_node_says_where_to_go_on(void **state)
+{
+	struct fixture *f = *state;
+	map_entry_t e[4 * MAP_FANOUT];
+	struct map_need need;
+	grain_no_t from = 0, found;
+	unsigned needs = 0;
+	int rc;
+
+	for (int i = 0; i < 4 * MAP_FANOUT; i++)
+		e[i] = map_entry(0, 1, 1);
+	play_update(&f->d, f->map, 0, 4 * MAP_FANOUT, e);
+	play_save(&f->d, f->map);
+	grain_map_shrink(f->map, 0);
+	while ((rc = grain_map_next(f->map, from, MAP_GRAINS_MAX, false, &found, &need)) == -EAGAIN) {
+		/* What was looked at need not be there any more. */
+		assert_true(found >= from && found >> (9 * (need.level + 1)) == need.index);
+		from = found;
+		grain_map_shrink(f->map, 0);
+		load(&f->d, f->map, &need);
+		needs++;
+	}
+	assert_int_equal(rc, 0);
+	assert_int_equal(found, 4 * MAP_FANOUT);
+	assert_true(needs >= 4);
+}
+
+static void a_leaf_is_taken_over_only_where_there_is_none(void **state)
+{
+	struct fixture *f = *state;
+	const map_entry_t address = map_entry(2, 7, 30);
+	const grain_no_t grain = 123456789 / MAP_FANOUT * MAP_FANOUT;
+	map_entry_t e = map_entry(0, 1, 1), out;
+	struct map_need need;
+
+	assert_int_equal(grain_map_leaf(f->map, grain, &out, &need), 0);
+	assert_true(out == MAP_ENTRY_NONE);
+	assert_int_equal(grain_map_graft_begin(f->map, grain, &need), 0);
+	/* What is above is there, and stays; the leaf is not. */
+	assert_int_equal(grain_map_dirty(f->map), 3 * MAP_NODE_BYTES);
+	grain_map_shrink(f->map, 0);
+	assert_int_equal(grain_map_dirty(f->map), 3 * MAP_NODE_BYTES);
+	assert_int_equal(grain_map_leaf(f->map, grain, &out, &need), 0);
+	assert_true(out == MAP_ENTRY_NONE);
+	assert_int_equal(grain_map_graft(f->map, grain, address, 100, &need), 0);
+	assert_int_equal(grain_map_allocated(f->map), 100);
+	assert_int_equal(grain_map_leaf(f->map, grain, &out, &need), 0);
+	assert_true(out == address);
+	assert_int_equal(grain_map_lookup(f->map, grain, 1, &out, &need), -EAGAIN);
+	assert_true(need.level == 0 && need.index == grain / MAP_FANOUT && need.address == address);
+	assert_int_equal(grain_map_graft_begin(f->map, grain, &need), -EEXIST);
+	assert_int_equal(grain_map_graft(f->map, grain, address, 100, &need), -EEXIST);
+	play_update(&f->d, f->map, grain + MAP_FANOUT, 1, &e);
+	assert_int_equal(grain_map_graft_begin(f->map, grain + MAP_FANOUT, &need), -EEXIST);
+	assert_int_equal(grain_map_allocated(f->map), 101);
+}
+
 static void a_touched_node_is_in_the_next_batch_and_no_other(void **state)
 {
 	struct fixture *f = *state;
@@ -433,6 +490,8 @@ int main(void)
 		T(the_budget_holds_while_much_is_read),
 		T(a_busy_map_takes_memory_from_an_idle_one),
 		T(next_crosses_absent_trees_and_stops_at_the_limit),
+		T(a_search_that_needs_a_node_says_where_to_go_on),
+		T(a_leaf_is_taken_over_only_where_there_is_none),
 		T(a_touched_node_is_in_the_next_batch_and_no_other),
 		T(another_state_of_the_disk_takes_the_place_of_a_clean_one),
 	};
