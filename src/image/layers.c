@@ -312,14 +312,38 @@ static int layer_new(struct image *i, const struct layer_ref *ref, struct stored
 	return error_prefix(err, rc, "the log of image %016" PRIx64 ", which this one is a clone of", ref->image);
 }
 
+/* Whether the layers that are known are those of the list, as far as it goes. */
+static int check_table(const struct image *i, const struct layer_list *list, struct error *err)
+{
+	const struct layer_table *t = atomic_load(&i->layers);
+
+	for (size_t k = 0; t && k < t->count && k < list->count; k++)
+		if (segment_set_image(t->layer[k]->source.set) != list->refs[k].image)
+			return error_set(err, -ESTALE,
+			                 "the image was flattened elsewhere, and its layers are others now");
+	return 0;
+}
+
+int image_layers_check(struct image *i, struct error *err)
+{
+	struct layer_list list;
+	int rc = image_layer_count(i) ? layer_list_load(i->engine->pool, i->log_id, &list, err) : -ENOENT;
+
+	if (rc)
+		return rc == -ENOENT ? 0 : rc;
+	rc = check_table(i, &list, err);
+	layer_list_destroy(&list);
+	return rc;
+}
+
 /* Makes known what the list has and the table has not. */
 static int extend_table(struct image *i, const struct layer_list *list, struct error *err)
 {
 	struct layer_table *old = atomic_load(&i->layers), *t;
-	int rc = 0;
+	int rc = check_table(i, list, err);
 
-	if (image_layer_count(i) >= list->count)
-		return 0;
+	if (rc || image_layer_count(i) >= list->count)
+		return rc;
 	t = calloc(1, sizeof *t + list->count * sizeof t->layer[0]);
 	if (!t)
 		return error_set(err, -ENOMEM, "out of memory");
@@ -373,6 +397,11 @@ int image_layers_add(struct image *i, const struct snapshot *held, uint64_t hold
 		rc = 0;
 	list.base.grain_bytes = i->grain_bytes;
 	*first = (unsigned)list.count + 1;
+	if (!rc)
+		rc = check_table(i, &list, err);
+	/* What was flattened elsewhere is loaded anew first. */
+	if (!rc && list.count < image_layer_count(i))
+		rc = error_set(err, -EBUSY, "the image was flattened elsewhere");
 	if (!rc)
 		rc = layer_list_add_group(&list, p, held, hold, err);
 	if (!rc)

@@ -279,7 +279,7 @@ static int save_if_full(struct image *i, struct error *err)
 
 static int replay(struct image *i, segment_no_t last, struct error *err)
 {
-	const struct replayed_log log = { .source = &i->source };
+	struct replayed_log log = { .source = &i->source };
 	int rc = 0;
 
 	while (!rc && i->position.segment <= last) {
@@ -307,7 +307,7 @@ static int replay(struct image *i, segment_no_t last, struct error *err)
 static int replay_past(struct image *i, const struct layer_replay *r, struct error *err)
 {
 	const struct fetch_source *source = image_source(i, map_entry(r->layer, r->from, 0));
-	const struct replayed_log log = { .source = source, .layer = r->layer, .past = true };
+	struct replayed_log log = { .source = source, .layer = r->layer, .past = true };
 	int rc = source ? 0 : error_set(err, -EBADMSG, "there is no layer %u", r->layer);
 
 	i->position = (struct log_position){ 0, 0 };
@@ -446,8 +446,10 @@ int image_load_snapshot(struct image *i, struct error *err)
 int image_load(struct image *i, bool ours, struct error *err)
 {
 	segment_no_t end, last;
-	int rc = find_stored_end(i, &end, err);
+	int rc = i->loaded ? image_layers_check(i, err) : 0;
 
+	if (!rc)
+		rc = find_stored_end(i, &end, err);
 	if (!rc && !i->loaded)
 		rc = image_reconcile(i, end, ours, err);
 	if (!rc)

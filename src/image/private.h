@@ -232,7 +232,10 @@ int image_fetch_now(struct image *i, map_entry_t entry, uint32_t skip, void *buf
 int image_fetch_wait(struct image *i, map_entry_t entry, void *buf, size_t len);
 /* Has at least `count` layers known; the open_mutex is held. Blocks on the store. -EBADMSG: the list in the store has not so many. */
 int image_layers_need(struct image *i, size_t count, struct error *err);
-/* The same, and gives the list (to be destroyed; empty when there is none and `count` is 0). */
+/* Whether those that are known are still the image's: 0, or -ESTALE when another host has flattened it and it has others since. The open_mutex is
+ * held. Blocks on the store. */
+int image_layers_check(struct image *i, struct error *err);
+/* image_layers_need(), and gives the list (to be destroyed; empty when there is none and `count` is 0). */
 int image_layers_load(struct image *i, size_t count, struct layer_list *list, struct error *err);
 void image_layers_free(struct image *i);
 /* Adds those of a moment that is held to an image that is owned here, the open_mutex held: the first is number `*first`. Blocks on the store. */
@@ -327,10 +330,11 @@ struct replayed_log {
 	const struct fetch_source *source;
 	unsigned layer;
 	bool past;
+	bool checked; /* that the layers that are known are the image's */
 };
 /* Has the image be what it is after the record, which is of segment `number`. The open_mutex is held. Blocks on the store. -ESTALE: nothing leads
  * from here over that record. */
-int image_replay_record(struct image *i, const struct replayed_log *log, segment_no_t number, const struct record *r,
+int image_replay_record(struct image *i, struct replayed_log *log, segment_no_t number, const struct record *r,
                         struct error *err);
 
 /* The last checkpoint among the first `before` records of a segment. 1: there is none. Blocks on the store. */

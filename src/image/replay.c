@@ -102,7 +102,7 @@ static int share_run(struct image *i, grain_no_t first, const struct share_run *
 	return rc;
 }
 
-static int replay_share(struct image *i, const struct replayed_log *log, segment_no_t number, const struct record *r,
+static int replay_share(struct image *i, struct replayed_log *log, segment_no_t number, const struct record *r,
                         struct error *err)
 {
 	uint8_t bytes[SHARE_LIST_BYTES];
@@ -117,6 +117,9 @@ static int replay_share(struct image *i, const struct replayed_log *log, segment
 		               list.first);
 	if (!rc && list.layers > LAYERS_MAX - log->layer)
 		rc = error_set(err, -EBADMSG, "it leads to layer %" PRIu32, list.layers);
+	if (!rc && !log->checked)
+		rc = image_layers_check(i, err);
+	log->checked = !rc;
 	if (!rc)
 		rc = image_layers_need(i, list.layers ? log->layer + list.layers : 0, err);
 	grain_no_t at = list.first;
@@ -135,7 +138,7 @@ static bool is_change(uint8_t kind)
 	return kind <= RECORD_RESIZE || kind == RECORD_TIMES || kind == RECORD_MOVE || kind == RECORD_SHARE;
 }
 
-int image_replay_record(struct image *i, const struct replayed_log *log, segment_no_t number, const struct record *r,
+int image_replay_record(struct image *i, struct replayed_log *log, segment_no_t number, const struct record *r,
                         struct error *err)
 {
 	map_entry_t entry = map_entry(log->layer, number, r->slot);

@@ -484,6 +484,52 @@ static void a_share_of_a_layer_that_is_not_listed_is_refused(void **state)
 	}
 }
 
+/* The numbers of layers begin anew after flattening. Who still knows the old ones sees the image as it was then, or as it is now. */
+static void a_reader_does_not_take_new_layers_for_old_ones(void **state)
+{
+	struct random r = some_random();
+	struct disk_file d[3];
+	struct engine *other;
+	struct image *old, *new;
+	struct node_attr attr;
+	uint8_t *before = malloc(DISK);
+
+	(void)state;
+	assert_non_null(before);
+	make(&d[0], "a");
+	make(&d[1], "b");
+	make(&d[2], "c");
+	write_some(&r, &d[0], 50);
+	write_some(&r, &d[2], 50);
+	assert_int_equal(copy_all(&d[0], &d[1]), DISK);
+	assert_int_equal(save_now(d[1].image, true), 0);
+	assert_int_equal(flush_wait(d[1].image, IMAGE_FLUSH_REMOTE), 0);
+	memcpy(before, d[1].bytes, DISK);
+	other = image_fixture_open_beside(&f, 1);
+	assert_int_equal(engine_resolve(other, "b", &attr, &err), 0);
+	assert_int_equal(image_open(other, attr.id, IMAGE_READ, &old, &err), 0);
+	check_bytes("before", old, before);
+	assert_int_equal(engine_flatten(f.engine, d[1].image->id, NULL, NULL, &err), 0);
+	reopen(d, 3, 0);
+	assert_int_equal(copy_all(&d[2], &d[1]), DISK);
+	assert_int_equal(image_layer_count(d[1].image), 1);
+	assert_int_equal(flush_wait(d[1].image, IMAGE_FLUSH_REMOTE), 0);
+	assert_int_equal(image_open(other, attr.id, IMAGE_READ, &new, &err), 0);
+	check_bytes("while it is open", new, before);
+	image_close(new, IMAGE_READ);
+	image_close(old, IMAGE_READ);
+	assert_int_equal(image_open(other, attr.id, IMAGE_READ, &new, &err), 0);
+	check_bytes("opened again", new, d[1].bytes);
+	image_close(new, IMAGE_READ);
+	assert_int_equal(engine_close(other, &err), 0);
+	assert_int_equal(errors_in_pool(), 0);
+	for (unsigned k = 0; k < 3; k++) {
+		image_fixture_close_image(d[k].image);
+		free(d[k].bytes);
+	}
+	free(before);
+}
+
 /* A checkpoint is nothing that a copy needs: a host that follows has it from the records. */
 static void another_host_replays_the_copy(void **state)
 {
@@ -573,6 +619,7 @@ int main(void)
 		T(a_moment_after_a_copy_can_be_had_back),
 		T(a_flattened_copy_leads_nowhere),
 		T(a_share_of_a_layer_that_is_not_listed_is_refused),
+		T(a_reader_does_not_take_new_layers_for_old_ones),
 		T(another_host_replays_the_copy),
 		T(another_host_that_reads_goes_over_to_the_copy),
 	};
