@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* copy.c: copying a range between images: what is not small is shared where it can be (share.c), else data is read and written, and holes are
- * discarded at the other end.
+/* copy.c: copying a range between images: what is not small is shared where it can be (share.c), else data is read and
+ * written, and holes are discarded at the other end.
  */
 #include "image/private.h"
 

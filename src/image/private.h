@@ -232,8 +232,8 @@ int image_fetch_now(struct image *i, map_entry_t entry, uint32_t skip, void *buf
 int image_fetch_wait(struct image *i, map_entry_t entry, void *buf, size_t len);
 /* Has at least `count` layers known; the open_mutex is held. Blocks on the store. -EBADMSG: the list in the store has not so many. */
 int image_layers_need(struct image *i, size_t count, struct error *err);
-/* Whether those that are known are still the image's: 0, or -ESTALE when another host has flattened it and it has others since. The open_mutex is
- * held. Blocks on the store. */
+/* Whether those that are known are still the image's: 0, or -ESTALE when another host has flattened it and it has
+ * others since. The open_mutex is held. Blocks on the store. */
 int image_layers_check(struct image *i, struct error *err);
 /* image_layers_need(), and gives the list (to be destroyed; empty when there is none and `count` is 0). */
 int image_layers_load(struct image *i, size_t count, struct layer_list *list, struct error *err);
@@ -274,8 +274,8 @@ int image_append_at_cut(struct image *i, struct record *r);
 
 /* Waits for its turn among those who write. 0 or an error. */
 int image_pace_wait(struct image *i, uint64_t bytes);
-/* Appends records and has `apply` change the map accordingly, as writes do: what that needs is in memory and stays there, and the grains are
- * locked. Blocks until there is room. */
+/* Appends records and has `apply` change the map accordingly, as writes do: what that needs is in memory and stays
+ * there, and the grains are locked. Blocks until there is room. */
 typedef void append_apply_fn(void *arg, const struct log_append *append, const struct record *records);
 int image_append_applied(struct image *i, struct record *records, size_t count, const void *const *data,
                          append_apply_fn *apply, void *arg);
@@ -332,8 +332,8 @@ struct replayed_log {
 	bool past;
 	bool checked; /* that the layers that are known are the image's */
 };
-/* Has the image be what it is after the record, which is of segment `number`. The open_mutex is held. Blocks on the store. -ESTALE: nothing leads
- * from here over that record. */
+/* Has the image be what it is after the record, which is of segment `number`. The open_mutex is held. Blocks on the
+ * store. -ESTALE: nothing leads from here over that record. */
 int image_replay_record(struct image *i, struct replayed_log *log, segment_no_t number, const struct record *r,
                         struct error *err);
 
@@ -428,9 +428,9 @@ int snapshot_get(struct engine *e, uint64_t id, struct snapshot *s);
 
 /* Whether image_share() is worth trying. */
 bool image_can_share(struct image *from, uint64_t offset, const struct image *to, uint64_t to_offset, uint64_t len);
-/* Has a range of `to`, which is not past its end, be what it is in `from`, without copying it: how many bytes of it, or an error,
- * after which they are to be copied; `*copy`: so many after those are to be copied first, and then the next can be shared again. On the
- * executor `sharing`. Blocks on the store. */
+/* Has a range of `to`, which is not past its end, be what it is in `from`, without copying it: how many bytes of it, or
+ * an error, after which they are to be copied; `*copy`: so many after those are to be copied first, and then the next
+ * can be shared again. On the executor `sharing`. Blocks on the store. */
 int64_t image_share(struct image *from, uint64_t offset, struct image *to, uint64_t to_offset, uint64_t len,
                     uint64_t *copy, struct error *err);
 

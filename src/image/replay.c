@@ -71,8 +71,8 @@ static int share_grains(struct image *i, grain_no_t first, map_entry_t entry, ui
 	return rc;
 }
 
-/* A leaf that the map has already was made by a later record, when replaying began before the place that the map was of: then what it
- * was then is set again, and those records follow. */
+/* A leaf that the map has already was made by a later record, when replaying began before the place that the map was
+ * of: then what it was then is set again, and those records follow. */
 static int share_leaf(struct image *i, grain_no_t first, map_entry_t address, unsigned mapped, struct error *err)
 {
 	struct map_need leaf = { .level = 0, .index = first / MAP_FANOUT, .address = address }, need;

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* share.c: copying a range between images by copying where the map says that it is.
  *
- * A moment of the source is held like a clone's, and its log becomes a layer of the target, before anything leads there. What is shared is
- * what the moment has, as long as the source still has the same: it is not held anew for each range, nor because the source was written
- * meanwhile. What differs is left to be copied, and so is the first that is asked for, until that is so much that a moment is worth it.
+ * A moment of the source is held like a clone's, and its log becomes a layer of the target, before anything leads
+ * there. What is shared is what the moment has, as long as the source still has the same: it is not held anew for each
+ * range, nor because the source was written meanwhile. What differs is left to be copied, and so is the first that is
+ * asked for, until that is so much that a moment is worth it.
  *
- * A range is written like a guest's data: locked, and then in pieces, each with a record in the log that says all of it, and the map changed
- * with it. Where all that a leaf of the source's map has comes to the same place in one that the target does not have, the leaf is taken over
- * as it is; elsewhere the entries are. The open_mutex keeps the map from being saved meanwhile: so what a piece has made ready in memory stays there.
+ * A range is written like a guest's data: locked, and then in pieces, each with a record in the log that says all of
+ * it, and the map changed with it. Where all that a leaf of the source's map has comes to the same place in one that
+ * the target does not have, the leaf is taken over as it is; elsewhere the entries are. The open_mutex keeps the map
+ * from being saved meanwhile: so what a piece has made ready in memory stays there.
  */
 #include "image/private.h"
 
@@ -127,7 +129,7 @@ static int append_list(struct share *s, struct error *err)
 
 /* ---- entries ----------------------------------------------------------------------------------------------------- */
 
-/* How many of the grains from the first not done on, of `count`, are as they were at the moment; s->entries has those. */
+/* How many of the next `count` grains to be done are as they were at the moment; s->entries has those. */
 static int find_same(struct share *s, size_t count, size_t *same, struct error *err)
 {
 	grain_no_t at = s->first + s->done;
@@ -554,8 +556,8 @@ static int share_known(struct share *s, struct error *err)
 	return rc;
 }
 
-/* Whether a moment is to be held, as nothing could be shared: so much has been copied by now, or would have to be. Where something could be,
- * what differs is not to be copied then, but asked for again. */
+/* Whether a moment is to be held, as nothing could be shared: so much has been copied by now, or would have to be.
+ * Where something could be, what differs is not to be copied then, but asked for again. */
 static bool is_worth_it(struct share *s)
 {
 	struct image *to = s->to;

@@ -416,8 +416,8 @@ static int check_layers(struct verify *v, struct error *err)
 	return rc;
 }
 
-/* Who opens the image replays what comes after its newest checkpoint. The list of layers may have grown since it was read: it is only
- * added to before anything leads there. */
+/* Who opens the image replays what comes after its newest checkpoint. The list of layers may have grown since it was
+ * read: it is only added to before anything leads there. */
 static int check_shares(struct verify *v, struct error *err)
 {
 	segment_no_t from = v->have_checkpoint ? v->checkpoint.position.segment : 1;

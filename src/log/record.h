@@ -31,7 +31,7 @@ enum record_kind {
 	RECORD_MOVE =
 		10, /* as DATA, of a grain that cleaning brought here from an older segment: the disk did not change */
 	RECORD_SHARE =
-		11, /* value: first of the grains that are what other logs hold; slot, data_crc: where (map/share_list.h), zero-padded */
+		11, /* value: first of some grains that other logs hold; slot, data_crc: where (map/share_list.h) */
 };
 
 /* Flags of a checkpoint's record: the records before it do not make its map out of that of the checkpoint before. */

@@ -82,9 +82,10 @@ void grain_map_clear(struct grain_map *m, grain_no_t first, size_t count);
  * `need`. */
 int grain_map_leaf(struct grain_map *m, grain_no_t grain, map_entry_t *address, struct map_need *need);
 
-/* Has what is above a leaf that there is not yet in memory, until it is saved, so that grain_map_graft() finds it. Returns 0; -EEXIST when there
- * is one; -EAGAIN with `need`; -ENOMEM. */
+/* Has what is above a leaf that there is not yet in memory, until it is saved, so that grain_map_graft() finds it.
+ * Returns 0; -EEXIST when there is one; -EAGAIN with `need`; -ENOMEM. */
 int grain_map_graft_begin(struct grain_map *m, grain_no_t grain, struct map_need *need);
+
 /* Makes a leaf that there is not yet, with `grains` of its grains mapped, whose only copy is at `address` of the log. Returns 0; -EEXIST when there
  * is one; -EAGAIN with `need`; -ENOMEM. */
 int grain_map_graft(struct grain_map *m, grain_no_t grain, map_entry_t address, uint64_t grains, struct map_need *need);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* share_list.h: the slot of a share record: a range of grains that from there on is what other logs hold. Pure.
  *
- * 4096 bytes, little-endian, padded with zeros to the slot: magic "GSHR" u32, version u32, first grain u64, grains u64, layers u32, runs u32;
- * then the runs, of 16 bytes each: entry u64, count u32, mapped u16, kind u16; then zeros. The runs cover the range in order, without gaps.
- * Entries are of layers, never of the log that the record is in. The record's own checksum covers all of it.
+ * 4096 bytes, little-endian, padded with zeros to the slot: magic "GSHR" u32, version u32, first grain u64, grains u64,
+ * layers u32, runs u32; then the runs, of 16 bytes each: entry u64, count u32, mapped u16, kind u16; then zeros. The
+ * runs cover the range in order, without gaps. Entries are of layers, never of the log that the record is in. The
+ * record's own checksum covers all of it.
  */
 #ifndef GARNER_MAP_SHARE_LIST_H
 #define GARNER_MAP_SHARE_LIST_H
@@ -43,8 +44,8 @@ struct share_list {
 /* An empty list of what comes from `first` on. */
 void share_list_begin(struct share_list *l, grain_no_t first);
 
-/* Adds what comes next: a run of `count` 1 or, if it is SHARE_NOTHING, of any. Joins it to the last run where that is possible. False: the list
- * is full. */
+/* Adds what comes next: a run of `count` 1 or, if it is SHARE_NOTHING, of any. Joins it to the last run where that is
+ * possible. False: the list is full. */
 bool share_list_add(struct share_list *l, enum share_kind kind, map_entry_t entry, uint32_t count, unsigned mapped);
 
 /* How many grains a run covers. */

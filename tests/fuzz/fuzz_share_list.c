@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* fuzz_share_list.c: slots of share records from any bytes: what is accepted covers what it says, leads to layers only, and is encoded to the
- * same bytes again. */
+/* fuzz_share_list.c: slots of share records from any bytes: what is accepted covers what it says, leads to layers only,
+ * and is encoded to the same bytes again. */
 #include "map/share_list.h"
 
 #include "base/bytes.h"

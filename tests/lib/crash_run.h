@@ -78,8 +78,8 @@ void *worker_flush_run(void *worker);
 /* 0 or -errno; noted when it was answered. */
 int worker_flush(struct worker *w, enum image_flush_level level);
 
-/* The image that the others copy from: it is whole and in the store before they are worked on, and does not change. With `make`, it is made if
- * it is not there; else -ENOENT then. */
+/* The image that the others copy from: it is whole and in the store before they are worked on, and does not change.
+ * With `make`, it is made if it is not there; else -ENOENT then. */
 int crash_source_open(struct engine *e, bool make, struct image **source, struct error *err);
 
 /* Reads the image into `bytes` (room of the model). 0 or -errno. */

@@ -246,7 +246,8 @@ static void copy_range(struct world *w, struct file *from, uint64_t offset, stru
 		expect(w, from, "a copy", copy_wait(from->image, offset, to->image, to_offset, len), want);
 }
 
-/* Mostly what can be shared; to the same place or another one, and now and then in small pieces: as cp asks for, while others write. */
+/* Mostly what can be shared; to the same place or another one, and now and then in small pieces: as cp asks for, while
+ * others write. */
 static void do_copy(struct world *w)
 {
 	struct file *from = any_file(w), *to = any_file(w);

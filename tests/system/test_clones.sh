@@ -67,11 +67,12 @@ same "$work/large" "$mnt/large2.raw"
 rm "$mnt/large.raw"
 
 echo '== also what lies in many pieces'
-fio --name=pieces --filename="$mnt/pieces.raw" --rw=write:16k --bs=16k --size=96m --io_size=48m --ioengine=psync --randrepeat=0 \
-	--output="$work/fio.out"
+fio --name=pieces --filename="$mnt/pieces.raw" --rw=write:16k --bs=16k --size=96m --io_size=48m --ioengine=psync \
+	--randrepeat=0 --output="$work/fio.out"
 "$garner" flush "$mnt"
 before=$(put_bytes)
-cp --sparse=never "$mnt/pieces.raw" "$mnt/pieces2.raw" # without this, cp of coreutils 9.1 reads and writes what is sparse
+# Without --sparse, cp of coreutils 9.1 reads and writes what is sparse.
+cp --sparse=never "$mnt/pieces.raw" "$mnt/pieces2.raw"
 "$garner" flush "$mnt"
 (($(put_bytes) - before < 24 * 1048576)) || fail "$(($(put_bytes) - before)) bytes were put into the store"
 same "$mnt/pieces.raw" "$mnt/pieces2.raw"

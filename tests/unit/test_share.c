@@ -484,7 +484,8 @@ static void a_share_of_a_layer_that_is_not_listed_is_refused(void **state)
 	}
 }
 
-/* The numbers of layers begin anew after flattening. Who still knows the old ones sees the image as it was then, or as it is now. */
+/* The numbers of layers begin anew after flattening. Who still knows the old ones sees the image as it was then, or as
+ * it is now. */
 static void a_reader_does_not_take_new_layers_for_old_ones(void **state)
 {
 	struct random r = some_random();
