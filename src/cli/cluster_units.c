@@ -52,33 +52,40 @@ static char *text_of(const char *format, ...)
 
 /* ---- garnerd ---- */
 
-/* Data that is not where systemd makes a directory has to be allowed: "ReadWritePaths=/a /b", and is made by whoever owns the drives. */
-static void data_lines(const char *data, char *text, size_t room)
+/* "NAME=/a /b" of "/a,/b". */
+static void paths_line(const char *name, const char *data, char *text, size_t room)
 {
-	size_t used;
+	size_t used = (size_t)snprintf(text, room, "%s=%s\n", name, data);
 
-	if (strcmp(data, CLUSTER_DATA_DIR) == 0) {
-		snprintf(text, room, "StateDirectory=garnerd\nStateDirectoryMode=0700\n");
-		return;
-	}
-	used = (size_t)snprintf(text, room, "ReadWritePaths=%s\n", data);
 	for (size_t i = 0; i < used && i < room; i++)
 		if (text[i] == ',')
 			text[i] = ' ';
 }
 
+/* Data that is not where systemd makes a directory has to be allowed, and is made by whoever owns the drives. */
+static void data_lines(const char *data, char *text, size_t room)
+{
+	if (strcmp(data, CLUSTER_DATA_DIR) == 0)
+		snprintf(text, room, "StateDirectory=garnerd\nStateDirectoryMode=0700\n");
+	else
+		paths_line("ReadWritePaths", data, text, room);
+}
+
 char *cluster_garnerd_service(const struct cluster_units *u, const struct cluster_node *node)
 {
-	char address[CLUSTER_ADDRESS_TEXT], data[1200];
+	char address[CLUSTER_ADDRESS_TEXT], data[1200], mounts[1200];
 	bool etcd = cluster_etcd_members(u->map->node_count) > 0;
 
 	data_lines(u->data, data, sizeof data);
+	/* A drive that is not mounted yet is one that was wiped. */
+	paths_line("RequiresMountsFor", u->data, mounts, sizeof mounts);
 	return text_of("# A storage node of a garnerfs cluster: node %u of %s\n"
 	               "[Unit]\n"
 	               "Description=Storage node of garnerfs\n"
 	               "Documentation=man:garnerd(8)\n"
 	               "Wants=network-online.target\n"
 	               "After=network-online.target%s\n"
+	               "%s"
 	               "\n"
 	               "[Service]\n"
 	               "Type=exec\n"
@@ -92,7 +99,7 @@ char *cluster_garnerd_service(const struct cluster_units *u, const struct cluste
 	               "%s" HARDENING "\n"
 	               "[Install]\n"
 	               "WantedBy=multi-user.target\n",
-	               node->id, u->map->id, etcd ? " etcd.service" : "", u->garnerd, u->data,
+	               node->id, u->map->id, etcd ? " etcd.service" : "", mounts, u->garnerd, u->data,
 	               cluster_node_address(node, address), data);
 }
 

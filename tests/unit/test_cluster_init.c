@@ -470,6 +470,7 @@ static void units_are_ones_of_systemd(void **state)
 	char *text = text_of(f, "node-1/garnerd.service", 0644);
 	assert_non_null(strstr(text, "--data /srv/a,/srv/b --listen h1:7070 --cluster /etc/garnerfs/cluster"));
 	assert_non_null(strstr(text, "ReadWritePaths=/srv/a /srv/b\n"));
+	assert_non_null(strstr(text, "RequiresMountsFor=/srv/a /srv/b\n"));
 	assert_non_null(strstr(text, "ProtectSystem=strict\n"));
 	assert_non_null(strstr(text, "User=garnerfs\n"));
 	free(text);
