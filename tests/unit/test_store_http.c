@@ -277,15 +277,18 @@ static void a_create_only_put_whose_answer_was_lost_is_known_to_be_ours(void **s
 	assert_object(f, "epoch", "mine");
 }
 
-/* The first try did not happen, and before the second another host was there. */
+/* The first try did not happen, and before the second another host was there: with as much, less, more, or what begins alike. */
 static void a_create_only_put_that_another_was_quicker_with_is_not_ours(void **state)
 {
+	static const char *const others[] = { "your", "", "a", "mi", "other", "mine too" };
 	struct fixture *f = *state;
 
-	object_server_keep(&f->server, "pool/epoch", "other", 5);
-	fail_next(f, 1, 503, "SlowDown");
-	assert_int_equal(put(f, "epoch", "mine", STORE_PUT_CREATE_ONLY), -EEXIST);
-	assert_object(f, "epoch", "other");
+	for (size_t k = 0; k < sizeof others / sizeof *others; k++) {
+		object_server_keep(&f->server, "pool/epoch", others[k], strlen(others[k]));
+		fail_next(f, 1, 503, "SlowDown");
+		assert_int_equal(put(f, "epoch", "mine", STORE_PUT_CREATE_ONLY), -EEXIST);
+		assert_object(f, "epoch", others[k]);
+	}
 }
 
 static void faults_that_pass_are_not_seen(void **state)
