@@ -206,6 +206,18 @@ static int tell_each(struct cluster_client *client, const char *verb, const char
 	return all;
 }
 
+/* Whether a member of the cluster's etcd is on the host of a node. */
+static bool hosts_etcd(const struct cluster_map *map, unsigned id)
+{
+	const struct cluster_node *node = cluster_map_node(map, id);
+	char url[CLUSTER_HOST_MAX + 8];
+
+	if (!node)
+		return false;
+	snprintf(url, sizeof url, strchr(node->host, ':') ? "://[%s]:" : "://%s:", node->host);
+	return strstr(map->agreement, url);
+}
+
 static int drain_or_remove(struct cluster_client *client, const struct words *w, struct error *err)
 {
 	bool removes = strcmp(w->argument[0], "remove") == 0;
@@ -213,6 +225,7 @@ static int drain_or_remove(struct cluster_client *client, const struct words *w,
 	char target[64];
 	unsigned id, other = 0;
 	int rc = find_node(map, w->argument[1], &id, err);
+	bool etcd = !rc && removes && hosts_etcd(map, id);
 
 	if (rc)
 		return rc;
@@ -221,7 +234,12 @@ static int drain_or_remove(struct cluster_client *client, const struct words *w,
 		other = map->node[i].id != id ? map->node[i].id : 0;
 	snprintf(target, sizeof target, "/v1/admin/%s?node=%u%s", w->argument[0], id,
 	         removes && w->force ? "&force=1" : "");
-	return tell(client, target, other, false, err);
+	rc = tell(client, target, other, false, err);
+	if (!rc && etcd)
+		printf("Its host has a member of the cluster's etcd, which stays one: leave that running, or give its "
+		       "address to a "
+		       "host that takes its place.\n");
+	return rc;
 }
 
 /* ---- join ---- */

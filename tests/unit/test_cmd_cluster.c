@@ -259,8 +259,10 @@ static void drain_and_remove_are_told_to_another_node(void **state)
 
 	assert_int_equal(RUN(f, "drain", "1"), EXIT_DONE);
 	assert_string_equal(f->told, "2 POST /v1/admin/drain?node=1\n");
+	assert_null(strstr(f->out, "etcd"));
 	assert_int_equal(RUN(f, "remove", "3"), EXIT_DONE);
 	assert_string_equal(f->told, "1 POST /v1/admin/remove?node=3\n");
+	assert_non_null(strstr(f->out, "etcd"));
 	f->cluster.node[0].play = NODE_DROPS;
 	assert_int_equal(RUN(f, "remove", "3", "--force"), EXIT_DONE);
 	assert_string_equal(f->told, "2 POST /v1/admin/remove?node=3&force=1\n");
