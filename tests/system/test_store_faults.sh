@@ -32,9 +32,10 @@ make_schedule() {
 	done
 }
 
-# Whether what failed may be done again: answers are damaged.
+# Whether what failed may be done again: answers are damaged, or there were none for so long that nothing is left of store_timeout
+# for the faults of the tries after that.
 excused() { # NUMBER
-	[[ $1 -lt 10 && " ${schedule[*]} " == *" corrupt="* ]] || return 1
+	[[ $1 -lt 10 && " ${schedule[*]} " == *" corrupt="* || $1 -lt 3 && " ${schedule[*]} " == *" stall="* ]] || return 1
 	refused=$((refused + 1))
 }
 
