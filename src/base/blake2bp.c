@@ -9,7 +9,6 @@
 
 #include "base/bytes.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 #define BLOCK 128u
@@ -165,6 +164,8 @@ typedef uint8_t vector_8 __attribute__((vector_size(32)));
 /* `count` stripes, none of which is the last one of any lane; `done`: bytes of each lane before them. */
 typedef void stripes_fn(uint64_t state[8][BLAKE2BP_LANES], const uint8_t *stripe, size_t count, uint64_t done);
 
+#define WAYS_MAX 3
+
 static void lane_by_lane(uint64_t state[8][BLAKE2BP_LANES], const uint8_t *stripe, size_t count, uint64_t done)
 {
 	for (int lane = 0; lane < BLAKE2BP_LANES; lane++) {
@@ -179,8 +180,6 @@ static void lane_by_lane(uint64_t state[8][BLAKE2BP_LANES], const uint8_t *strip
 			state[i][lane] = h[i];
 	}
 }
-
-static stripes_fn *best = lane_by_lane;
 
 #if defined(__x86_64__)
 
@@ -209,15 +208,18 @@ stripes_avx512(uint64_t state[8][BLAKE2BP_LANES], const uint8_t *stripe, size_t 
 	COMPRESS_STRIPES
 }
 
-__attribute__((constructor)) static void choose(void)
+/* The ways of this processor, the best first. */
+static unsigned find_ways(stripes_fn *ways[WAYS_MAX])
 {
+	unsigned count = 0;
+
 	__builtin_cpu_init();
 	if (__builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
-		best = stripes_avx512;
-	else if (__builtin_cpu_supports("avx2"))
-		best = stripes_avx2;
-	else
-		best = lane_by_lane;
+		ways[count++] = stripes_avx512;
+	if (__builtin_cpu_supports("avx2"))
+		ways[count++] = stripes_avx2;
+	ways[count++] = lane_by_lane;
+	return count;
 }
 
 #elif defined(__aarch64__)
@@ -232,25 +234,38 @@ static void stripes_neon(uint64_t state[8][BLAKE2BP_LANES], const uint8_t *strip
 	COMPRESS_STRIPES
 }
 
-__attribute__((constructor)) static void choose(void)
+static unsigned find_ways(stripes_fn *ways[WAYS_MAX])
 {
-	best = stripes_neon;
+	ways[0] = stripes_neon;
+	ways[1] = lane_by_lane;
+	return 2;
 }
 
 #else
 
-static void choose(void)
+static unsigned find_ways(stripes_fn *ways[WAYS_MAX])
 {
-	best = lane_by_lane;
+	ways[0] = lane_by_lane;
+	return 1;
 }
 
 #endif
 
-void blake2bp_portable(int portable)
+static stripes_fn *best;
+
+bool blake2bp_use(unsigned way)
 {
-	choose();
-	if (portable)
-		best = lane_by_lane;
+	stripes_fn *ways[WAYS_MAX];
+
+	if (way >= find_ways(ways))
+		return false;
+	best = ways[way];
+	return true;
+}
+
+__attribute__((constructor)) static void use_best(void)
+{
+	(void)blake2bp_use(0);
 }
 
 /* ---- the tree ---- */

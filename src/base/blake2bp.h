@@ -8,6 +8,7 @@
 #ifndef GARNER_BASE_BLAKE2BP_H
 #define GARNER_BASE_BLAKE2BP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,7 +32,8 @@ void blake2bp_final(struct blake2bp *b, uint8_t *digest, size_t len);
 /* All three. */
 void blake2bp(const void *bytes, size_t len, uint8_t *digest, size_t digest_len);
 
-/* From here on without the processor's vectors of 32 bytes; or again with them. Here for the tests; while nobody hashes. */
-void blake2bp_portable(int portable);
+/* From here on in another way: 0 is the best that this processor has, the last one works on all. False when there are not so many.
+ * Here for the tests; while nobody hashes. */
+bool blake2bp_use(unsigned way);
 
 #endif
