@@ -169,9 +169,11 @@ void note_moment(struct world *w, struct file *f)
 	if (!w->only_oracle) {
 		if (flushed)
 			expect(w, f, "a flush", flush_wait(f->image, IMAGE_FLUSH_LOCAL), 0);
-		*note = (struct note){ .time_ns = clock_wall_ns() };
+		*note = (struct note){ 0 };
 		if (log)
 			note->at = log_position(log);
+		/* After that: saving may append records at any time, and no record before the position is to be later. */
+		note->time_ns = clock_wall_ns();
 		/* With the segment's first record nothing is changed yet. */
 		if (note->at.record == 1)
 			note->at.record = 0;
