@@ -62,8 +62,12 @@ mount_on() { # CACHE
 
 # acquire: $image is open for writing as file 5 from now on, so that it is not handed back between commands.
 acquire() {
-	must dd if=/dev/null of="$image" bs=1 conv=notrunc status=none
-	exec 5<>"$image"
+	local n
+	for ((n = 0;; n++)); do
+		must dd if=/dev/null of="$image" bs=1 conv=notrunc status=none
+		! { exec 5<>"$image"; } 2>/dev/null || return 0
+		excused "$n" || fail "cannot open $image (FAULT_SEED=$seed)"
+	done
 }
 
 release() {
