@@ -2,6 +2,8 @@
 /* map_db_sql.c: the SQLite connection of map_db: how it is opened, its schema and statements, and what its errors mean. */
 #include "map/map_db_sql.h"
 
+#include "base/sqlite_error.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -78,52 +80,13 @@ void map_db_unlock(struct map_db *db)
 	(void)rc;
 }
 
-/* Our statements fit our schema, so a "logic error" means that the file has another one. */
-static int errno_of(int extended)
-{
-	switch (extended & 0xff) {
-	case SQLITE_NOMEM:
-		return -ENOMEM;
-	case SQLITE_FULL:
-		return -ENOSPC;
-	case SQLITE_BUSY:
-	case SQLITE_LOCKED:
-		return -EBUSY;
-	case SQLITE_READONLY:
-		return -EROFS;
-	case SQLITE_CORRUPT:
-	case SQLITE_NOTADB:
-	case SQLITE_ERROR:
-	case SQLITE_CONSTRAINT:
-	case SQLITE_MISMATCH:
-	case SQLITE_FORMAT:
-	case SQLITE_SCHEMA:
-	case SQLITE_TOOBIG: /* nothing of ours is */
-		return -EBADMSG;
-	case SQLITE_IOERR:
-		if (extended == SQLITE_IOERR_NOMEM)
-			return -ENOMEM;
-		if (extended == SQLITE_IOERR_CORRUPTFS || extended == SQLITE_IOERR_DATA)
-			return -EBADMSG;
-		return -EIO;
-	default:
-		return -EIO;
-	}
-}
-
 int map_db_failed(struct map_db *db, int code, struct error *err)
 {
-	int extended = db->sqlite ? sqlite3_extended_errcode(db->sqlite) : code;
-	const char *text = db->sqlite ? sqlite3_errmsg(db->sqlite) : sqlite3_errstr(code);
-	int rc;
+	const char *text;
+	int rc = sqlite_failed(db->sqlite, code, &text);
 
-	if ((extended & 0xff) != (code & 0xff)) { /* misuse, or an error that the connection did not record */
-		extended = code;
-		text = sqlite3_errstr(code);
-	}
-	rc = errno_of(extended);
-	if ((extended & 0xff) == SQLITE_CANTOPEN && db->sqlite && sqlite3_system_errno(db->sqlite) > 0)
-		rc = -sqlite3_system_errno(db->sqlite);
+	if ((code & 0xff) == SQLITE_TOOBIG) /* nothing of ours is */
+		rc = -EBADMSG;
 	db->damaged |= rc == -EBADMSG;
 	return error_set(err, rc, "map database: %s", text);
 }

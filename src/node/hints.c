@@ -6,6 +6,8 @@
  */
 #include "node/hints.h"
 
+#include "base/sqlite_error.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <sqlite3.h>
@@ -105,29 +107,10 @@ struct hints {
 
 /* ---- SQLite ---- */
 
+/* By the primary code: an error of the disk beneath does not make the hints damaged. */
 static int errno_of(int code)
 {
-	switch (code & 0xff) {
-	case SQLITE_NOMEM:
-		return -ENOMEM;
-	case SQLITE_FULL:
-		return -ENOSPC;
-	case SQLITE_READONLY:
-		return -EROFS;
-	case SQLITE_BUSY:
-	case SQLITE_LOCKED:
-		return -EBUSY;
-	case SQLITE_CORRUPT:
-	case SQLITE_NOTADB:
-	case SQLITE_ERROR:
-	case SQLITE_CONSTRAINT:
-	case SQLITE_MISMATCH:
-	case SQLITE_FORMAT:
-	case SQLITE_SCHEMA:
-		return -EBADMSG;
-	default:
-		return -EIO;
-	}
+	return sqlite_errno(code & 0xff);
 }
 
 static int execute(struct hints *h, const char *sql)

@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/crc32c.h"
+#include "base/sqlite_error.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -70,48 +71,12 @@ struct object_index {
 
 /* ---- errors ---- */
 
-/* Our statements fit our schema, so a "logic error" means that the file has another one. */
-static int errno_of(int extended)
-{
-	switch (extended & 0xff) {
-	case SQLITE_NOMEM:
-		return -ENOMEM;
-	case SQLITE_FULL:
-		return -ENOSPC;
-	case SQLITE_READONLY:
-		return -EROFS;
-	case SQLITE_BUSY:
-	case SQLITE_LOCKED:
-		return -EBUSY;
-	case SQLITE_CORRUPT:
-	case SQLITE_NOTADB:
-	case SQLITE_ERROR:
-	case SQLITE_CONSTRAINT:
-	case SQLITE_MISMATCH:
-	case SQLITE_FORMAT:
-	case SQLITE_SCHEMA:
-		return -EBADMSG;
-	case SQLITE_IOERR:
-		if (extended == SQLITE_IOERR_NOMEM)
-			return -ENOMEM;
-		if (extended == SQLITE_IOERR_CORRUPTFS || extended == SQLITE_IOERR_DATA)
-			return -EBADMSG;
-		return -EIO;
-	default:
-		return -EIO;
-	}
-}
-
 static int failed(struct connection *c, int code, struct error *err)
 {
-	int extended = c->db ? sqlite3_extended_errcode(c->db) : code;
+	const char *text;
+	int rc = sqlite_failed(c->db, code, &text);
 
-	if ((extended & 0xff) != (code & 0xff))
-		extended = code;
-	int rc = errno_of(extended);
-	if ((extended & 0xff) == SQLITE_CANTOPEN && c->db && sqlite3_system_errno(c->db) > 0)
-		rc = -sqlite3_system_errno(c->db);
-	return error_set(err, rc, "index: %s", c->db ? sqlite3_errmsg(c->db) : sqlite3_errstr(code));
+	return error_set(err, rc, "index: %s", text);
 }
 
 /* ---- rows ---- */

@@ -2,6 +2,7 @@
 /* node_listing.c: reads a storage node's listing. */
 #include "store/node_listing.h"
 
+#include "store/json_shape.h"
 #include "store/object_version.h"
 #include "store/store.h"
 
@@ -10,34 +11,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#define DEPTH_MAX 3
-#define VALUES_MAX ((size_t)LISTED_MAX * 4 + 8) /* commas and opening brackets */
+static const struct json_shape shape_most = { .depth = 3, .values = (size_t)LISTED_MAX * 4 + 8 };
 
-/* Counts what a parser would make values of, outside strings: a few bytes of JSON can cost it hundreds of memory each. */
 static int check_shape(const char *body, size_t length, struct error *err)
 {
-	size_t depth = 0, values = 0;
-	bool in_string = false;
+	struct json_shape shape = json_shape_of(body, length, shape_most);
 
-	for (size_t i = 0; i < length; i++) {
-		char c = body[i];
-
-		if (in_string) {
-			if (c == '\\')
-				i++;
-			else if (c == '"')
-				in_string = false;
-			continue;
-		}
-		in_string = c == '"';
-		if (c == '[' || c == '{')
-			depth++;
-		else if ((c == ']' || c == '}') && depth > 0)
-			depth--;
-		values += c == '[' || c == '{' || c == ',';
-		if (depth > DEPTH_MAX || values > VALUES_MAX)
-			return error_set(err, -EBADMSG, "the node's listing has more in it than a page");
-	}
+	if (shape.depth > shape_most.depth || shape.values > shape_most.values)
+		return error_set(err, -EBADMSG, "the node's listing has more in it than a page");
 	return 0;
 }
 

@@ -2,45 +2,27 @@
 /* swift_listing.c: reads a page of a Swift container's listing, in JSON. */
 #include "store/swift_listing.h"
 
+#include "store/json_shape.h"
+
 #include <errno.h>
 #include <jansson.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
-#define DEPTH_MAX 8
-#define VALUES_MAX ((size_t)LISTED_MAX * 32) /* commas and opening brackets; an entry has five to ten */
 #define HASH_TEXT_MAX 128
 #define TIME_TEXT_MAX 64
 
-/* Counts what a parser would make values of, outside strings. A few bytes of JSON can cost it hundreds of memory
- * each, so that the length of the body alone bounds nothing. Need not judge whether it is JSON. */
+/* An entry has five to ten values. */
+static const struct json_shape shape_most = { .depth = 8, .values = (size_t)LISTED_MAX * 32 };
+
 static int check_shape(const char *body, size_t len, struct error *err)
 {
-	size_t depth = 0, values = 0;
-	bool in_string = false;
+	struct json_shape shape = json_shape_of(body, len, shape_most);
 
-	for (size_t i = 0; i < len; i++) {
-		char c = body[i];
-
-		if (in_string) {
-			if (c == '\\')
-				i++;
-			else if (c == '"')
-				in_string = false;
-			continue;
-		}
-		in_string = c == '"';
-		if (c == '[' || c == '{')
-			depth++;
-		else if ((c == ']' || c == '}') && depth > 0)
-			depth--;
-		values += c == '[' || c == '{' || c == ',';
-		if (depth > DEPTH_MAX)
-			return error_set(err, -EBADMSG, "the server's listing is nested too deeply");
-		if (values > VALUES_MAX)
-			return error_set(err, -EBADMSG, "the server's listing has more than %zu values", VALUES_MAX);
-	}
+	if (shape.depth > shape_most.depth)
+		return error_set(err, -EBADMSG, "the server's listing is nested too deeply");
+	if (shape.values > shape_most.values)
+		return error_set(err, -EBADMSG, "the server's listing has more than %zu values", shape_most.values);
 	return 0;
 }
 
