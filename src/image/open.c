@@ -13,6 +13,16 @@
 /* An image that nobody has open stays in memory this long. */
 #define KEEP_NS seconds_ns(30)
 
+/* Who only looks at an image, as maintenance and status do, has let go of it after that long. */
+#define LOOK_TRIES 5000
+#define LOOK_PAUSE_NS 2000000
+
+/* What a try asks for, beside success and errors. */
+enum again {
+	AGAIN = 1,       /* what was in memory is gone */
+	AGAIN_LATER = 2, /* it has to go, and somebody looks at it, but nobody has it open */
+};
+
 /* ---- making and freeing ---- */
 
 static uint64_t epoch_of(void *arg, segment_no_t number)
@@ -168,6 +178,29 @@ static bool unload_alone(struct image *i)
 	return false;
 }
 
+/* The caller has let go of it, so that two who wait do not wait for each other. */
+static bool again(struct engine *e, int rc, unsigned *tries, struct error *err)
+{
+	struct timespec pause = { .tv_nsec = LOOK_PAUSE_NS };
+
+	if (rc != AGAIN_LATER)
+		return rc == AGAIN;
+	if (e->stop_waiting || ++*tries > LOOK_TRIES) {
+		error_set(err, -EBUSY, "the image is in use here by work that does not end: see garner status");
+		return false;
+	}
+	nanosleep(&pause, NULL);
+	return true;
+}
+
+static bool has_openers(struct image *i)
+{
+	pthread_mutex_lock(&i->engine->mutex);
+	bool any = i->opens;
+	pthread_mutex_unlock(&i->engine->mutex);
+	return any;
+}
+
 /* The image in memory, made if it is not there, with a reference. */
 static int find_or_make(struct engine *e, uint64_t id, struct image **image, struct error *err)
 {
@@ -238,7 +271,7 @@ int image_load_to_read(struct image *i, struct error *err)
 	return image_load(i, view.owner_host == i->engine->host.id, err);
 }
 
-/* One try. 1: the image had failed, or is of an old map, and nobody had it open any more: the next try begins anew. */
+/* One try. AGAIN, AGAIN_LATER: the image had failed, or is of an old map, and nobody has it open any more. */
 static int try_open(struct engine *e, uint64_t id, unsigned flags, struct image **image, struct error *err)
 {
 	struct image *i;
@@ -256,6 +289,9 @@ static int try_open(struct engine *e, uint64_t id, unsigned flags, struct image 
 	bool stopped = atomic_load(&i->failed) && !atomic_load(&i->log), fresh = !i->loaded;
 	if (!stopped && !atomic_load(&i->log))
 		rc = flags & IMAGE_WRITE ? image_acquire(i, false, err) : image_load_to_read(i, err);
+	/* Who has it open for reading keeps it as it is, and who comes to him sees that. */
+	if (rc == -ESTALE && i->loaded && !(flags & IMAGE_WRITE) && has_openers(i))
+		rc = 0;
 	if (!stopped && !rc && fresh && !i->snapshot)
 		trace_image_loaded(i);
 	if (!stopped && !rc) {
@@ -271,11 +307,10 @@ static int try_open(struct engine *e, uint64_t id, unsigned flags, struct image 
 		return 0;
 	}
 	if (unusable && unload_alone(i))
-		return stopped || stale ? 1 : rc;
-	/* Who has it open for reading keeps it as it is, and who comes to him sees that. */
-	if (stale && !(flags & IMAGE_WRITE)) {
-		*image = i;
-		return 0;
+		return stopped || stale ? AGAIN : rc;
+	if ((stopped || stale) && !has_openers(i)) {
+		image_put(i);
+		return AGAIN_LATER;
 	}
 	image_put(i);
 	if (stale)
@@ -293,14 +328,15 @@ static int try_open(struct engine *e, uint64_t id, unsigned flags, struct image 
 
 int image_open(struct engine *e, uint64_t id, unsigned flags, struct image **image, struct error *err)
 {
+	unsigned tries = 0;
 	int rc;
 
 	if (flags & IMAGE_WRITE && engine_writable(e, err))
 		return -EROFS;
 	do
 		rc = try_open(e, id, flags, image, err);
-	while (rc == 1);
-	return rc;
+	while (again(e, rc, &tries, err));
+	return rc == AGAIN_LATER ? -EBUSY : rc;
 }
 
 void image_close(struct image *i, unsigned flags)
@@ -321,7 +357,7 @@ void image_close(struct image *i, unsigned flags)
 		engine_kick(e);
 }
 
-/* One try. 1: the image was in memory, as of its last reading, and nobody had it open: the next try begins anew. */
+/* One try. AGAIN, AGAIN_LATER: the image is in memory, as of its last reading, and nobody has it open. */
 static int try_takeover(struct engine *e, uint64_t id, struct error *err)
 {
 	struct image *i;
@@ -343,23 +379,24 @@ static int try_takeover(struct engine *e, uint64_t id, struct error *err)
 		trace_image_loaded(i);
 	pthread_mutex_unlock(&i->open_mutex);
 	if (used && unload_alone(i))
-		return 1;
+		return AGAIN;
 	if (used)
-		rc = error_set(err, -EBUSY, "the image is open here: close it first");
+		rc = has_openers(i) ? error_set(err, -EBUSY, "the image is open here: close it first") : AGAIN_LATER;
 	image_put(i);
 	return rc;
 }
 
 int engine_takeover(struct engine *e, uint64_t id, struct error *err)
 {
+	unsigned tries = 0;
 	int rc;
 
 	if (engine_writable(e, err))
 		return -EROFS;
 	do
 		rc = try_takeover(e, id, err);
-	while (rc == 1);
-	return rc;
+	while (again(e, rc, &tries, err));
+	return rc == AGAIN_LATER ? -EBUSY : rc;
 }
 
 /* ---- after a crash ---- */

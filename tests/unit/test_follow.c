@@ -4,6 +4,8 @@
 
 #include "base/clock.h"
 
+#include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -172,12 +174,59 @@ static void test_stops_while_following(void **state)
 	image_fixture_close_image(writer);
 }
 
+static void *look_for_a_moment(void *arg)
+{
+	usleep(100000);
+	image_put(arg);
+	return NULL;
+}
+
+/* Who has it open is asked to close it; who only looks at it, as maintenance and status do, is waited for. */
+static void test_taken_over_when_nobody_has_it_open(void **state)
+{
+	struct engine *other;
+	struct error err = { 0 };
+	struct image *writer, *reader;
+	pthread_t looker;
+
+	(void)state;
+	image_fixture_create(fixture.engine, "disk");
+	writer = image_fixture_open_image(fixture.engine, "disk");
+	assert_int_equal(resize_wait(writer, FAR + GRAIN), 0);
+	write_round(writer, 1);
+	other = image_fixture_open_beside(&fixture, 1);
+	reader = open_to_read(other);
+	assert_int_equal(engine_takeover(other, reader->id, &err), -EBUSY);
+
+	uint64_t id = reader->id;
+	struct image *looked_at = image_get(other, id);
+	assert_ptr_equal(looked_at, reader);
+	image_close(reader, IMAGE_READ);
+	assert_int_equal(pthread_create(&looker, NULL, look_for_a_moment, looked_at), 0);
+	if (engine_takeover(other, id, &err))
+		fail_msg("%s", error_text(&err));
+	assert_int_equal(pthread_join(looker, NULL), 0);
+
+	/* The same for who opens again what has stopped here. */
+	looked_at = image_get(fixture.engine, id);
+	assert_true(flush_wait(writer, IMAGE_FLUSH_REMOTE) || write_wait(writer, 0, "late", 4) != 4 ||
+	            flush_wait(writer, IMAGE_FLUSH_REMOTE));
+	image_fixture_close_image(writer);
+	assert_int_equal(pthread_create(&looker, NULL, look_for_a_moment, looked_at), 0);
+	reader = open_to_read(fixture.engine);
+	assert_int_equal(pthread_join(looker, NULL), 0);
+	assert_int_equal(read_grain(reader, FAR), 1);
+	image_close(reader, IMAGE_READ);
+	assert_int_equal(engine_close(other, &err), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_open_reader_sees_what_the_owner_stores, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_reader_becomes_owner, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_stops_while_following, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_taken_over_when_nobody_has_it_open, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
