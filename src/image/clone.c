@@ -60,12 +60,24 @@ int moment_hold(struct engine *e, uint64_t source, const struct snapshot *snapsh
 	                : snapshot_take(e, &source, 1, name, NULL, held, err);
 }
 
-int moment_hold_past(struct engine *e, struct snapshot *held, uint64_t holder, uint64_t *hold, struct error *err)
+static int save_past(struct engine *e, struct snapshot *held, struct error *err)
 {
-	*hold = name_hold(holder, held->info.name);
 	randombytes_buf(&held->info.id, sizeof held->info.id);
 	held->info.time_ns = clock_wall_ns(); /* of the hold: see clean_holds.c */
 	return snapshot_save(e->pool, held, true, err);
+}
+
+int moment_hold_past(struct engine *e, struct snapshot *held, uint64_t holder, uint64_t *hold, struct error *err)
+{
+	*hold = name_hold(holder, held->info.name);
+	return save_past(e, held, err);
+}
+
+int moment_hold_rewound(struct engine *e, struct snapshot *held, segment_no_t next, struct error *err)
+{
+	held->info.is_protected = false;
+	snapshot_rewound_name(next, held->info.name);
+	return save_past(e, held, err);
 }
 
 void moment_let_go(struct engine *e, const struct snapshot *held)

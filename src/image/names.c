@@ -250,7 +250,7 @@ static int may_go(struct engine *e, uint64_t dir, const char *name, struct error
 	if (rc == -ENOENT || (!rc && entry.type != NODE_FILE))
 		return 0;
 	if (!rc)
-		rc = snapshot_any(e->pool, entry.id, true, err);
+		rc = snapshot_any(e->pool, entry.id, SNAPSHOTS_NAMED, err);
 	return rc > 0 ? error_set(err, -EBUSY, "%s has snapshots: delete them first (garner snapshot delete)", name)
 	              : rc;
 }

@@ -93,7 +93,7 @@ static int is_orphan(struct engine *e, uint64_t id, uint32_t *grain_bytes, struc
 		return 0;
 	}
 	*grain_bytes = head_load(e->pool, id, &head, NULL) ? 4096 : head.grain_bytes;
-	rc = snapshot_any(e->pool, id, false, err);
+	rc = snapshot_any(e->pool, id, SNAPSHOTS_FOREIGN, err);
 	if (rc)
 		return rc < 0 ? rc : 0;
 	rc = log_view_load(e->pool, id, &view, err);

@@ -453,6 +453,9 @@ int moment_hold(struct engine *e, uint64_t source, const struct snapshot *snapsh
                 struct snapshot *held, struct error *err);
 /* The same of one that is no snapshot: `*held` says all but its name and id. */
 int moment_hold_past(struct engine *e, struct snapshot *held, uint64_t holder, uint64_t *hold, struct error *err);
+/* The same for the image itself, whose log goes on with segment `next` as it was at that moment: while there are moments from before
+ * `next`, those after it need more than what these need. */
+int moment_hold_rewound(struct engine *e, struct snapshot *held, segment_no_t next, struct error *err);
 /* It is not needed: nothing was made of it. */
 void moment_let_go(struct engine *e, const struct snapshot *held);
 

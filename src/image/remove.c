@@ -215,7 +215,7 @@ static bool take_out_snapshots(struct engine *e, uint64_t id)
 static int delete_image(struct engine *e, uint64_t id, struct error *err)
 {
 	struct log_view view = { 0 };
-	int rc = snapshot_any(e->pool, id, false, err);
+	int rc = snapshot_any(e->pool, id, SNAPSHOTS_FOREIGN, err);
 
 	if (rc)
 		return rc < 0 ? rc : error_set(err, -EBUSY, "it has snapshots or clones");

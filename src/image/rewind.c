@@ -123,8 +123,9 @@ static bool is_alone(struct image *i)
 	return false;
 }
 
-/* Its map is that of the moment from here on: in memory, and then by a checkpoint. The open_mutex is held, and it has been released. */
-static int take_over_past(struct image *i, const struct beginning *b, struct error *err)
+/* Its map is that of the moment from here on: in memory, and then by a checkpoint, in segment `next`, as the moment is held for it. The
+ * open_mutex is held, and it has been released. */
+static int take_over_past(struct image *i, const struct beginning *b, segment_no_t next, struct error *err)
 {
 	struct grain_map *map = grain_map_new(i->engine->budget);
 	int rc;
@@ -137,6 +138,8 @@ static int take_over_past(struct image *i, const struct beginning *b, struct err
 	i->rewound = b;
 	rc = image_acquire(i, false, err);
 	i->rewound = NULL;
+	if (!rc && i->last + 1 != next)
+		rc = error_set(err, -EAGAIN, "another host has written it meanwhile: try again");
 	if (!rc) {
 		i->remapped = i->ahead = true;
 		atomic_store(&i->mtime_ns, clock_wall_ns());
@@ -171,8 +174,11 @@ static int rewind_alone(struct image *i, const struct catalog_entry *entry, cons
 		rc = past_find(&p, m, err);
 		rc = rc ? rc : begin_at(&p, m, &b, err);
 	}
+	segment_no_t next = p.end + 1;
 	past_close(&p);
-	return rc ? rc : take_over_past(i, &b, err);
+	struct snapshot held = b.held;
+	rc = rc ? rc : moment_hold_rewound(i->engine, &held, next, err);
+	return rc ? rc : take_over_past(i, &b, next, err);
 }
 
 int engine_rewind_in_place(struct engine *e, uint64_t image, struct image_moment *m, struct image_moment *now,

@@ -239,12 +239,39 @@ int snapshot_list(struct pool *p, uint64_t image, int (*each)(void *arg, const s
 	return rc;
 }
 
-static int is_named(void *arg, const struct snapshot *s)
+void snapshot_rewound_name(segment_no_t next, char name[SNAPSHOT_NAME_MAX + 1])
 {
-	size_t *hidden = arg;
+	uint64_t unique;
 
-	*hidden += snapshot_hidden(s);
-	return !snapshot_hidden(s);
+	randombytes_buf(&unique, sizeof unique);
+	snprintf(name, SNAPSHOT_NAME_MAX + 1, ".rewound-%016" PRIx64 "-%016" PRIx64, next, unique);
+}
+
+bool snapshot_rewound_parse(const char *name, segment_no_t *next)
+{
+	char again[SNAPSHOT_NAME_MAX + 1];
+	uint64_t unique;
+
+	if (sscanf(name, ".rewound-%16" SCNx64 "-%16" SCNx64, next, &unique) != 2)
+		return false;
+	snprintf(again, sizeof again, ".rewound-%016" PRIx64 "-%016" PRIx64, *next, unique);
+	return !strcmp(again, name);
+}
+
+struct others {
+	enum snapshot_kinds kinds;
+	size_t count; /* those that are not meant */
+};
+
+static int is_meant(void *arg, const struct snapshot *s)
+{
+	struct others *o = arg;
+	segment_no_t next;
+
+	if (!snapshot_hidden(s) || (o->kinds == SNAPSHOTS_FOREIGN && !snapshot_rewound_parse(s->info.name, &next)))
+		return 1;
+	o->count++;
+	return 0;
 }
 
 static int count_one(void *arg, const struct store_entry *entry)
@@ -256,20 +283,21 @@ static int count_one(void *arg, const struct store_entry *entry)
 	return 0;
 }
 
-int snapshot_any(struct pool *p, uint64_t image, bool named, struct error *err)
+int snapshot_any(struct pool *p, uint64_t image, enum snapshot_kinds kinds, struct error *err)
 {
+	struct others others = { .kinds = kinds };
 	char prefix[STORE_KEY_MAX + 1];
-	size_t hidden = 0, all = 0;
+	size_t all = 0;
 	int rc;
 
 	prefix_of(image, prefix);
 	rc = store_any(p->store, prefix, err);
-	if (rc <= 0 || !named)
+	if (rc <= 0)
 		return rc;
-	rc = snapshot_list(p, image, is_named, &hidden, err);
+	rc = snapshot_list(p, image, is_meant, &others, err);
 	if (rc)
 		return rc;
 	/* One that cannot be read may be anybody's. */
 	rc = store_list_each(p->store, prefix, NULL, count_one, &all, err);
-	return rc ? rc : all > hidden;
+	return rc ? rc : all > others.count;
 }

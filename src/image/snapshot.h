@@ -39,13 +39,24 @@ int snapshot_remove(struct pool *p, uint64_t image, const char *name, struct err
 int snapshot_list(struct pool *p, uint64_t image, int (*each)(void *arg, const struct snapshot *s), void *arg,
                   struct error *err);
 
-/* Whether the image has any, be it one that cannot be read; of those that people made, or of all: 1, 0, or an error. */
-int snapshot_any(struct pool *p, uint64_t image, bool named, struct error *err);
+enum snapshot_kinds {
+	SNAPSHOTS_NAMED,  /* those that people made */
+	SNAPSHOTS_FOREIGN /* and what other images hold on to */
+};
 
-/* Those that clones hold on to (layers.h) have names that begin with a dot, and nobody sees them. */
+/* Whether the image has any of these, be it one that cannot be read: 1, 0, or an error. */
+int snapshot_any(struct pool *p, uint64_t image, enum snapshot_kinds kinds, struct error *err);
+
+/* Those that clones hold on to (layers.h), or the image itself, have names that begin with a dot, and nobody sees them. */
 static inline bool snapshot_hidden(const struct snapshot *s)
 {
 	return s->info.name[0] == '.';
 }
+
+/* The name of what an image holds of itself that is rewound in place: what it is from then on, which no earlier checkpoint and no record
+ * leads to. `next`: the number of the segment with which its log goes on. It is unique. */
+void snapshot_rewound_name(segment_no_t next, char name[SNAPSHOT_NAME_MAX + 1]);
+/* The other way. False: it is no such name. */
+bool snapshot_rewound_parse(const char *name, segment_no_t *next);
 
 #endif

@@ -431,6 +431,128 @@ static void in_place_to_a_snapshot_and_back(void **state)
 	assert_int_equal(errors_in_pool(), 0);
 }
 
+static bool is_rewound(const struct snapshot *s)
+{
+	segment_no_t next;
+
+	return snapshot_rewound_parse(s->info.name, &next);
+}
+
+static int count_rewound(void *arg, const struct snapshot *s)
+{
+	*(unsigned *)arg += is_rewound(s);
+	return 0;
+}
+
+static unsigned rewound_holds(uint64_t id)
+{
+	unsigned count = 0;
+
+	assert_int_equal(snapshot_list(f.engine->pool, id, count_rewound, &count, &err), 0);
+	return count;
+}
+
+static void write_all(struct track *t, uint8_t byte)
+{
+	static uint8_t buf[DISK];
+	struct image *i = image_fixture_open_image(f.engine, t->name);
+
+	memset(buf, byte, sizeof buf);
+	assert_int_equal(write_wait(i, 0, buf, sizeof buf), sizeof buf);
+	oracle_write(t->disk, 0, buf, sizeof buf);
+	assert_int_equal(flush_wait(i, IMAGE_FLUSH_REMOTE), 0);
+	assert_int_equal(save_now(i, true), 0);
+	assert_int_equal(flush_wait(i, IMAGE_FLUSH_REMOTE), 0);
+	note(t, i);
+	image_fixture_close_image(i);
+}
+
+#define WINDOW_S 6
+
+/* One that was rewound in place needs, at moments after that, what its history had no more use for. Whether it was quick enough for the
+ * moment to be one that is kept. */
+static bool moment_after_rewinding_outlives_cleaning(void)
+{
+	struct track *t = begin_disk();
+	uint64_t id = id_of(f.engine, t->name);
+	struct image_moment m, now;
+	struct node_attr attr;
+	char name[40];
+
+	assert_int_equal(engine_history_keep(f.engine, id, WINDOW_S, &err), 0);
+	write_all(t, 'a');
+	size_t old = t->count - 1;
+	write_all(t, 'b');
+	sleep(WINDOW_S + 1);
+	m = (struct image_moment){ .segment = t->states[old].at.segment, .record = t->states[old].at.record };
+	assert_int_equal(engine_rewind_in_place(f.engine, id, &m, &now, &err), 0);
+	assert_int_equal(rewound_holds(id), 1);
+	check_either(f.engine, t->name, t->states[old].disk, NULL);
+	struct image *i = image_fixture_open_image(f.engine, t->name);
+	m = (struct image_moment){ .segment = log_position(atomic_load(&i->log)).segment };
+	image_fixture_close_image(i);
+	/* All of it is overwritten, and what the window needs besides is not from before it. */
+	write_all(t, 'c');
+	clean(t);
+	snprintf(name, sizeof name, "%s-then", t->name);
+	int rc = engine_rewind(f.engine, id, &m, NODE_ROOT, name, &attr, &err);
+	if (!rc)
+		check_either(f.engine, name, t->states[old].disk, NULL);
+	else
+		assert_int_equal(rc, -ERANGE);
+	assert_int_equal(errors_in_pool(), 0);
+
+	/* Once those moments are gone, so is what was kept for them. */
+	assert_int_equal(engine_history_keep(f.engine, id, 0, &err), 0);
+	for (int k = 0; k < 3; k++) {
+		write_all(t, 'd');
+		clean(t);
+	}
+	assert_int_equal(rewound_holds(id), 0);
+	assert_int_equal(errors_in_pool(), 0);
+	return !rc;
+}
+
+static void moments_after_rewinding_in_place_outlive_cleaning(void **state)
+{
+	bool kept = false;
+
+	(void)state;
+	for (int k = 0; k < 4 && !kept; k++)
+		kept = moment_after_rewinding_outlives_cleaning();
+	assert_true(kept);
+}
+
+static int any_object(void *arg, const struct store_entry *entry)
+{
+	(void)arg;
+	print_message("%s\n", entry->key);
+	return 1;
+}
+
+/* What it holds of itself does not keep it from going. */
+static void one_that_was_rewound_in_place_can_be_deleted(void **state)
+{
+	struct random r = some_random();
+	struct track *t = begin_disk();
+	uint64_t id = id_of(f.engine, t->name);
+	struct image_moment m, now;
+	char prefix[STORE_KEY_MAX + 1];
+
+	(void)state;
+	assert_int_equal(engine_history_keep(f.engine, id, 3600, &err), 0);
+	change_some(&r, t, 20);
+	m = (struct image_moment){ .segment = t->states[10].at.segment, .record = t->states[10].at.record };
+	assert_int_equal(engine_rewind_in_place(f.engine, id, &m, &now, &err), 0);
+	assert_int_equal(rewound_holds(id), 1);
+	assert_int_equal(engine_unlink(f.engine, NODE_ROOT, t->name, &err), 0);
+	restart(false);
+	restart(false);
+	snprintf(prefix, sizeof prefix, "images/%016" PRIx64 "/", id);
+	assert_int_equal(store_list_each(f.engine->pool->store, prefix, NULL, any_object, NULL, &err), 0);
+	t->gone = true;
+}
+
 static void another_host_rewinds_to_what_the_owner_has_uploaded(void **state)
 {
 	struct random r = some_random();
@@ -707,6 +829,8 @@ int main(void)
 		T(with_history_every_moment_can_be_had),
 		T(an_image_in_use_is_not_rewound_in_place),
 		T(in_place_to_a_snapshot_and_back),
+		T(moments_after_rewinding_in_place_outlive_cleaning),
+		T(one_that_was_rewound_in_place_can_be_deleted),
 		T(another_host_rewinds_to_what_the_owner_has_uploaded),
 		T(what_was_rewound_is_copied_with_all_it_needs),
 		T(the_past_is_told_and_how_much_of_it_must_be_kept),
