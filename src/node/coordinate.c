@@ -137,13 +137,13 @@ void coordinate_init(struct coordinate *c, enum coordinate_kind kind, const stru
                      const struct object_meta *ours)
 {
 	memset(c, 0, sizeof *c);
-	c->kind = kind;
+	c->kind = kind == COORDINATE_CREATE_LOOKED ? COORDINATE_CREATE : kind;
 	c->placement = *placement;
 	c->self = self;
 	if (ours)
 		c->ours = *ours;
 	c->ours.flags = kind == COORDINATE_REMOVE ? OBJECT_TOMBSTONE : kind == COORDINATE_CLAIM ? OBJECT_CLAIMED : 0;
-	if (kind == COORDINATE_PUT || kind == COORDINATE_REMOVE)
+	if (kind == COORDINATE_PUT || kind == COORDINATE_REMOVE || kind == COORDINATE_CREATE_LOOKED)
 		coordinate_put(c, PHASE_PUT);
 	else
 		coordinate_look(c);

@@ -46,7 +46,8 @@
  *  - CREATE (create-only, "quorum"): looks first, and only then puts with the ABSENT rule. Without looking, one replica that had missed
  *    the object would take the new one, which has the higher version and would win although the client was told "exists". Creators
  *    that race are not kept apart by that: a loser's bytes win if its version is higher, and if it tries again it may be told that it
- *    was done, too. So this kind is for names that have one owner, who keeps the version over all tries.
+ *    was done, too. So this kind is for names that have one owner, who keeps the version over all tries. CREATE_LOOKED: the owner has
+ *    looked by himself (LOOK: nothing there), and has not tried to create it since: the first look is left out.
  *  - CLAIM (create-only, "claim"): 1. look; live => exists (or done, if it is of our version). 2. a tombstone or floor not below our
  *    version => 409. 3. claim; won, or ours already => 4; another's => it is helped: its body is put until a quorum accepted => exists;
  *    if so many refuse it for a newer version that no quorum can ever accept it, that claim is dead: look again (which copies the
@@ -75,8 +76,9 @@ enum coordinate_kind {
 	COORDINATE_CREATE, /* create-only, kind "quorum" */
 	COORDINATE_CLAIM,  /* create-only, kind "claim" */
 	COORDINATE_REMOVE,
-	COORDINATE_LOOK,   /* head or get of the latest */
-	COORDINATE_CONFIRM /* get of any, when this node has no confirmed copy */
+	COORDINATE_LOOK,         /* head or get of the latest */
+	COORDINATE_CONFIRM,      /* get of any, when this node has no confirmed copy */
+	COORDINATE_CREATE_LOOKED /* create-only, kind "looked" */
 };
 
 /* ---- steps: what is to be done ---- */

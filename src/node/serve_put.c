@@ -29,6 +29,8 @@ static int kind_of(struct server_request *r, const struct message_head *head)
 		return COORDINATE_PUT;
 	if (strcmp(create, "quorum") == 0)
 		return COORDINATE_CREATE;
+	if (strcmp(create, "looked") == 0)
+		return COORDINATE_CREATE_LOOKED;
 	if (strcmp(create, "claim") != 0) {
 		server_answer_text(r, 400, "unknown word in " WIRE_CREATE);
 		return -1;

@@ -45,6 +45,9 @@ enum store_flags {
 	STORE_BACKGROUND = 1 << 3, /* verifying, cleaning: may wait */
 	STORE_PUT_ONCE =
 		1 << 5, /* sent once at most: one without an answer fails, and may be carried out later all the same */
+	/* With STORE_UPLOAD and create-only: the writer has looked for the key since he became the only one, it was not there, and he
+	 * has not put it since. See `looks_first` of struct store. */
+	STORE_PUT_LOOKED = 1 << 6,
 	STORE_GET_IMMUTABLE = 1 << 4, /* the object never changes: the store may ask twice and take what comes first */
 };
 
@@ -95,7 +98,8 @@ struct store_ops {
 struct store {
 	const struct store_ops *ops;
 	unsigned capabilities; /* enum store_capability */
-	char url[512];         /* as given, without secrets: for messages */
+	bool looks_first; /* a create-only put of a segment looks for the key first, unless the writer did: STORE_PUT_LOOKED */
+	char url[512]; /* as given, without secrets: for messages */
 };
 
 struct store_options {

@@ -615,6 +615,7 @@ int http_store_open(const struct http_store_kind *kind, const char *url, const s
 	s->kind = kind;
 	s->store.ops = &http_store_ops;
 	s->store.capabilities = kind->capabilities;
+	s->store.looks_first = kind->looks_first;
 	snprintf(s->store.url, sizeof s->store.url, "%s", store_url_show(&parsed));
 	snprintf(s->prefix, sizeof s->prefix, "%s%s", parsed.prefix, parsed.prefix[0] ? "/" : "");
 	rc = read_access(&parsed, options, &access, err);

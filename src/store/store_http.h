@@ -74,6 +74,7 @@ struct http_store_kind {
 	const char *const *parameters; /* of its URL, HTTP_STORE_PARAMETERS among them */
 	size_t parameter_count;
 	unsigned capabilities;  /* enum store_capability */
+	bool looks_first;       /* see struct store */
 	enum http_body_sum sum; /* of bodies of puts */
 	size_t op_size;         /* bytes that the kind wants with every op */
 	bool judges_all;        /* also answers of 416 to a get and of 404 to a remove, which else mean the usual */

@@ -139,13 +139,22 @@ static void write_target(const struct node_store *s, const struct http_op *op, s
 		snprintf(h->target + n, sizeof h->target - (size_t)n, "&after=%.*s", STORE_KEY_MAX, op->after);
 }
 
+/* The kind of create-only put. What an earlier try of ours left has to be looked for. */
+static const char *create_kind(const struct http_op *op, bool is_first)
+{
+	if (!(op->flags & STORE_UPLOAD))
+		return "claim";
+	return op->flags & STORE_PUT_LOOKED && is_first ? "looked" : "quorum";
+}
+
 static void write_headers(struct node_store *s, const struct http_op *op, struct node_op *n, struct node_head *h)
 {
 	char version[OBJECT_VERSION_TEXT];
+	bool is_first = object_version_is_none(n->version);
 
 	node_head_header(h, "X-Garner-Map", "%" PRIu64, s->map.version);
 	if (writes(op)) {
-		if (object_version_is_none(n->version))
+		if (is_first)
 			n->version = version_clock_next(&s->versions);
 		object_version_format(n->version, version);
 		node_head_header(h, "X-Garner-Version", "%s", version);
@@ -153,7 +162,7 @@ static void write_headers(struct node_store *s, const struct http_op *op, struct
 	if (op->kind == HTTP_OP_PUT) {
 		node_head_header(h, "X-Garner-Digest", "%s", op->digest.blake2bp);
 		if (op->flags & STORE_PUT_CREATE_ONLY)
-			node_head_header(h, "X-Garner-Create", "%s", op->flags & STORE_UPLOAD ? "quorum" : "claim");
+			node_head_header(h, "X-Garner-Create", "%s", create_kind(op, is_first));
 	}
 	if (op->kind == HTTP_OP_GET || op->kind == HTTP_OP_HEAD)
 		node_head_header(h, "X-Garner-Read", "%s", any_replica(op) ? "any" : "latest");
@@ -493,6 +502,7 @@ static const struct http_store_kind node_kind = {
 	.parameters = node_parameters,
 	.parameter_count = sizeof node_parameters / sizeof node_parameters[0],
 	.capabilities = STORE_CREATE_ONLY | STORE_LIST_CONSISTENT | STORE_READ_LATEST,
+	.looks_first = true,
 	.sum = HTTP_SUM_BLAKE2BP,
 	.judges_all = true,
 	.access = node_access,

@@ -53,7 +53,7 @@ static void try(struct sim *s, unsigned at)
 	               ? p.node[0] - 1
 	               : map->node[random_below(&s->random, map->node_count)].id - 1;
 	m.op = g->try;
-	m.operation = g->kind;
+	m.operation = g->is_looked && g->tries == 1 ? COORDINATE_CREATE_LOOKED : g->kind;
 	m.flag = g->is_list;
 	m.copy = (struct copy){ .version = g->version, .digest = record_of(s, g)->body };
 	sim_send(s, m);
@@ -65,6 +65,11 @@ static void choose(struct sim *s, struct gateway *g)
 	unsigned dice = (unsigned)random_below(&s->random, 100);
 
 	g->object = (unsigned)random_below(&s->random, OBJECTS);
+	/* Who has looked may go on to create. */
+	if (g->absent && random_once_in(&s->random, 2)) {
+		g->object = g->absent - 1;
+		dice = 99;
+	}
 	g->is_any = g->is_list = false;
 	if (dice < 35) {
 		g->kind = sim_object_kind(g->object) == OBJECT_CREATES && dice < 15 ? COORDINATE_CONFIRM
@@ -92,6 +97,8 @@ static void begin(struct sim *s, unsigned at)
 	struct gateway *g = &s->gateway[at];
 
 	choose(s, g);
+	g->is_looked = g->kind == COORDINATE_CREATE && g->absent == g->object + 1;
+	g->absent = 0;
 	g->tries = 0;
 	g->was_unsure = false;
 	g->is_busy = true;
@@ -172,6 +179,8 @@ static void told(struct sim *s, unsigned at, const struct message *m)
 		r->told = m->copy.version;
 		r->is_live = m->result == RESULT_DONE;
 		r->body = m->copy.body;
+		if (g->kind == COORDINATE_LOOK && !r->is_live)
+			g->absent = g->object + 1;
 	} else {
 		r->told = g->version;
 	}
@@ -275,5 +284,6 @@ void gateway_die(struct sim *s, unsigned g)
 	s->gateway[g].is_busy = false;
 	s->gateway[g].try = 0;
 	s->gateway[g].last = 0;
+	s->gateway[g].absent = 0;
 	gateway_start(s, g);
 }

@@ -179,6 +179,8 @@ struct gateway {
 	enum coordinate_kind kind;
 	bool is_any, is_list;
 	unsigned object, tries;
+	unsigned absent; /* number + 1 of the object that was just found to be absent; 0: none */
+	bool is_looked;  /* it creates what it found to be absent */
 	uint64_t try;
 	bool was_unsure; /* a try had no answer */
 	struct object_version version;

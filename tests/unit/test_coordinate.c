@@ -580,6 +580,29 @@ static void a_creation_looks_before_it_puts(void **state)
 	end(r);
 }
 
+static void an_owner_who_has_looked_puts_at_once(void **state)
+{
+	struct rig *r = begin(COORDINATE_CREATE_LOOKED, 3, 2, 10);
+
+	(void)state;
+	assert_int_equal(count_steps(r, STEP_ASK), 0);
+	assert_int_equal(need_step(r, STEP_PUT, 3)->rule, PUT_ABSENT);
+	accepts(r, 1);
+	assert_null(r->answer);
+	accepts(r, 3);
+	assert_answer(r, RESULT_DONE, 10);
+	end(r);
+	/* What is there after all is looked at before anybody is told. */
+	r = begin(COORDINATE_CREATE_LOOKED, 3, 2, 10);
+	put_says(r, 1, REPLICA_EXISTS, 8, 0);
+	put_says(r, 2, REPLICA_EXISTS, 8, 0);
+	assert_null(r->answer);
+	sees(r, 1, 8, 0);
+	sees(r, 2, 8, 0);
+	assert_answer(r, RESULT_EXISTS, 8);
+	end(r);
+}
+
 static void a_creation_of_what_is_there_touches_nothing(void **state)
 {
 	struct rig *r = begin(COORDINATE_CREATE, 3, 2, 10);
@@ -897,6 +920,7 @@ int main(void)
 		cmocka_unit_test(a_damaged_version_that_no_quorum_can_have_is_passed_over),
 		cmocka_unit_test(a_confirmation_marks_or_mends_this_nodes_copy),
 		cmocka_unit_test(a_creation_looks_before_it_puts),
+		cmocka_unit_test(an_owner_who_has_looked_puts_at_once),
 		cmocka_unit_test(a_creation_of_what_is_there_touches_nothing),
 		cmocka_unit_test(a_creation_below_a_tombstone_or_floor_takes_a_higher_version),
 		cmocka_unit_test(a_creators_leftover_is_put_over_when_it_is_older),
