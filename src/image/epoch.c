@@ -189,6 +189,14 @@ uint64_t log_view_epoch_of(const struct log_view *view, segment_no_t number)
 	return low ? view->terms[low - 1].epoch : 0;
 }
 
+void epoch_look(struct pool *p, uint64_t image, uint64_t epoch, store_length_fn *done, void *arg)
+{
+	char key[STORE_KEY_MAX + 1];
+
+	epoch_key(image, epoch + 1, key);
+	store_head(p->store, key, done, arg);
+}
+
 int epoch_superseded(struct pool *p, uint64_t image, uint64_t epoch, struct error *err)
 {
 	char key[STORE_KEY_MAX + 1];

@@ -100,7 +100,10 @@ int epoch_begin_term(struct pool *p, uint64_t image, struct log_view *view, segm
 int epoch_release(struct pool *p, uint64_t image, const struct host *host, const struct log_view *view,
                   segment_no_t last, struct error *err);
 
-/* Whether an epoch newer than `epoch` exists: 1, 0, -errno. Answers correctly if called after a put was answered. */
+/* Asks the store for an epoch newer than `epoch`: done() comes with -ENOENT when there is none, on a thread of the store's. Answers
+ * correctly if called after a put was answered. */
+void epoch_look(struct pool *p, uint64_t image, uint64_t epoch, store_length_fn *done, void *arg);
+/* The same for who may block: 1, 0, -errno. */
 int epoch_superseded(struct pool *p, uint64_t image, uint64_t epoch, struct error *err);
 
 /* The lease of a host. `counter` changes at every renewal; an observer measures with its own clock how long it stays. */

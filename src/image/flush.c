@@ -48,25 +48,43 @@ static void remote_done(struct remote_flush *f, int rc)
 	done(arg, rc);
 }
 
-static void remote_answer(void *arg)
+static void remote_answer(struct remote_flush *f, int rc)
 {
-	struct remote_flush *f = arg;
-	int rc = image_entitled(f->image);
-
 	if (!rc)
 		note_flush(f->image, f->began_ns, f->stored_ns);
 	remote_done(f, rc);
 }
 
-/* The upload got there. Whether it counts takes a look at the store, which may not block this thread. */
+/* The look failed, or found something. It is done again where that may take time. */
+static void remote_look_again(void *arg)
+{
+	struct remote_flush *f = arg;
+
+	remote_answer(f, image_entitled(f->image));
+}
+
+static void remote_looked(void *arg, int status, uint64_t length, const struct error *err)
+{
+	struct remote_flush *f = arg;
+
+	(void)length;
+	(void)err;
+	if (status == -ENOENT)
+		remote_answer(f, atomic_load(&f->image->failed) ? -EIO : 0);
+	else if (executor_run(f->image->engine->work, remote_look_again, f))
+		remote_answer(f, -ENOMEM);
+}
+
+/* The upload got there. Whether it counts takes a look at the store. */
 static void remote_stored(void *arg, int result)
 {
 	struct remote_flush *f = arg;
 
 	f->stored_ns = clock_monotonic_ns();
-	if (!result && !executor_run(f->image->engine->work, remote_answer, f))
-		return;
-	remote_done(f, result ? result : -ENOMEM);
+	if (result)
+		remote_answer(f, result);
+	else
+		epoch_look(f->image->engine->pool, f->image->id, f->image->epoch, remote_looked, f);
 }
 
 static int64_t flush_remote(struct image *i, image_done_fn *done, void *arg)

@@ -69,7 +69,7 @@ static void on_need_space(void *arg)
 	cache_make_room(i->engine->cache, cache_limit(i->engine->cache) / 8);
 }
 
-static void on_sealed(void *arg, struct segment *s)
+static void on_complete(void *arg, struct segment *s)
 {
 	struct image *i = arg;
 
@@ -77,6 +77,13 @@ static void on_sealed(void *arg, struct segment *s)
 		executor_hold(i->engine->packers, RUSH_HOLD_MS);
 	if (upload_segment(i->upload, s))
 		image_fail(i, "failed", -ENOMEM, "out of memory");
+}
+
+static void on_sealed(void *arg, struct segment *s)
+{
+	struct image *i = arg;
+
+	upload_sealed(i->upload, s);
 }
 
 static void on_failed(void *arg, int error, const char *text)
@@ -130,6 +137,7 @@ static int start_log(struct image *i, struct error *err)
 		.hooks = { .grown = on_grown,
 		           .dropped = image_segment_dropped,
 		           .need_space = on_need_space,
+		           .complete = on_complete,
 		           .sealed = on_sealed,
 		           .failed = on_failed },
 		.arg = i,

@@ -48,7 +48,7 @@ struct check_local {
 	segment_no_t cleaned; /* what is missing up to here was deleted by cleaning; asked for when one is */
 	struct bad_segment {
 		struct segment *segment;
-		bool cleaned; /* it was part of the log */
+		bool part; /* of the log, or it was: cleaned away since, or not whole here */
 	} * bad;
 	size_t count, room;
 	struct error *err;
@@ -70,26 +70,44 @@ static int was_cleaned(struct check_local *c, segment_no_t number)
 	return number <= c->cleaned ? 0 : -ENOENT;
 }
 
-/* Whether a segment that is here is what the store holds under its number, or held before that was cleaned. */
-static int compare_with_stored(struct check_local *c, struct segment *s, bool *same, bool *cleaned)
+/* Whether the log goes on here: what was closed is being sealed, while the store may have it already. */
+static bool is_owner(struct engine *e, const struct segment_set *set)
+{
+	struct image *i = image_get(e, segment_set_image(set));
+	bool owner = i && atomic_load(&i->log);
+
+	if (i)
+		image_put(i);
+	return owner;
+}
+
+/* Whether a segment that is here is what the store holds under its number. If it is not: *part, whether it belongs to what the store
+ * holds, or held before that was cleaned. */
+static int compare_with_stored(struct check_local *c, struct segment *s, bool *same, bool *part)
 {
 	struct segment_file *f = segment_open_file(s, NULL);
 	struct segment_meta meta;
 	int rc, life = atomic_load(&s->life);
 
-	*same = life == LIFE_STORED && f && f->header.epoch == log_view_epoch_of(c->view, s->number);
+	bool same_epoch = f && f->header.epoch == log_view_epoch_of(c->view, s->number);
+
+	*same = life == LIFE_STORED && same_epoch;
 	/* Where the set is in use it may just have been evicted. */
 	if (!f && !c->alone)
+		*same = true;
+	if (!c->alone && life == LIFE_CLOSED && same_epoch && is_owner(c->engine, c->set))
 		*same = true;
 	if (*same)
 		return 0;
 	rc = fetch_meta(c->source, s->number, &meta, c->err);
-	*cleaned = rc == -ENOENT && !was_cleaned(c, s->number);
-	if (*cleaned)
+	*part = rc == -ENOENT && !was_cleaned(c, s->number);
+	if (*part)
 		*same = !c->alone;
 	if (rc)
-		return *cleaned ? 0 : rc;
+		return *part ? 0 : rc;
 	*same = f && life != LIFE_CLOSED && !memcmp(meta.digest, s->digest, DIGEST_BYTES);
+	/* The power failed before it was durable here, and after it was in the store. */
+	*part = life == LIFE_CLOSED && same_epoch;
 	if (*same)
 		atomic_store(&s->life, LIFE_STORED);
 	return 0;
@@ -99,7 +117,7 @@ static int compare_with_stored(struct check_local *c, struct segment *s, bool *s
 static int check_local(void *arg, struct segment *s)
 {
 	struct check_local *c = arg;
-	bool good = true, cleaned = false;
+	bool good = true, part = false;
 	int rc = 0;
 
 	if (!c->alone && s->number > c->end)
@@ -115,7 +133,7 @@ static int check_local(void *arg, struct segment *s)
 	if (s->number > c->end)
 		good = c->ours;
 	else
-		rc = compare_with_stored(c, s, &good, &cleaned);
+		rc = compare_with_stored(c, s, &good, &part);
 	if (rc || good)
 		return rc;
 	if (c->count == c->room) {
@@ -126,14 +144,14 @@ static int check_local(void *arg, struct segment *s)
 		c->bad = more;
 		c->room = room;
 	}
-	c->bad[c->count++] = (struct bad_segment){ s, cleaned };
+	c->bad[c->count++] = (struct bad_segment){ s, part };
 	return 0;
 }
 
 /* Who was never part of the log is kept where its owner can find it. */
 static int put_away(struct check_local *c, const struct bad_segment *b, uint64_t epoch)
 {
-	if (!b->cleaned)
+	if (!b->part)
 		return set_aside(c->engine, c->set, b->segment, epoch, c->err);
 	cache_forget_segment(c->engine->cache, b->segment);
 	return segment_forget(c->set, b->segment->number);

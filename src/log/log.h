@@ -38,7 +38,9 @@ struct log_hooks {
 	void (*dropped)(void *arg, struct segment *s);
 	/* No segment can be made for want of space: give some back if possible. Called again every second. */
 	void (*need_space)(void *arg);
-	/* `s` is sealed: it may be uploaded. In order of numbers. */
+	/* `s` is closed and whole, its digest is known: it may be uploaded, while it is made durable here. In order of numbers. */
+	void (*complete)(void *arg, struct segment *s);
+	/* `s` is sealed: durable here. After `complete`, likewise in order; not called when the log has failed. */
 	void (*sealed)(void *arg, struct segment *s);
 	/* The log failed with this error (once). */
 	void (*failed)(void *arg, int error, const char *text);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* log_seal.c: closed segments become sealed ones, in order of their numbers: synced, chained, header rewritten, given to the upload. */
+/* log_seal.c: closed segments become sealed ones, in order of their numbers: chained, given to the upload, and meanwhile synced and their
+ * header rewritten. That they may be in the store before they are durable here does no harm: what the store has is part of the log.
+ */
 #include "log/log_private.h"
 
 #include <errno.h>
@@ -28,38 +30,35 @@ static int sync_segment(struct segment *s, struct error *err)
 	return rc;
 }
 
-static int seal_segment(struct log *l, struct segment *s, bool all, bool stream, struct error *err)
+/* What the segment says of itself in the store. */
+static int chain_segment(struct log *l, struct segment *s, bool all, struct error *err)
 {
-	struct segment_file *f = atomic_load(&s->file);
 	struct record *records = NULL;
-	uint8_t digest[DIGEST_BYTES];
-	size_t count;
-	int rc = sync_segment(s, err);
+	int rc = segment_file_read_index(atomic_load(&s->file), s->record_count, &records, err);
 
 	if (rc)
 		return rc;
-	rc = segment_file_read_records(f, false, &records, &count, err);
-	if (rc)
-		return rc;
-	if (count != s->record_count) {
-		free(records);
-		return error_set(err, -EIO, "segment %llu holds %zu of %u records", (unsigned long long)s->number,
-		                 count, s->record_count);
-	}
 	s->image_size = l->image_size;
 	s->checkpoint = l->checkpoint;
-	carry(records, count, s->number, &s->image_size, &s->checkpoint);
+	carry(records, s->record_count, s->number, &s->image_size, &s->checkpoint);
+	memcpy(s->prev_digest, l->digest, sizeof s->prev_digest);
 	rc = (all ? segment_digest_whole : segment_digest)(segment_set_image(l->options.set), s->number, l->digest,
-	                                                   records, count, digest);
+	                                                   records, s->record_count, s->digest);
 	free(records);
+	return rc ? error_set(err, rc, "segment %llu: %s", (unsigned long long)s->number, strerror(-rc)) : 0;
+}
+
+static int seal_segment(struct segment *s, bool stream, struct error *err)
+{
+	struct segment_file *f = atomic_load(&s->file);
+	int rc = sync_segment(s, err);
+
 	if (!rc)
-		rc = segment_file_seal(f, s->record_count, s->slot_count, l->digest, digest, err);
+		rc = segment_file_seal(f, s->record_count, s->slot_count, s->prev_digest, s->digest, err);
 	if (rc)
 		return rc;
 	if (stream)
 		disk_drop_pages(f->fd);
-	memcpy(s->prev_digest, l->digest, sizeof s->prev_digest);
-	memcpy(s->digest, digest, sizeof s->digest);
 	for (uint32_t i = 0; i < s->shape.chunks; i++)
 		if ((uint64_t)i * CHUNK_BYTES >= (uint64_t)s->slot_count * s->shape.slot_bytes)
 			segment_chunk_set(s, i, CHUNK_ABSENT);
@@ -84,7 +83,11 @@ void log_seal_job(void *arg)
 			break;
 		bool stream = log_is_stream(l, s, s->slot_count), all = l->options.keep_all;
 		pthread_mutex_unlock(&l->mutex);
-		int rc = seal_segment(l, s, all, stream, &err);
+		int rc = chain_segment(l, s, all, &err);
+		if (!rc && l->options.hooks.complete)
+			l->options.hooks.complete(l->options.arg, s);
+		if (!rc)
+			rc = seal_segment(s, stream, &err);
 		if (rc) {
 			log_fail(l, rc, error_text(&err));
 			pthread_mutex_lock(&l->mutex);

@@ -24,9 +24,9 @@
 enum segment_life {
 	LIFE_UNKNOWN = 0, /* nothing is known but the number; the store has it */
 	LIFE_OPEN,        /* the log appends to it */
-	LIFE_CLOSED,      /* full or aged; not sealed yet */
-	LIFE_SEALED,      /* durable here, not in the store */
-	LIFE_STORED,      /* in the store; here it is cache */
+	LIFE_CLOSED,      /* full or aged; not sealed yet; perhaps in the store */
+	LIFE_SEALED,      /* durable here; perhaps in the store */
+	LIFE_STORED,      /* durable here once, and in the store; here it is cache */
 };
 
 #define CHUNK_ABSENT 0u
@@ -65,9 +65,9 @@ struct segment {
 
 	/* Written by the log's owner before the life that makes them valid. */
 	uint32_t record_count, slot_count; /* closed and later */
-	uint64_t image_size;               /* after the last record: sealed and later, of this host's making */
-	struct log_position checkpoint;    /* likewise: the last one at or before its end */
-	uint8_t prev_digest[DIGEST_BYTES], digest[DIGEST_BYTES]; /* sealed and later, when local */
+	uint64_t image_size; /* after the last record: given to the upload and later, of this host's making */
+	struct log_position checkpoint;                          /* likewise: the last one at or before its end */
+	uint8_t prev_digest[DIGEST_BYTES], digest[DIGEST_BYTES]; /* likewise, and when sealed or stored here */
 	_Atomic uint32_t filling;                                /* reservations not yet filled */
 	uint64_t opened_ns, closed_ns;                           /* monotonic: first record; when it was closed */
 };

@@ -511,47 +511,60 @@ static int verify_slots(struct segment_file *f, const struct record *records, si
 	return rc;
 }
 
+/* Reads records until one is damaged, or `limit`. */
+static int read_up_to(struct segment_file *f, size_t limit, struct record **records, size_t *count, struct error *err)
+{
+	uint8_t *index = malloc(limit * RECORD_BYTES + 1);
+	struct record *list = malloc((limit + 1) * sizeof *list);
+	int rc = 0;
+
+	if (!index || !list)
+		rc = error_set(err, -ENOMEM, "%s: out of memory", f->path);
+	ssize_t n = rc ? 0 : disk_pread(f->disk, f->fd, index, limit * RECORD_BYTES, SEGMENT_INDEX_OFFSET);
+	if (n < 0)
+		rc = failed(err, (int)n, f->path, "read the index");
+	if (rc) {
+		free(list);
+	} else {
+		*count = decode_records(f, index, (size_t)n / RECORD_BYTES, list);
+		*records = list;
+	}
+	free(index);
+	return rc;
+}
+
+int segment_file_read_index(struct segment_file *f, size_t count, struct record **records, struct error *err)
+{
+	size_t found;
+	int rc = read_up_to(f, count, records, &found, err);
+
+	if (rc || found == count)
+		return rc;
+	free(*records);
+	*records = NULL;
+	return error_set(err, -EBADMSG, "%s: record %zu of %zu is damaged", f->path, found, count);
+}
+
 int segment_file_read_records(struct segment_file *f, bool check_data, struct record **records, size_t *count,
                               struct error *err)
 {
-	bool open = f->header.state == SEGMENT_OPEN;
-	size_t limit = open ? f->shape.records_max : f->header.record_count;
-	uint8_t *index = NULL;
-	struct record *list = NULL;
-	size_t found = 0;
-	ssize_t n;
-	int rc = -ENOMEM;
+	struct record *list;
+	int rc;
 
-	index = malloc(limit * RECORD_BYTES + 1);
-	list = malloc((limit + 1) * sizeof *list);
-	if (!index || !list) {
-		error_set(err, rc, "%s: out of memory", f->path);
-		goto out;
+	if (f->header.state != SEGMENT_OPEN) {
+		*count = f->header.record_count;
+		return segment_file_read_index(f, *count, records, err);
 	}
-	n = disk_pread(f->disk, f->fd, index, limit * RECORD_BYTES, SEGMENT_INDEX_OFFSET);
-	if (n < 0) {
-		rc = failed(err, (int)n, f->path, "read the index");
-		goto out;
-	}
-	found = decode_records(f, index, (size_t)n / RECORD_BYTES, list);
-	if (!open && found != limit) {
-		rc = error_set(err, -EBADMSG, "%s: record %zu of %zu is damaged", f->path, found, limit);
-		goto out;
-	}
-	if (open && check_data) {
-		rc = verify_slots(f, list, &found);
-		if (rc < 0) {
+	rc = read_up_to(f, f->shape.records_max, &list, count, err);
+	if (!rc && check_data) {
+		rc = verify_slots(f, list, count);
+		if (rc) {
 			failed(err, rc, f->path, "read the slots");
-			goto out;
+			free(list);
 		}
 	}
-	*records = list;
-	*count = found;
-	list = NULL;
-	rc = 0;
-out:
-	free(list);
-	free(index);
+	if (!rc)
+		*records = list;
 	return rc;
 }
 
@@ -561,6 +574,7 @@ int segment_file_seal(struct segment_file *f, uint32_t record_count, uint32_t sl
 	struct segment_header h = f->header;
 	int rc;
 
+	/* Who reads the index meanwhile looks at the shape and the salt, which stay. */
 	assert(h.state == SEGMENT_OPEN);
 	assert(record_count <= f->shape.records_max && slot_count <= f->shape.slots);
 	h.state = SEGMENT_SEALED;
@@ -571,7 +585,11 @@ int segment_file_seal(struct segment_file *f, uint32_t record_count, uint32_t sl
 	rc = write_header(f, &h);
 	if (rc < 0)
 		return failed(err, rc, f->path, "write the header");
-	f->header = h;
+	f->header.state = h.state;
+	f->header.record_count = h.record_count;
+	f->header.slot_count = h.slot_count;
+	memcpy(f->header.prev_digest, h.prev_digest, DIGEST_BYTES);
+	memcpy(f->header.digest, h.digest, DIGEST_BYTES);
 	return 0;
 }
 

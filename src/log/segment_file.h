@@ -163,6 +163,10 @@ int segment_file_sync(struct segment_file *f);
 int segment_file_read_records(struct segment_file *f, bool check_data, struct record **records, size_t *count,
                               struct error *err);
 
+/* Reads the first `count` records, whatever the state; those that were put there, which may go on with others behind. -EBADMSG when
+ * one is damaged. Any thread, also while the segment is being sealed. */
+int segment_file_read_index(struct segment_file *f, size_t count, struct record **records, struct error *err);
+
 /* open -> sealed: the slots and records before were synced by the caller; writes the new header (count, slot count, digests), which
  * another sync makes durable. Until then a power cut may leave it open, with all that it holds. */
 int segment_file_seal(struct segment_file *f, uint32_t record_count, uint32_t slot_count,

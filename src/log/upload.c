@@ -16,6 +16,8 @@
 #define RETRY_FIRST_MS 500
 #define RETRY_MAX_MS 15000
 #define DELAY_STEP_MS 200
+/* Where a put looks for its key first, that many keys are looked for ahead of need. */
+#define LOOK_AHEAD 8
 
 enum item_state { ITEM_QUEUED, ITEM_BUSY, ITEM_WAITING, ITEM_DONE };
 
@@ -44,12 +46,15 @@ struct upload {
 	pthread_mutex_t mutex;         /* guards what follows */
 	pthread_cond_t idle;
 	TAILQ_HEAD(item_list, item) items; /* in order of numbers; removed from the front once done */
+	struct item_list unsealed;         /* removed from there, and not sealed yet */
 	TAILQ_HEAD(, waiter) waiters;
 	segment_no_t stored;
 	uint64_t bytes;
-	unsigned busy;    /* items packed or under way */
-	unsigned delayed; /* timers that have not fired */
-	bool moving;      /* somebody calls the stored hooks */
+	unsigned busy;       /* items packed or under way */
+	unsigned delayed;    /* timers that have not fired */
+	bool moving;         /* somebody calls the stored hooks */
+	bool looking;        /* for the key of looked + 1 */
+	segment_no_t looked; /* segments up to this one, and after `stored`, were not there */
 	bool stopping, failed;
 };
 
@@ -64,6 +69,7 @@ struct upload *upload_new(const struct upload_options *options)
 	u->options = *options;
 	u->stored = options->stored;
 	TAILQ_INIT(&u->items);
+	TAILQ_INIT(&u->unsealed);
 	TAILQ_INIT(&u->waiters);
 	pthread_mutex_init(&u->mutex, NULL);
 	pthread_cond_init(&u->idle, NULL);
@@ -77,17 +83,23 @@ static void item_free(struct item *i)
 	free(i);
 }
 
-void upload_free(struct upload *u)
+static void items_free(struct item_list *list)
 {
 	struct item *i;
 
-	if (!u)
-		return;
-	assert(!u->busy && !u->delayed);
-	while ((i = TAILQ_FIRST(&u->items))) {
-		TAILQ_REMOVE(&u->items, i, link);
+	while ((i = TAILQ_FIRST(list))) {
+		TAILQ_REMOVE(list, i, link);
 		item_free(i);
 	}
+}
+
+void upload_free(struct upload *u)
+{
+	if (!u)
+		return;
+	assert(!u->busy && !u->delayed && !u->looking);
+	items_free(&u->items);
+	items_free(&u->unsealed);
 	sodium_memzero(&u->options.key, sizeof u->options.key);
 	pthread_cond_destroy(&u->idle);
 	pthread_mutex_destroy(&u->mutex);
@@ -128,9 +140,59 @@ static void answer(struct waiter *list, int result)
 	}
 }
 
+/* It is in the store, and durable here: a part of the cache from now on. */
+static void settle(struct item *i)
+{
+	struct upload *u = i->u;
+
+	atomic_store(&i->segment->life, LIFE_STORED);
+	segment_file_mark_stored(atomic_load(&i->segment->file), NULL);
+	if (u->options.hooks.tidy)
+		u->options.hooks.tidy(u->options.arg, i->segment);
+	item_free(i);
+}
+
+/* Whether a key is to be looked for now: then that is under way, and the caller asks the store, without the mutex, which is held. */
+static bool look_begin(struct upload *u, char key[STORE_KEY_MAX + 1])
+{
+	const struct upload_options *o = &u->options;
+
+	if (!o->store->looks_first || o->unconditional || u->looking || u->stopping || u->failed)
+		return false;
+	if (u->looked < u->stored)
+		u->looked = u->stored;
+	if (u->looked >= u->stored + LOOK_AHEAD)
+		return false;
+	u->looking = true;
+	segment_object_key(segment_set_image(o->set), u->looked + 1, o->epoch, key, STORE_KEY_MAX + 1);
+	return true;
+}
+
+static void looked(void *arg, int status, uint64_t length, const struct error *err)
+{
+	struct upload *u = arg;
+	char key[STORE_KEY_MAX + 1];
+	bool goes_on = false;
+
+	(void)length;
+	(void)err;
+	pthread_mutex_lock(&u->mutex);
+	u->looking = false;
+	/* Another answer shows when it is put. */
+	if (status == -ENOENT) {
+		u->looked++;
+		goes_on = look_begin(u, key);
+	}
+	pthread_cond_broadcast(&u->idle);
+	pthread_mutex_unlock(&u->mutex);
+	if (goes_on)
+		store_head(u->options.store, key, looked, u);
+}
+
 /* Moves the prefix over what is done, one caller at a time, so that hooks come in order. The mutex is held. */
 static void move_prefix(struct upload *u)
 {
+	char key[STORE_KEY_MAX + 1];
 	struct item *i;
 
 	if (u->moving)
@@ -140,19 +202,26 @@ static void move_prefix(struct upload *u)
 		TAILQ_REMOVE(&u->items, i, link);
 		u->bytes -= item_bytes(i);
 		u->stored = i->segment->number;
-		atomic_store(&i->segment->life, LIFE_STORED);
 		struct waiter *list = ready_waiters(u, false);
 		pthread_mutex_unlock(&u->mutex);
 		if (u->options.hooks.stored)
 			u->options.hooks.stored(u->options.arg, i->segment);
 		answer(list, 0);
-		segment_file_mark_stored(atomic_load(&i->segment->file), NULL);
-		if (u->options.hooks.tidy)
-			u->options.hooks.tidy(u->options.arg, i->segment);
-		item_free(i);
+		pthread_mutex_lock(&u->mutex);
+		bool sealed = atomic_load(&i->segment->life) >= LIFE_SEALED;
+		if (!sealed)
+			TAILQ_INSERT_TAIL(&u->unsealed, i, link);
+		pthread_mutex_unlock(&u->mutex);
+		if (sealed)
+			settle(i);
 		pthread_mutex_lock(&u->mutex);
 	}
 	u->moving = false;
+	if (TAILQ_EMPTY(&u->items) && look_begin(u, key)) {
+		pthread_mutex_unlock(&u->mutex);
+		store_head(u->options.store, key, looked, u);
+		pthread_mutex_lock(&u->mutex);
+	}
 }
 
 /* ---- one item: pack, put, done or try again ---- */
@@ -303,12 +372,12 @@ static int pack(struct item *i, struct error *err)
 	struct record *records = NULL;
 	struct sealer *sealer = NULL;
 	uint32_t kept = 0;
-	size_t count = 0;
+	size_t count = s->record_count;
 	int rc;
 
 	if (!f)
 		return err->code ? err->code : -EIO;
-	rc = segment_file_read_records(f, false, &records, &count, err);
+	rc = segment_file_read_index(f, count, &records, err);
 	if (rc)
 		return rc;
 	sealer = sealer_new(o->compression);
@@ -335,6 +404,18 @@ static int pack(struct item *i, struct error *err)
 	return rc;
 }
 
+static unsigned put_flags(struct item *i)
+{
+	struct upload *u = i->u;
+
+	if (u->options.unconditional)
+		return STORE_UPLOAD;
+	pthread_mutex_lock(&u->mutex);
+	bool looked = i->segment->number <= u->looked && !i->attempts;
+	pthread_mutex_unlock(&u->mutex);
+	return STORE_UPLOAD | STORE_PUT_CREATE_ONLY | (looked ? STORE_PUT_LOOKED : 0);
+}
+
 static void pack_job(void *arg)
 {
 	struct item *i = arg;
@@ -355,8 +436,7 @@ static void pack_job(void *arg)
 	segment_object_key(segment_set_image(u->options.set), i->segment->number, u->options.epoch, i->key,
 	                   sizeof i->key);
 	i->iov = (struct iovec){ i->object, i->length };
-	store_put(u->options.store, i->key, &i->iov, 1,
-	          STORE_UPLOAD | (u->options.unconditional ? 0 : STORE_PUT_CREATE_ONLY), put_done, i);
+	store_put(u->options.store, i->key, &i->iov, 1, put_flags(i), put_done, i);
 }
 
 /* Fills the window; the mutex is held. */
@@ -392,6 +472,21 @@ int upload_segment(struct upload *u, struct segment *s)
 		start_more(u);
 	pthread_mutex_unlock(&u->mutex);
 	return 0;
+}
+
+void upload_sealed(struct upload *u, struct segment *s)
+{
+	struct item *i;
+
+	pthread_mutex_lock(&u->mutex);
+	TAILQ_FOREACH(i, &u->unsealed, link)
+		if (i->segment == s)
+			break;
+	if (i)
+		TAILQ_REMOVE(&u->unsealed, i, link);
+	pthread_mutex_unlock(&u->mutex);
+	if (i)
+		settle(i);
 }
 
 segment_no_t upload_stored(struct upload *u)
@@ -440,7 +535,7 @@ void upload_stop(struct upload *u)
 {
 	pthread_mutex_lock(&u->mutex);
 	u->stopping = true;
-	while (u->busy || u->delayed || u->moving)
+	while (u->busy || u->delayed || u->moving || u->looking)
 		pthread_cond_wait(&u->idle, &u->mutex);
 	struct waiter *list = ready_waiters(u, true);
 	pthread_mutex_unlock(&u->mutex);

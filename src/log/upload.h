@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* upload.h: sealed segments of one image go to the store, several at a time; what counts is the gap-free prefix.
+/* upload.h: segments of one image go to the store, several at a time; what counts is the gap-free prefix.
  *
+ * A segment comes once it is whole, and may be sealed meanwhile: it is made durable here and in the store side by side.
  * A segment is packed on a background executor and put create-only under its number and the epoch. Answers may come in any
  * order; upload_stored() moves only over a gap-free run. A put that fails is tried again, later and later (up to 15 s apart),
  * until the store is back. A key that exists already holds the same segment (a crash after an earlier put), which is
@@ -23,7 +24,7 @@ struct upload_hooks {
 	/* Everything up to `s` is in the store. In order of numbers, one call per segment, before anybody who waits is told: to be
 	 * quick. */
 	void (*stored)(void *arg, struct segment *s);
-	/* After that, likewise in order: `s` may be evicted now. May take time. */
+	/* After that, and once `s` is sealed: it may be evicted now. May take time. */
 	void (*tidy)(void *arg, struct segment *s);
 	/* A put worked (`err` NULL) or failed and will be tried again. */
 	void (*store_state)(void *arg, const struct error *err);
@@ -49,8 +50,10 @@ struct upload *upload_new(const struct upload_options *options);
 /* upload_stop() came before. NULL is ignored. */
 void upload_free(struct upload *u);
 
-/* Queues a sealed segment; numbers come in order without gaps. 0 or -ENOMEM (call again). Any thread. */
+/* Queues a segment, whole and with its digest; numbers come in order without gaps. 0 or -ENOMEM (call again). Any thread. */
 int upload_segment(struct upload *u, struct segment *s);
+/* A segment that was queued has LIFE_SEALED now. Until then it stays as it is here, whether or not it is in the store. Any thread. */
+void upload_sealed(struct upload *u, struct segment *s);
 
 /* The end of the gap-free run in the store. */
 segment_no_t upload_stored(struct upload *u);

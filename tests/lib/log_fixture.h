@@ -33,8 +33,10 @@ struct log_fixture {
 	struct executor *executor;
 	struct log *log;
 	struct segment_shape shape;
+	void (*on_complete)(void *arg,
+	                    struct segment *s);          /* what to do when a segment may be uploaded; NULL: nothing */
 	void (*on_sealed)(void *arg, struct segment *s); /* more to do when a segment is sealed */
-	void *on_sealed_arg;
+	void *on_sealed_arg;                             /* of both */
 
 	pthread_mutex_t mutex; /* guards what follows */
 	pthread_cond_t changed;
@@ -85,6 +87,14 @@ static inline void hook_need_space(void *arg)
 	f->short_of_space++;
 	pthread_cond_broadcast(&f->changed);
 	pthread_mutex_unlock(&f->mutex);
+}
+
+static inline void hook_complete(void *arg, struct segment *s)
+{
+	struct log_fixture *f = arg;
+
+	if (f->on_complete)
+		f->on_complete(f->on_sealed_arg, s);
 }
 
 static inline void hook_sealed(void *arg, struct segment *s)
@@ -161,6 +171,7 @@ static inline struct log_options log_fixture_options(struct log_fixture *f)
 		.hooks = { .grown = hook_grown,
 		           .dropped = hook_dropped,
 		           .need_space = hook_need_space,
+		           .complete = hook_complete,
 		           .sealed = hook_sealed,
 		           .failed = hook_failed },
 	};

@@ -388,7 +388,7 @@ static void segment_that_has_lost_a_record_is_not_sealed(void **state)
 	assert_int_equal(log_wait_sealed(f->log, 1, digest), -EIO);
 	log_drain(f->log);
 	assert_int_equal(f->sealed_count, 0);
-	assert_non_null(strstr(f->text, "3 of 6 records"));
+	assert_non_null(strstr(f->text, "record 3 of 6 is damaged"));
 	assert_state(f, 1, SEGMENT_OPEN);
 }
 

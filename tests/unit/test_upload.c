@@ -39,7 +39,7 @@ static void hook_stored(void *arg, struct segment *s)
 {
 	struct upload_fixture *u = arg;
 
-	must(atomic_load(&s->life) == LIFE_STORED, "told before it is so");
+	must(upload_stored(u->upload) == s->number, "told when it is not so");
 	pthread_mutex_lock(&u->log.mutex);
 	must(u->stored_count < 64, "too many segments");
 	u->stored[u->stored_count++] = s->number;
@@ -86,6 +86,22 @@ static void waiter_answered(void *arg, int result)
 	pthread_mutex_unlock(&u->log.mutex);
 }
 
+static void send_complete(void *arg, struct segment *s)
+{
+	struct upload_fixture *u = arg;
+
+	must(atomic_load(&s->life) == LIFE_CLOSED, "sealed before it was complete");
+	must(!upload_segment(u->upload, s), "upload_segment");
+}
+
+static void tell_sealed(void *arg, struct segment *s)
+{
+	struct upload_fixture *u = arg;
+
+	upload_sealed(u->upload, s);
+}
+
+/* As for a segment that was recovered. */
 static void send_sealed(void *arg, struct segment *s)
 {
 	struct upload_fixture *u = arg;
@@ -263,6 +279,84 @@ static void stored_segment_says_so_and_may_be_let_go(void **state)
 	struct segment *s = segment_pin_known(u->log.set, 1);
 	assert_int_equal(atomic_load(&s->pins), 1);
 	segment_unpin(s);
+}
+
+/* ---- made durable here and in the store side by side ---- */
+
+static int setup_side_by_side(void **state)
+{
+	struct upload_fixture *u;
+	int rc = setup(state);
+
+	u = *state;
+	u->log.on_complete = send_complete;
+	u->log.on_sealed = tell_sealed;
+	return rc;
+}
+
+static void assert_life(struct upload_fixture *u, segment_no_t number, int life)
+{
+	struct segment *s = segment_pin_known(u->log.set, number);
+
+	assert_int_equal(atomic_load(&s->life), life);
+	segment_unpin(s);
+}
+
+static void segment_in_the_store_stays_as_it_is_here_until_it_is_sealed(void **state)
+{
+	struct upload_fixture *u = *state;
+
+	must(!append_grains(u->log.log, 0, 5, 1), "append");
+	fault_hold_syncs(&u->log.disk, true);
+	assert_int_equal(log_close_segment(u->log.log), 1);
+	assert_int_equal(upload_wait(u->upload, 1, waiter_answered, u), 0);
+	/* Who waits for the store does not wait for the disk. */
+	wait_for(u, &u->answers, 1);
+	assert_true(in_store(u, 1));
+	assert_life(u, 1, LIFE_CLOSED);
+	assert_state(u, 1, SEGMENT_OPEN);
+
+	fault_hold_syncs(&u->log.disk, false);
+	log_drain(u->log.log);
+	upload_stop(u->upload);
+	assert_life(u, 1, LIFE_STORED);
+	assert_state(u, 1, SEGMENT_STORED);
+}
+
+static void segment_that_was_sealed_first_is_marked_when_it_is_stored(void **state)
+{
+	struct upload_fixture *u = *state;
+
+	spy_hold_puts(&u->spy, true);
+	seal_segments(u, 2);
+	assert_life(u, 1, LIFE_SEALED);
+	assert_state(u, 2, SEGMENT_SEALED);
+	spy_wait_held(&u->spy, 2);
+	let_go(u, 1);
+	let_go(u, 2);
+	assert_stored_in_order(u, 2);
+	upload_stop(u->upload);
+	assert_life(u, 1, LIFE_STORED);
+	assert_state(u, 2, SEGMENT_STORED);
+}
+
+static void sync_that_fails_leaves_what_is_in_the_store_unmarked(void **state)
+{
+	struct upload_fixture *u = *state;
+
+	must(!append_grains(u->log.log, 0, 5, 1), "append");
+	fault_hold_syncs(&u->log.disk, true);
+	assert_int_equal(log_close_segment(u->log.log), 1);
+	assert_int_equal(upload_wait(u->upload, 1, waiter_answered, u), 0);
+	wait_for(u, &u->answers, 1);
+	atomic_store(&u->log.disk.sync_error, -EIO);
+	fault_hold_syncs(&u->log.disk, false);
+	log_drain(u->log.log);
+	upload_stop(u->upload);
+	assert_int_equal(u->log.failures, 1);
+	assert_life(u, 1, LIFE_CLOSED);
+	assert_state(u, 1, SEGMENT_OPEN);
+	atomic_store(&u->log.disk.sync_error, 0);
 }
 
 /* ---- window and prefix ---- */
@@ -646,9 +740,13 @@ static void stop_does_not_wait_for_a_store_to_come_back(void **state)
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define S(name) cmocka_unit_test_setup_teardown(name, setup_side_by_side, teardown)
 	const struct CMUnitTest tests[] = {
 		T(segment_is_put_whole_under_its_number_and_epoch),
 		T(stored_segment_says_so_and_may_be_let_go),
+		S(segment_in_the_store_stays_as_it_is_here_until_it_is_sealed),
+		S(segment_that_was_sealed_first_is_marked_when_it_is_stored),
+		S(sync_that_fails_leaves_what_is_in_the_store_unmarked),
 		T(no_more_than_the_window_are_under_way),
 		T(what_counts_is_the_gap_free_prefix),
 		T(answers_in_any_order_are_told_in_order),
