@@ -9,10 +9,12 @@
 #include "lib/image_life.h"
 
 #include "base/clock.h"
+#include "log/log_private.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -387,6 +389,23 @@ static void do_names(struct world *w)
 
 /* ---- bad luck ---- */
 
+/* Recovery ends where something was still under way: of what was answered counts what comes before that. Cleaning, and what the engine does
+ * by itself, may be at it. */
+static void let_earlier_ones_complete(struct image *i)
+{
+	struct log *l = atomic_load(&i->log);
+
+	if (!l)
+		return;
+	pthread_mutex_lock(&l->mutex);
+	for (uint64_t target = l->next_sequence; log_frontier(l) < target && !l->failed;) {
+		pthread_mutex_unlock(&l->mutex);
+		sched_yield();
+		pthread_mutex_lock(&l->mutex);
+	}
+	pthread_mutex_unlock(&l->mutex);
+}
+
 /* A child goes on with the images and is killed. */
 static void live_and_die(struct world *w, unsigned steps, bool remote, bool clean)
 {
@@ -401,6 +420,9 @@ static void live_and_die(struct world *w, unsigned steps, bool remote, bool clea
 	for (unsigned k = 0; remote && k < FILES; k++)
 		if (w->file[k].name[0] && flush_wait(w->file[k].image, IMAGE_FLUSH_REMOTE))
 			_exit(1);
+	for (unsigned k = 0; k < FILES; k++)
+		if (w->file[k].name[0])
+			let_earlier_ones_complete(w->file[k].image);
 	kill(getpid(), SIGKILL);
 }
 
