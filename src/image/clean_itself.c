@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* clean_itself.c: images that are written here are cleaned when too much of what is stored of them is garbage. */
+/* clean_itself.c: images that are written here are cleaned when too much of what is stored of them is garbage, and what is read in disk
+ * order and lies scattered is put in that order. */
 #include "image/private.h"
 
 #include "base/clock.h"
@@ -11,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 
+#define STEP_MS 50
 #define LOOK_MS 1000
 /* Less garbage than in so many segments is not worth a look; nor, for a while, is an image of which the last look had no use. */
 #define SEGMENTS_MIN 16u
@@ -64,29 +66,45 @@ static void clean_one(struct image *i)
 		              i->id, result.removed_segments, result.moved_segments, result.waiting_segments);
 }
 
+static bool is_at_work(struct image *i)
+{
+	return !engine_is_stopping(i->engine) && atomic_load(&i->log) && !atomic_load(&i->failed) && !i->unlinked;
+}
+
+/* Gives the reference back, as the next one. */
+static void clean_if_worth_it(struct image *i)
+{
+	if (is_at_work(i) &&
+	    ((i->engine->options.gc_target <= 100 && is_worth_it(i)) || clean_is_due(i->engine, i->id)))
+		clean_one(i);
+	image_put(i);
+}
+
+static void defragment(struct image *i)
+{
+	struct error err = { 0 };
+
+	if (is_at_work(i) && defrag_step(i, &err))
+		report_warning("%s", error_text(&err));
+	image_put(i);
+}
+
 static void *cleaner(void *arg)
 {
 	struct engine *e = arg;
 	unsigned slept = 0;
 
 	while (!engine_is_stopping(e)) {
-		struct timespec pause = { .tv_nsec = 50000000 };
-		struct image **images;
-		size_t count;
+		struct timespec pause = { .tv_nsec = STEP_MS * 1000000 };
 
 		nanosleep(&pause, NULL);
-		slept += 50;
-		if (slept < LOOK_MS || images_get_all(e, &images, &count))
-			continue;
-		slept = 0;
-		for (size_t k = 0; k < count; k++) {
-			struct image *i = images[k];
-			if (!engine_is_stopping(e) && atomic_load(&i->log) && !atomic_load(&i->failed) &&
-			    !i->unlinked && ((e->options.gc_target <= 100 && is_worth_it(i)) || clean_is_due(e, i->id)))
-				clean_one(i);
-			image_put(i);
+		slept += STEP_MS;
+		if (slept >= LOOK_MS) {
+			images_each(e, clean_if_worth_it);
+			slept = 0;
 		}
-		free(images);
+		if (atomic_exchange(&e->fragmented, false))
+			images_each(e, defragment);
 	}
 	return NULL;
 }

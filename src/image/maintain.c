@@ -159,8 +159,9 @@ static void *maintenance(void *arg)
 			continue;
 		refill_spares(e, images, count, &pulse);
 		for (size_t k = 0; k < count; k++)
-			tend(images[k]);
+			image_put(images[k]);
 		free(images);
+		images_each(e, tend);
 	}
 	return NULL;
 }
@@ -176,23 +177,15 @@ int engine_renew_lease(struct engine *e, struct error *err)
 	return rc;
 }
 
-/* An owner that finds a newer epoch stops at once. */
-static void look_for_newer_epochs(struct engine *e)
+/* An owner that finds a newer epoch stops at once. Gives the reference back. */
+static void look_for_newer_epoch(struct image *i)
 {
-	struct image **images;
-	size_t count;
-
-	if (images_get_all(e, &images, &count))
-		return;
-	for (size_t k = 0; k < count; k++) {
-		if (image_use_log(images[k])) {
-			if (!atomic_load(&images[k]->failed))
-				image_entitled(images[k]);
-			image_unuse_log(images[k]);
-		}
-		image_put(images[k]);
+	if (image_use_log(i)) {
+		if (!atomic_load(&i->failed))
+			image_entitled(i);
+		image_unuse_log(i);
 	}
-	free(images);
+	image_put(i);
 }
 
 static bool owns_any(struct engine *e)
@@ -222,7 +215,7 @@ static void *heartbeat(void *arg)
 			continue;
 		struct error err = { 0 };
 		if (!engine_renew_lease(e, &err))
-			look_for_newer_epochs(e);
+			images_each(e, look_for_newer_epoch);
 		next = clock_monotonic_ns() + e->options.lease_ms * 1000000 / 3;
 	}
 	return NULL;

@@ -136,6 +136,19 @@ int image_load_node_wait(struct image *i, const struct map_need *need, struct er
 	return install_from_log(i, need, bytes, err);
 }
 
+int image_look_up_wait(struct image *i, grain_no_t first, size_t count, map_entry_t *entries, struct error *err)
+{
+	struct map_need need;
+	int rc;
+
+	while ((rc = grain_map_lookup(i->map, first, count, entries, &need)) == -EAGAIN) {
+		rc = image_load_node_wait(i, &need, err);
+		if (rc)
+			return rc;
+	}
+	return rc;
+}
+
 int image_pin_wait(struct image *i, grain_no_t first, size_t count, bool existing_only, struct error *err)
 {
 	struct map_need need;

@@ -42,6 +42,7 @@ static void image_free(struct image *i)
 	log_view_destroy(&i->view);
 	range_locks_destroy(&i->locks);
 	readahead_destroy(&i->readahead);
+	defrag_destroy(&i->defrag);
 	trace_destroy(&i->trace);
 	pthread_rwlock_destroy(&i->gate);
 	pthread_rwlock_destroy(&i->node_lock);
@@ -81,6 +82,7 @@ static struct image *image_new(struct engine *e, uint64_t id, uint32_t grain_byt
 	pthread_rwlockattr_destroy(&attr);
 	range_locks_init(&i->locks);
 	readahead_init(&i->readahead);
+	defrag_init(&i->defrag);
 	i->map = grain_map_new(e->budget);
 	i->set = engine_set(e, i->log_id);
 	if (snapshot) {
@@ -140,6 +142,26 @@ int images_get_all(struct engine *e, struct image ***images, size_t *count)
 		}
 	pthread_mutex_unlock(&e->mutex);
 	return *images ? 0 : -ENOMEM;
+}
+
+void images_each(struct engine *e, void (*each)(struct image *i))
+{
+	struct image **images, *i;
+	size_t count;
+
+	if (images_get_all(e, &images, &count))
+		return;
+	uint64_t *ids = malloc((count + 1) * sizeof *ids);
+	for (size_t k = 0; k < count; k++) {
+		if (ids)
+			ids[k] = images[k]->id;
+		image_put(images[k]);
+	}
+	free(images);
+	for (size_t k = 0; ids && k < count; k++)
+		if ((i = image_get(e, ids[k])))
+			each(i);
+	free(ids);
 }
 
 bool image_unload(struct image *i, bool even_recent)

@@ -17,6 +17,7 @@
 #include "cache/cache.h"
 #include "cache/fetch.h"
 #include "image/catalog.h"
+#include "image/defrag.h"
 #include "image/epoch.h"
 #include "image/image.h"
 #include "image/layers.h"
@@ -74,6 +75,7 @@ struct engine {
 	struct hash *snapshots; /* id -> struct snapshot: those that were looked up or listed */
 	struct hash *garbage;   /* image id -> what waits for its deletion (sweep.c) */
 	bool stopping;
+	atomic_bool fragmented;     /* some image has something for defrag_step() */
 	bool ahead_stopped;         /* nothing is fetched ahead any more */
 	unsigned aheads;            /* readahead_begin() without readahead_end() */
 	pthread_cond_t ahead_ended; /* none of those is left, or none of an image's */
@@ -164,6 +166,7 @@ struct image {
 	struct fetch_source source;
 	_Atomic(struct layer_table *) layers; /* the other logs that the map may point into; set under open_mutex */
 	struct readahead readahead;
+	struct defrag defrag;
 	struct trace trace;
 	struct grain_map *map;
 	pthread_rwlock_t node_lock; /* read: a node's row is read and installed; write: saved nodes become droppable */
@@ -249,7 +252,8 @@ int image_load_node(struct image *i, const struct map_need *need, struct op *op)
 int image_op_node_arrived(struct op *op);
 /* The same, blocking. */
 int image_load_node_wait(struct image *i, const struct map_need *need, struct error *err);
-/* grain_map_pin() and grain_map_touch() with the nodes that they need. Block. */
+/* grain_map_lookup(), grain_map_pin() and grain_map_touch() with the nodes that they need. Block. */
+int image_look_up_wait(struct image *i, grain_no_t first, size_t count, map_entry_t *entries, struct error *err);
 int image_pin_wait(struct image *i, grain_no_t first, size_t count, bool existing_only, struct error *err);
 int image_touch_node_wait(struct image *i, unsigned level, uint64_t index, struct error *err);
 /* The entries of a node as it is in SQLite, or else in the log at `address`. Blocks. */
@@ -404,6 +408,8 @@ struct image *image_get(struct engine *e, uint64_t id);
 void image_put(struct image *i);
 /* References to all images in memory: `*images` is malloc'ed. */
 int images_get_all(struct engine *e, struct image ***images, size_t *count);
+/* Calls each() with every image in memory, one after the other, and a reference to that one alone, which it gives back. May take long. */
+void images_each(struct engine *e, void (*each)(struct image *i));
 /* Saves and frees an image that nobody refers to and that has no log. False when somebody does. */
 bool image_unload(struct image *i, bool even_recent);
 /* Brings the image that is open for reading to the newest end in the store; the open_mutex is held. Blocks on the store. */

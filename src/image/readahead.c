@@ -39,7 +39,7 @@ void readahead_destroy(struct readahead *r)
 
 struct ahead {
 	struct fetch_op fetch; /* first */
-	uint64_t asked;
+	uint64_t asked, at;
 	readahead_done_fn *done;
 	void *arg;
 };
@@ -48,7 +48,7 @@ static void ahead_complete(struct fetch_op *fetch)
 {
 	struct ahead *a = (struct ahead *)fetch;
 
-	a->done(a->arg, a->asked, atomic_load(&fetch->result));
+	a->done(a->arg, a->asked, a->at, atomic_load(&fetch->result));
 	free(a);
 }
 
@@ -102,15 +102,11 @@ static bool add_grain(struct image *i, struct fetch_op *fetch, struct chunk_run 
 static int look_up(struct image *i, uint64_t at, uint64_t end, map_entry_t *entries, size_t *count)
 {
 	grain_no_t first = grain_of(i, at);
-	struct map_need need;
-	int rc = 0;
 
 	*count = (size_t)(grain_of(i, end - 1) - first + 1);
 	if (*count > GRAINS_AT_ONCE)
 		*count = GRAINS_AT_ONCE;
-	while (!rc && grain_map_lookup(i->map, first, *count, entries, &need) == -EAGAIN)
-		rc = image_load_node_wait(i, &need, NULL);
-	return rc;
+	return image_look_up_wait(i, first, *count, entries, NULL);
 }
 
 int readahead_fetch(struct image *i, uint64_t *at, uint64_t end, uint64_t room, uint64_t *asked,
@@ -141,6 +137,7 @@ int readahead_fetch(struct image *i, uint64_t *at, uint64_t end, uint64_t room, 
 	}
 	*asked += ask_for_run(&a->fetch, &run);
 	a->asked = *asked;
+	a->at = *at;
 	if (fetch_op_end(&a->fetch))
 		ahead_complete(&a->fetch);
 	return 0;
@@ -152,6 +149,8 @@ int readahead_fetch(struct image *i, uint64_t *at, uint64_t end, uint64_t room, 
 struct stream_fetch {
 	struct image *image; /* readahead_begin() */
 	uint64_t began_ns;
+	uint64_t begin; /* where in the disk */
+	bool patch;     /* not of a reader in disk order */
 };
 
 static void pump_job(void *arg);
@@ -183,13 +182,15 @@ static void note_time(struct readahead *r, uint64_t took)
 			r->stream[k].window -= r->stream[k].window / 8;
 }
 
-static void stream_fetched(void *arg, uint64_t asked, int result)
+static void stream_fetched(void *arg, uint64_t asked, uint64_t at, int result)
 {
 	struct stream_fetch *f = arg;
 	struct image *i = f->image;
 	struct readahead *r = &i->readahead;
 
-	(void)result; /* who reads it finds out */
+	/* A failure is told to who reads it. */
+	if (!result && !f->patch && at > f->begin)
+		defrag_note(i, f->begin, at, asked);
 	pthread_mutex_lock(&r->mutex);
 	r->under_way -= BATCH;
 	if (asked) {
@@ -246,7 +247,7 @@ static void end_patch(struct readahead *r, struct readahead_stream *s)
 }
 
 /* Asks for the next batch of a stream. The mutex is not held. */
-static int fetch_batch(struct image *i, uint64_t *at, uint64_t end, uint64_t *asked)
+static int fetch_batch(struct image *i, uint64_t *at, uint64_t end, bool patch, uint64_t *asked)
 {
 	struct stream_fetch *f = malloc(sizeof *f);
 	int rc;
@@ -257,7 +258,7 @@ static int fetch_batch(struct image *i, uint64_t *at, uint64_t end, uint64_t *as
 		free(f);
 		return -ESHUTDOWN;
 	}
-	*f = (struct stream_fetch){ .image = i, .began_ns = clock_monotonic_ns() };
+	*f = (struct stream_fetch){ i, clock_monotonic_ns(), *at, patch };
 	rc = readahead_fetch(i, at, end, BATCH, asked, stream_fetched, f);
 	if (rc) {
 		readahead_end(i);
@@ -277,9 +278,11 @@ static void pump_job(void *arg)
 	while (!rc && r->under_way < WINDOW_MAX && (s = hungry(r))) {
 		uint64_t began = s->fetched, at = began, end = s->next + s->window, asked = 0;
 
+		bool patch = !s->run;
+
 		r->under_way += BATCH;
 		pthread_mutex_unlock(&r->mutex);
-		rc = fetch_batch(i, &at, end, &asked);
+		rc = fetch_batch(i, &at, end, patch, &asked);
 		pthread_mutex_lock(&r->mutex);
 		if (rc)
 			r->under_way -= BATCH;

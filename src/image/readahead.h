@@ -63,9 +63,9 @@ static inline bool readahead_listens(const struct readahead *r)
 	return atomic_load_explicit(&r->active, memory_order_relaxed) != 0;
 }
 
-/* Called once when all that was asked for, `asked` bytes, has come or failed (`result`: the first error, or 0): at once or on a
- * thread of the store. */
-typedef void readahead_done_fn(void *arg, uint64_t asked, int result);
+/* Called once when all that was asked for, `asked` bytes for the disk up to `at`, has come or failed (`result`: the first error, or
+ * 0): at once or on a thread of the store. */
+typedef void readahead_done_fn(void *arg, uint64_t asked, uint64_t at, int result);
 
 /* Has what is mapped in [*at, end) come, as far as it is not here, until `room` bytes are asked for; moves *at, as far as the map can
  * be read. Blocks on map nodes. 0, `*asked` (in whole chunks), and done() is called, also when it was nothing; or -ENOMEM,

@@ -373,10 +373,11 @@ static void replay_put(struct replay *p)
 	readahead_end(i);
 }
 
-static void replay_fetched(void *arg, uint64_t asked, int result)
+static void replay_fetched(void *arg, uint64_t asked, uint64_t at, int result)
 {
 	struct replay *p = arg;
 
+	(void)at;
 	pthread_mutex_lock(&p->mutex);
 	p->under_way -= (int64_t)asked;
 	p->ended |= result == -ETIMEDOUT;

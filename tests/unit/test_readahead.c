@@ -287,10 +287,11 @@ struct fetched {
 	_Atomic int result;
 };
 
-static void on_fetched(void *arg, uint64_t asked, int result)
+static void on_fetched(void *arg, uint64_t asked, uint64_t at, int result)
 {
 	struct fetched *f = arg;
 
+	(void)at;
 	atomic_store(&f->asked, asked);
 	atomic_store(&f->result, result);
 	atomic_fetch_add(&f->calls, 1);
