@@ -2,6 +2,7 @@
 /* defrag.c: see defrag.h. */
 #include "image/defrag.h"
 
+#include "base/clock.h"
 #include "image/private.h"
 
 #include <errno.h>
@@ -15,6 +16,8 @@
 #define PART_BYTES ((uint64_t)256 << 10)
 /* So much of a part must be here; the rest is fetched again: one that is moved in pieces is as scattered as before. */
 #define HERE_PERCENT 50
+/* Snapshots are looked for as seldom. */
+#define LOOK_NS seconds_ns(60)
 /* Ranges as close to each other are one. */
 #define GAP ((uint64_t)1 << 20)
 
@@ -222,15 +225,32 @@ static int defragment(struct image *i, uint64_t begin, uint64_t end, struct erro
 	return rc;
 }
 
-/* Whether anything was noted. What is of no use, as history is kept, is forgotten; the open_mutex is held. */
-static bool has_ranges(struct image *i)
+static bool has_ranges(struct defrag *d)
 {
-	pthread_mutex_lock(&i->defrag.mutex);
-	if (i->policy.history_s)
-		i->defrag.count = 0;
-	bool any = i->defrag.count != 0;
-	pthread_mutex_unlock(&i->defrag.mutex);
+	pthread_mutex_lock(&d->mutex);
+	bool any = d->count != 0;
+	pthread_mutex_unlock(&d->mutex);
 	return any;
+}
+
+static void forget_ranges(struct defrag *d)
+{
+	pthread_mutex_lock(&d->mutex);
+	d->count = 0;
+	pthread_mutex_unlock(&d->mutex);
+}
+
+/* Whether somebody needs the grains where they are. */
+static bool is_held(struct image *i)
+{
+	struct defrag *d = &i->defrag;
+	uint64_t now = clock_monotonic_ns();
+
+	if (!d->looked_ns || now - d->looked_ns > LOOK_NS) {
+		d->held = snapshot_any(i->engine->pool, i->id, SNAPSHOTS_FOREIGN, NULL) != 0;
+		d->looked_ns = now;
+	}
+	return d->held;
 }
 
 int defrag_step(struct image *i, struct error *err)
@@ -239,16 +259,20 @@ int defrag_step(struct image *i, struct error *err)
 	struct engine *e = i->engine;
 	struct image *opened;
 	uint64_t begin, end;
-	bool later = pthread_mutex_trylock(&i->open_mutex) != 0, any = !later && has_ranges(i);
 
-	if (!later)
-		pthread_mutex_unlock(&i->open_mutex);
-	if (later || (any && atomic_load(&e->unsent) > e->options.dirty_limit / 2)) {
+	if (!has_ranges(&i->defrag))
+		return 0;
+	bool later = atomic_load(&e->unsent) > e->options.dirty_limit / 2 || pthread_mutex_trylock(&i->open_mutex);
+	if (later) {
 		atomic_store(&e->fragmented, true);
 		return 0;
 	}
-	if (!any)
+	bool kept = i->policy.history_s != 0;
+	pthread_mutex_unlock(&i->open_mutex);
+	if (kept || is_held(i)) {
+		forget_ranges(&i->defrag);
 		return 0;
+	}
 	/* It must not be handed over meanwhile. */
 	int rc = image_open(e, i->id, flags, &opened, err);
 	if (rc)

@@ -5,8 +5,9 @@
  * grains of it: then, while those chunks are here, their grains are moved, as cleaning moves them (move.c), and the next reader
  * who has not got them fetches what it reads and not many times as much. Cleaning takes away what that leaves behind.
  *
- * Only in images that this host owns, while gc_target lets cleaning go on by itself, and where no history is kept: there each move is kept,
- * too. Little is fetched again for it, and it goes slowly, and not at all while much waits for the store.
+ * Only in images that this host owns, while gc_target lets cleaning go on by itself, and where neither history nor a snapshot nor a clone
+ * keeps what is moved where it was, too. Little is fetched again for it, and it goes slowly, and not at all while much waits for the
+ * store.
  */
 #ifndef GARNER_IMAGE_DEFRAG_H
 #define GARNER_IMAGE_DEFRAG_H
@@ -14,6 +15,7 @@
 #include "base/error.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #define DEFRAG_RANGES 32
@@ -26,6 +28,10 @@ struct defrag {
 		uint64_t begin, end; /* bytes of the disk */
 	} range[DEFRAG_RANGES];
 	unsigned count;
+
+	/* Of the thread that moves: */
+	uint64_t looked_ns; /* when it was asked for snapshots; 0: never */
+	bool held;          /* there are some, or that is not known */
 };
 
 void defrag_init(struct defrag *d);

@@ -174,7 +174,7 @@ static void what_is_written_meanwhile_wins(void **state)
 	image_fixture_verify(&f);
 }
 
-/* Where nobody cleans, and where each move would be kept. */
+/* Where nobody cleans, and where what is moved would be kept where it was, too. */
 static void nothing_is_moved_where_that_is_not_wanted(void **state)
 {
 	(void)state;
@@ -186,6 +186,13 @@ static void nothing_is_moved_where_that_is_not_wanted(void **state)
 
 	i = open_cold(50);
 	assert_int_equal(engine_history_keep(f.engine, i->id, 3600, &err), 0);
+	read_all(i, false, true);
+	assert_int_equal(status().moved_bytes, 0);
+	assert_int_equal(engine_history_keep(f.engine, i->id, 0, &err), 0);
+	assert_int_equal(engine_snapshot_create(f.engine, &i->id, 1, "now", &err), 0);
+	close_all(i);
+
+	i = open_cold(50);
 	read_all(i, false, true);
 	assert_int_equal(status().moved_bytes, 0);
 	close_all(i);
