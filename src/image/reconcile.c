@@ -125,7 +125,7 @@ static int check_local(void *arg, struct segment *s)
 	if (!s->local) {
 		/* Found at the start and evicted since: nobody compared its digest. */
 		if (c->alone)
-			atomic_store(&s->life, LIFE_UNKNOWN);
+			segment_make_unknown(s);
 		return 0;
 	}
 	if (atomic_load(&s->life) == LIFE_UNKNOWN)

@@ -41,8 +41,18 @@ struct segment_set *segment_set_new(struct disk *disk, const char *dir, const ui
 	return set;
 }
 
+struct retired {
+	struct retired *next;
+	_Atomic uint8_t *states;
+};
+
 static void segment_free(struct segment *s)
 {
+	for (struct retired *r = s->retired, *next; r; r = next) {
+		next = r->next;
+		free(r->states);
+		free(r);
+	}
 	segment_file_close(atomic_load(&s->file));
 	free(s->checksums);
 	free(atomic_load(&s->chunk));
@@ -155,6 +165,8 @@ int segment_set_shape(struct segment *s, const struct segment_shape *shape, uint
 {
 	_Atomic uint8_t *states = atomic_load(&s->chunk);
 
+	if (states && memcmp(&s->shape, shape, sizeof *shape) != 0)
+		return -EBADMSG;
 	if (!states) {
 		states = malloc(shape->chunks);
 		if (!states)
@@ -165,6 +177,28 @@ int segment_set_shape(struct segment *s, const struct segment_shape *shape, uint
 		atomic_store_explicit(&states[i], state, memory_order_relaxed);
 	atomic_store_explicit(&s->chunk, states, memory_order_release);
 	return 0;
+}
+
+void segment_make_unknown(struct segment *s)
+{
+	struct retired *r = malloc(sizeof *r);
+
+	pthread_mutex_lock(&s->mutex);
+	if (!s->local && r) {
+		r->states = atomic_exchange(&s->chunk, NULL);
+		r->next = s->retired;
+		s->retired = r;
+		r = NULL;
+		free(s->checksums);
+		s->checksums = NULL;
+		s->record_count = s->slot_count = 0;
+		atomic_store(&s->stored_slots, 0);
+	}
+	/* Without memory it stays what it was, and what does not fit is not kept here. */
+	if (!s->local)
+		atomic_store(&s->life, LIFE_UNKNOWN);
+	pthread_mutex_unlock(&s->mutex);
+	free(r);
 }
 
 void segment_adopt_file(struct segment *s, struct segment_file *f)

@@ -40,6 +40,7 @@ enum segment_life {
 struct segment_set;
 struct fetch;
 struct stage;
+struct retired;
 
 struct segment {
 	struct segment_set *set;
@@ -59,9 +60,10 @@ struct segment {
 	int sync_error;        /* sticky: a sync of the file failed once */
 	uint64_t *
 		checksums; /* per slot: bit 32 set and data_crc, or 0: no record, while chunks are being verified; else NULL */
-	struct fetch *fetches; /* cache/fetch.c: chunks on their way */
-	uint8_t told;          /* likewise: levels of report.h at which it was said that it cannot be read */
-	bool punched;          /* the file has holes: it cannot be recycled */
+	struct fetch *fetches;   /* cache/fetch.c: chunks on their way */
+	uint8_t told;            /* likewise: levels of report.h at which it was said that it cannot be read */
+	bool punched;            /* the file has holes: it cannot be recycled */
+	struct retired *retired; /* arrays of states that somebody may look at still */
 
 	/* Written by the log's owner before the life that makes them valid. */
 	uint32_t record_count, slot_count; /* closed and later */
@@ -104,8 +106,11 @@ int segment_forget(struct segment_set *set, segment_no_t number);
 struct segment_file *segment_open_file(struct segment *s, struct error *err);
 
 /* Gives the segment its shape and an array of chunk states, all `state` (with or without CHUNK_HELD). The mutex is held, or nobody
- * else knows the segment. 0 or -ENOMEM. */
+ * else knows the segment. 0, -ENOMEM, or -EBADMSG when it has another shape. */
 int segment_set_shape(struct segment *s, const struct segment_shape *shape, uint8_t state);
+
+/* Forgets all but the number of a segment of which no file is here any more: what the store has under that number may be another one. */
+void segment_make_unknown(struct segment *s);
 
 /* Makes a just created file the segment's (mutex as above). */
 void segment_adopt_file(struct segment *s, struct segment_file *f);

@@ -502,6 +502,35 @@ static void *use_segments(void *arg)
 	return NULL;
 }
 
+/* Of one that was evicted the store may hold another one under the same number, that another host made with segments of another size. */
+static void segment_that_is_not_here_may_turn_out_to_have_another_shape(void **state)
+{
+	struct place *p = *state;
+	struct segment *s = segment_pin(p->set, 3);
+	struct segment_shape larger;
+
+	assert_int_equal(segment_shape(GRAIN, 4 * SEGMENT, &larger), 0);
+	assert_int_equal(segment_set_shape(s, &p->shape, CHUNK_PRESENT), 0);
+	atomic_store(&s->life, LIFE_STORED);
+	assert_int_equal(segment_set_shape(s, &larger, CHUNK_ABSENT), -EBADMSG);
+	assert_int_equal(segment_chunk_state(s, 1), CHUNK_PRESENT);
+	/* While there is a file, it says what it is. */
+	atomic_store(&s->local, true);
+	segment_make_unknown(s);
+	assert_int_equal(atomic_load(&s->life), LIFE_STORED);
+	assert_int_equal(segment_chunk_state(s, 1), CHUNK_PRESENT);
+
+	atomic_store(&s->local, false);
+	for (int k = 0; k < 2; k++) {
+		segment_make_unknown(s);
+		assert_int_equal(atomic_load(&s->life), LIFE_UNKNOWN);
+		assert_int_equal(segment_chunk_state(s, larger.chunks - 1), CHUNK_ABSENT);
+		assert_int_equal(segment_set_shape(s, k ? &p->shape : &larger, CHUNK_ABSENT), 0);
+		assert_int_equal(segment_chunk_set(s, s->shape.chunks - 1, CHUNK_UNVERIFIED), CHUNK_ABSENT);
+	}
+	segment_unpin(s);
+}
+
 static void many_threads_see_one_segment_one_file_and_one_change(void **state)
 {
 	struct place *p = *state;
@@ -550,6 +579,7 @@ int main(void)
 		T(uses_of_a_chunk_are_counted_up_to_three),
 		T(chunk_is_changed_only_from_the_state_that_was_expected),
 		T(shape_can_be_set_again_for_another_state),
+		T(segment_that_is_not_here_may_turn_out_to_have_another_shape),
 		T(many_threads_see_one_segment_one_file_and_one_change),
 	};
 
