@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
+/* The owner looks as often for a policy that another host has put. */
+#define POLICY_AGE_NS seconds_ns(60)
 /* The most segments whose indexes are read for an overview. */
 #define SAMPLES_MAX 256
 
@@ -19,6 +21,29 @@ static int entry_of(struct engine *e, uint64_t image, struct catalog_entry *entr
 }
 
 /* ---- keeping ----------------------------------------------------------------------------------------------------- */
+
+/* The open_mutex is held. */
+static void go_by(struct image *i, const struct policy *policy)
+{
+	i->policy = *policy;
+	i->policy_looked_ns = clock_monotonic_ns();
+	if (atomic_load(&i->log))
+		log_keep_all(atomic_load(&i->log), policy->history_s != 0);
+}
+
+void image_look_at_policy(struct image *i)
+{
+	struct policy policy;
+	struct error err = { 0 };
+
+	if (clock_monotonic_ns() - i->policy_looked_ns < POLICY_AGE_NS || !image_changed(i))
+		return;
+	i->policy_looked_ns = clock_monotonic_ns();
+	if (policy_load(i->engine->pool, i->id, &policy, &err))
+		report_debug("%s", error_text(&err));
+	else if (policy.history_s != i->policy.history_s)
+		go_by(i, &policy);
+}
 
 int engine_history_keep(struct engine *e, uint64_t image, uint64_t seconds, struct error *err)
 {
@@ -37,11 +62,8 @@ int engine_history_keep(struct engine *e, uint64_t image, uint64_t seconds, stru
 	if (i)
 		pthread_mutex_lock(&i->open_mutex);
 	rc = policy_save(e->pool, image, &policy, err);
-	if (i && !rc) {
-		i->policy = policy;
-		if (atomic_load(&i->log))
-			log_keep_all(atomic_load(&i->log), seconds != 0);
-	}
+	if (i && !rc)
+		go_by(i, &policy);
 	if (i) {
 		pthread_mutex_unlock(&i->open_mutex);
 		image_put(i);

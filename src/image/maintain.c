@@ -62,6 +62,7 @@ static void keep_up(struct image *i)
 	int rc = 0;
 
 	log_close_aged(atomic_load(&i->log), e->options.seal_after_ms * 1000000);
+	image_look_at_policy(i);
 	if (!i->saved_ns)
 		i->saved_ns = now;
 	segment_no_t since = i->saved.checkpoint.segment;

@@ -189,6 +189,7 @@ static int load_policy(struct image *i, struct error *err)
 {
 	int rc = policy_load(i->engine->pool, i->id, &i->policy, err);
 
+	i->policy_looked_ns = clock_monotonic_ns();
 	if (rc != -EBADMSG)
 		return rc;
 	report_warning("%s; until it is set anew (garner history --keep) all history is kept", error_text(err));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* policy.h: what is wanted of one image: object images/<id>/policy, sealed with the image key. Private to src/image.
  *
- * It may be put by any host; the owner looks at it when it becomes the owner, and when it is put there. Blocks on the store.
+ * It may be put by any host; the owner looks at it when it becomes the owner, when it is put there, and every minute while it is written.
+ * Blocks on the store.
  */
 #ifndef GARNER_IMAGE_POLICY_H
 #define GARNER_IMAGE_POLICY_H

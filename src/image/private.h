@@ -179,6 +179,7 @@ struct image {
 	struct upload *upload;     /* with log */
 	uint64_t epoch;
 	struct policy policy;        /* as the owner goes by; guarded by open_mutex */
+	uint64_t policy_looked_ns;   /* when it was looked for in the store; likewise */
 	_Atomic int failed;          /* -errno: writes are refused */
 	_Atomic bool rows_damaged;   /* what SQLite has of the map is not to be used again */
 	pthread_mutex_t state_mutex; /* guards what follows */
@@ -367,6 +368,8 @@ int image_release(struct image *i, uint64_t deadline_ns, bool leave, struct erro
 void image_segment_dropped(void *image, struct segment *s);
 /* Whether the log holds anything that the last checkpoint does not. */
 bool image_changed(struct image *i);
+/* Goes by the policy that another host may have put, if it is time to look. The open_mutex is held, and the log is ours. Blocks. (history.c) */
+void image_look_at_policy(struct image *i);
 /* Whether a flush to the store may be answered: 0, or -EIO (and the image is fenced). Blocks on the store. */
 int image_entitled(struct image *i);
 /* Ends writing for good; the first reason stands: returns whether this is it. image_fail() says it in the log, too. */

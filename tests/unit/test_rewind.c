@@ -584,6 +584,30 @@ static void another_host_rewinds_to_what_the_owner_has_uploaded(void **state)
 	assert_int_equal(errors_in_pool(), 0);
 }
 
+/* What is to be kept is said on one host, and the owner, which writes on another, goes by it. */
+static void the_owner_goes_by_what_was_said_on_another_host(void **state)
+{
+	struct track *t = begin_disk();
+	struct image *i = image_fixture_open_image(f.engine, t->name);
+	struct engine *other = image_fixture_open_beside(&f, 1);
+	uint64_t until = clock_monotonic_ns() + seconds_ns(60), kept = 0;
+
+	(void)state;
+	assert_int_equal(engine_history_keep(other, id_of(other, t->name), 3600, &err), 0);
+	while (kept != 3600 && clock_monotonic_ns() < until) {
+		assert_int_equal(write_wait(i, 0, "something", 9), 9);
+		pthread_mutex_lock(&i->open_mutex);
+		i->policy_looked_ns = 0;
+		kept = i->policy.history_s;
+		pthread_mutex_unlock(&i->open_mutex);
+		engine_kick(f.engine);
+		usleep(20000);
+	}
+	assert_int_equal(kept, 3600);
+	image_fixture_close_image(i);
+	assert_int_equal(engine_close(other, &err), 0);
+}
+
 struct spans {
 	size_t count;
 	uint64_t bytes, last_ns;
@@ -832,6 +856,7 @@ int main(void)
 		T(moments_after_rewinding_in_place_outlive_cleaning),
 		T(one_that_was_rewound_in_place_can_be_deleted),
 		T(another_host_rewinds_to_what_the_owner_has_uploaded),
+		T(the_owner_goes_by_what_was_said_on_another_host),
 		T(what_was_rewound_is_copied_with_all_it_needs),
 		T(the_past_is_told_and_how_much_of_it_must_be_kept),
 		T(what_was_flattened_has_its_past_from_then_on),
