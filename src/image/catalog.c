@@ -303,7 +303,7 @@ static int take_listing(struct catalog *c, uint64_t dir, const struct listed_ent
                         bool complete, struct rivals *rivals, struct error *err)
 {
 	struct entry_place rival;
-	bool unreadable = false;
+	bool doubtful = entries->strangers;
 	int rc = 0;
 
 	for (size_t i = 0; i < entries->count && !rc; i++) {
@@ -315,12 +315,12 @@ static int take_listing(struct catalog *c, uint64_t dir, const struct listed_ent
 			rc = error_set(err, e->rc, "%s", e->text ? e->text : strerror(-e->rc));
 		if (!rc && e->rc == 0 && rival.dir)
 			rc = note_rivals(rivals, &e->place, &rival);
-		unreadable |= e->rc == -EBADMSG || e->rc == -EPROTONOSUPPORT;
+		doubtful |= e->rc == -EBADMSG || e->rc == -EPROTONOSUPPORT || (e->rc == -ENOENT && e->version);
 	}
 	if (!rc && complete)
 		rc = catalog_cache_listed(c->cache, dir, listed_ns);
-	/* Then a name that is not known is not known to be none. */
-	if (!rc && complete && unreadable)
+	/* One of these may be another entry, whose key was damaged on its way: a name that is not known is not known to be none. */
+	if (!rc && complete && doubtful)
 		catalog_cache_unlist(c->cache, dir);
 	return rc;
 }

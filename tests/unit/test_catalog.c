@@ -106,6 +106,29 @@ static void a_listing_answers_for_what_is_not_there_too(void **state)
 	faulty_take_out(&dead, pool[1]);
 }
 
+/* A key in it that is no entry's may be that of one, damaged on its way: then the store is asked for each name. */
+static void a_doubtful_listing_does_not_answer_for_what_is_not_there(void **state)
+{
+	struct faulty_store dead;
+	struct seen seen = { 0 };
+	struct catalog_entry e;
+	struct error err = { 0 };
+
+	(void)state;
+	create(host[0], NODE_ROOT, "a", NODE_FILE);
+	assert_int_equal(store_put_wait(pool[0]->store, "names/0000000000000001/g0000000000000000000000000000000", "?",
+	                                1, 0, &err),
+	                 0);
+	assert_int_equal(catalog_list(host[1], NODE_ROOT, see_entry, &seen, &err), 0);
+	assert_int_equal(seen.count, 1);
+	create(host[0], NODE_ROOT, "b", NODE_FILE);
+	assert_int_equal(catalog_lookup(host[1], NODE_ROOT, "b", 60000, &e, &err), 0);
+	faulty_put_in(&dead, pool[1], 0, false);
+	assert_int_equal(catalog_lookup(host[1], NODE_ROOT, "a", 60000, &e, &err), 0);
+	assert_int_equal(catalog_lookup(host[1], NODE_ROOT, "c", 60000, &e, &err), -EIO);
+	faulty_take_out(&dead, pool[1]);
+}
+
 static void a_listing_shows_what_other_hosts_did(void **state)
 {
 	struct seen before = { 0 }, after = { 0 };
@@ -268,6 +291,7 @@ int main(void)
 		T(attributes_are_changed_for_all_hosts_the_root_s_too),
 		T(memory_answers_only_as_long_as_it_may),
 		T(a_listing_answers_for_what_is_not_there_too),
+		T(a_doubtful_listing_does_not_answer_for_what_is_not_there),
 		T(a_listing_shows_what_other_hosts_did),
 		T(a_directory_goes_only_when_it_is_empty),
 		T(renaming_follows_the_rules),
