@@ -210,21 +210,31 @@ static void look_at_existing(struct http_op *put)
 
 /* ---- listings ---- */
 
+/* Whether it was asked for. What was not may be another one, damaged on its way, which is missing then. */
+static bool was_asked_for(const struct http_op *op, const char *key)
+{
+	size_t skip = strlen(op->store->prefix);
+
+	return strncmp(key, op->store->prefix, skip) == 0 && strncmp(key + skip, op->prefix, strlen(op->prefix)) == 0;
+}
+
 /* The entries of a page that are keys of ours, without the prefix. The caller frees. */
 static int entries_of(const struct http_op *op, const struct listed_objects *page, struct store_entry **entries,
-                      size_t *count)
+                      size_t *count, struct error *err)
 {
 	size_t skip = strlen(op->store->prefix);
 
 	*count = 0;
 	*entries = calloc(page->count ? page->count : 1, sizeof **entries);
 	if (!*entries)
-		return -ENOMEM;
+		return error_set(err, -ENOMEM, "out of memory");
 	for (size_t i = 0; i < page->count; i++) {
 		const struct listed_object *from = &page->list[i];
 		struct store_entry *to = *entries + *count;
 
-		if (strncmp(from->key, op->store->prefix, skip) != 0 || !store_key_valid(from->key + skip)) {
+		if (!was_asked_for(op, from->key))
+			return error_set(err, -EIO, "the server lists an object that was not asked for");
+		if (!store_key_valid(from->key + skip)) {
 			report_debug("%s holds an object that is none of garnerfs", op->store->store.url);
 			continue;
 		}
@@ -264,8 +274,8 @@ static void list_done(struct http_op *op)
 
 	if (!rc)
 		rc = op->store->kind->read_listing(op, &page, &more, &err);
-	if (!rc && entries_of(op, &page, &entries, &count))
-		rc = error_set(&err, -ENOMEM, "out of memory");
+	if (!rc)
+		rc = entries_of(op, &page, &entries, &count, &err);
 	if (!rc && !count && more && page.count) {
 		list_again(op, &page.list[page.count - 1]);
 		goto out;

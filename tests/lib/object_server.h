@@ -31,6 +31,7 @@ struct object_server {
 	struct stored_object object[OBJECTS_MAX]; /* in order of names */
 	size_t count;
 	bool no_place;         /* there is no bucket or container */
+	size_t bent;           /* while not 0, this place in each listed name shows another character */
 	unsigned lose;         /* so many puts work, and the connection is closed without an answer */
 	unsigned fail;         /* so many requests for objects and listings ... */
 	int fail_status;       /* ... are answered with this status */
@@ -250,12 +251,16 @@ static inline void object_server_list(struct object_server *s, const struct evke
 			continue;
 		if (listed == max)
 			break;
+		char name[sizeof o->name];
+		snprintf(name, sizeof name, "%s", o->name);
+		if (s->bent && s->bent < strlen(name))
+			name[s->bent] ^= 1;
 		n += (size_t)snprintf(
 			s->text + n, sizeof s->text - n,
 			s->swift ? "%s{\"name\":\"%s\",\"bytes\":%zu,\"hash\":\"%s\","
 				   "\"last_modified\":\"2026-01-01T00:00:00.000000\"}"
 				 : "%s<Contents><Key>%s</Key><Size>%zu</Size><ETag>\"%s\"</ETag></Contents>",
-			s->swift && listed ? "," : "", o->name, o->length, o->md5.hex);
+			s->swift && listed ? "," : "", name, o->length, o->md5.hex);
 		listed++;
 	}
 	n += (size_t)snprintf(s->text + n, sizeof s->text - n, "%s",

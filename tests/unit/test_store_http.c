@@ -184,6 +184,25 @@ static void listings_are_in_order_and_under_the_pools_prefix(void **state)
 	assert_string_equal(all, "b/2=2 c=3 ");
 }
 
+/* A name that was damaged on its way is another one that is missing: better no listing at all. */
+static void a_listing_of_what_was_not_asked_for_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	char all[1000] = "";
+	struct error err = { 0 };
+
+	assert_int_equal(put(f, "b/1", "1", 0), 0);
+	assert_int_equal(put(f, "b/2", "22", 0), 0);
+	for (f->server.bent = 1; f->server.bent < strlen("pool/b/"); f->server.bent++) {
+		assert_int_equal(store_list_each(f->store, "b/", NULL, collect, all, &err), -EIO);
+		assert_non_null(strstr(error_text(&err), "not asked for"));
+	}
+	/* Of the rest of the name it knows nothing. */
+	assert_int_equal(store_list_each(f->store, "b/", NULL, collect, all, &err), 0);
+	assert_string_equal(all, "b/0=1 b/3=2 ");
+	f->server.bent = 0;
+}
+
 struct page {
 	pthread_mutex_t mutex;
 	pthread_cond_t changed;
@@ -713,6 +732,7 @@ int main(void)
 		BOTH(create_only_leaves_what_is_there),
 		BOTH(keys_that_no_store_accepts_are_refused),
 		BOTH(listings_are_in_order_and_under_the_pools_prefix),
+		BOTH(a_listing_of_what_was_not_asked_for_is_refused),
 		BOTH(pages_go_on_over_objects_of_others),
 		BOTH(versions_change_with_the_object),
 		BOTH(a_create_only_put_whose_answer_was_lost_is_known_to_be_ours),
