@@ -106,8 +106,10 @@ int clean_list(struct clean *c);
 /* Longer than anybody is about to make a clone. */
 #define CLEAN_HOLD_GRACE_NS (UINT64_C(24) * 3600 * 1000000000)
 
-/* Lets go of what is held for clones that never came to be. */
+/* Lets go of what is held for clones that never came to be, and of what clean_rewound() does. */
 int clean_holds(struct clean *c);
+/* Lets go of what an image that was rewound in place holds of itself, as far as the object cleaned says that no moment needs it. */
+int clean_rewound(struct pool *p, uint64_t image, struct error *err);
 
 /* ---- sweep.c ---- */
 

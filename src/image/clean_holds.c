@@ -17,6 +17,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+struct dropping {
+	struct pool *pool;
+	struct error *err;
+};
+
 struct holds {
 	struct snapshot *list;
 	size_t count;
@@ -31,9 +36,8 @@ static int keep_hold(void *arg, const struct snapshot *s)
 {
 	struct holds *h = arg;
 	struct snapshot *more;
-	segment_no_t next;
 
-	if (!snapshot_hidden(s) || (!is_old(s) && !snapshot_rewound_parse(s->info.name, &next)))
+	if (!snapshot_hidden(s) || !is_old(s))
 		return 0;
 	more = reallocarray(h->list, h->count + 1, sizeof *more);
 	if (!more)
@@ -73,10 +77,7 @@ static int is_needed(struct clean *c, const struct snapshot *s)
 {
 	struct pool *p = c->image->engine->pool;
 	uint64_t holder, hold;
-	segment_no_t next;
 
-	if (snapshot_rewound_parse(s->info.name, &next))
-		return is_reachable(p, c->image->id, next, c->err);
 	if (!layer_hold_parse(s->info.name, &holder, &hold))
 		return 1;
 	int rc = is_in_use(p, holder, hold, c->err);
@@ -87,11 +88,32 @@ static int is_needed(struct clean *c, const struct snapshot *s)
 	return rc;
 }
 
+static int drop_rewound(void *arg, const struct snapshot *s)
+{
+	struct dropping *d = arg;
+	segment_no_t next;
+	int rc = snapshot_rewound_parse(s->info.name, &next) ? is_reachable(d->pool, s->image, next, d->err) : 1;
+
+	if (!rc)
+		rc = snapshot_remove(d->pool, s->image, s->info.name, d->err);
+	return rc == 1 || rc == -ENOENT ? 0 : rc;
+}
+
+int clean_rewound(struct pool *p, uint64_t image, struct error *err)
+{
+	struct dropping d = { p, err };
+
+	return snapshot_list(p, image, drop_rewound, &d, err);
+}
+
 int clean_holds(struct clean *c)
 {
 	struct pool *p = c->image->engine->pool;
 	struct holds h = { 0 };
-	int rc = snapshot_list(p, c->image->id, keep_hold, &h, c->err);
+	int rc = clean_rewound(p, c->image->id, c->err);
+
+	if (!rc)
+		rc = snapshot_list(p, c->image->id, keep_hold, &h, c->err);
 
 	for (size_t k = 0; k < h.count && !rc; k++) {
 		rc = is_needed(c, &h.list[k]);

@@ -199,11 +199,13 @@ static int run(struct flatten *f, map_entry_t *flat_root)
 
 static int is_layered(void *arg, const struct snapshot *s)
 {
+	segment_no_t next;
+
 	(void)arg;
-	return s->layers != 0;
+	return s->layers != 0 && !snapshot_rewound_parse(s->info.name, &next);
 }
 
-/* Snapshots, and what clones hold, lead to where the image led then. */
+/* Snapshots, and what clones hold, lead to where the image led then. What the image itself holds goes with its history. */
 static int check_snapshots(struct flatten *f)
 {
 	struct image *i = f->image;
@@ -243,6 +245,8 @@ static int let_go(struct flatten *f, map_entry_t root)
 	/* Who begins as an older moment holds it first, and looks then whether it can be had still: one of both sees the other. */
 	if (!rc)
 		rc = check_snapshots(f);
+	if (!rc)
+		rc = clean_rewound(e->pool, i->id, f->err);
 	if (!rc)
 		rc = engine_layers_release(e, i->id, f->err);
 	if (rc < 0)

@@ -337,10 +337,22 @@ static void do_rewind(struct world *w)
 }
 
 /* A clone parts from its parents, unless a moment of it, or a clone of it, needs them. */
+/* Also one that nothing leads into, as what led there was lost with the host. */
+static bool has_layers(struct world *w, const struct file *f)
+{
+	struct layer_list list;
+	struct error err = { 0 };
+	int rc = layer_list_load(w->f.engine->pool, f->id, &list, &err);
+
+	if (!rc)
+		layer_list_destroy(&list);
+	return !rc;
+}
+
 static void do_flatten(struct world *w)
 {
 	struct file *f = any_file(w);
-	bool layered = image_layer_count(f->image) != 0;
+	bool layered = has_layers(w, f);
 	struct error err = { 0 };
 	int rc;
 

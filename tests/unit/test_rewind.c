@@ -553,6 +553,33 @@ static void one_that_was_rewound_in_place_can_be_deleted(void **state)
 	t->gone = true;
 }
 
+/* Nor from being parted from what it is a clone of, which ends its history. */
+static void a_clone_that_was_rewound_in_place_can_be_flattened(void **state)
+{
+	struct random r = some_random();
+	struct track *t = begin_disk(), *c = new_track(oracle_new());
+	struct image_moment m, now;
+	struct node_attr attr;
+
+	(void)state;
+	change_some(&r, t, 20);
+	assert_int_equal(engine_clone(f.engine, id_of(f.engine, t->name), NODE_ROOT, c->name, &attr, &err), 0);
+	oracle_free(c->disk);
+	c->disk = oracle_clone(t->disk);
+	assert_int_equal(engine_history_keep(f.engine, attr.id, 3600, &err), 0);
+	change_some(&r, c, 20);
+	m = (struct image_moment){ .segment = c->states[10].at.segment, .record = c->states[10].at.record };
+	assert_int_equal(engine_rewind_in_place(f.engine, attr.id, &m, &now, &err), 0);
+	assert_int_equal(rewound_holds(attr.id), 1);
+	if (engine_flatten(f.engine, attr.id, NULL, NULL, &err))
+		fail_msg("%s", error_text(&err));
+	assert_int_equal(rewound_holds(attr.id), 0);
+	check_either(f.engine, c->name, c->states[10].disk, NULL);
+	restart(true);
+	check_either(f.engine, c->name, c->states[10].disk, NULL);
+	assert_int_equal(errors_in_pool(), 0);
+}
+
 static void another_host_rewinds_to_what_the_owner_has_uploaded(void **state)
 {
 	struct random r = some_random();
@@ -855,6 +882,7 @@ int main(void)
 		T(in_place_to_a_snapshot_and_back),
 		T(moments_after_rewinding_in_place_outlive_cleaning),
 		T(one_that_was_rewound_in_place_can_be_deleted),
+		T(a_clone_that_was_rewound_in_place_can_be_flattened),
 		T(another_host_rewinds_to_what_the_owner_has_uploaded),
 		T(the_owner_goes_by_what_was_said_on_another_host),
 		T(what_was_rewound_is_copied_with_all_it_needs),
