@@ -103,9 +103,10 @@ static int base_from_db(struct image *i, segment_no_t last, struct error *err)
 	rc = cleaned_load(i->engine->pool, i->id, &cleaned, err);
 	if (rc != -ENOENT && (rc || cleaned_after(&cleaned, st.checkpoint_root)))
 		return rc ? rc : -ENOENT;
+	/* Flattened on another host since; it may have had nothing to write for that, so that the root is the same. */
 	rc = image_layers_need(i, st.layers, err);
 	if (rc)
-		return rc;
+		return rc == -EBADMSG ? -ENOENT : rc;
 	struct map_need root = { .level = MAP_LEVELS - 1, .index = 0, .address = st.checkpoint_root };
 	map_entry_t entries[MAP_FANOUT];
 	rc = image_read_node(i, &root, entries, err);

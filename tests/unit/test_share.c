@@ -608,6 +608,41 @@ static void another_host_that_reads_goes_over_to_the_copy(void **state)
 	free(before);
 }
 
+/* What this host remembers of the map has layers that another one has let go, as nothing led into them any more. */
+static void one_that_was_flattened_elsewhere_is_opened_again(void **state)
+{
+	struct random r = some_random();
+	struct disk_file d[2];
+	struct node_attr attr;
+
+	(void)state;
+	make(&d[0], "a");
+	make(&d[1], "b");
+	random_fill(&r, d[0].bytes, DISK);
+	assert_int_equal(write_wait(d[0].image, 0, d[0].bytes, DISK), DISK);
+	assert_int_equal(copy_all(&d[0], &d[1]), DISK);
+	assert_true(image_layer_count(d[1].image) > 0);
+	assert_int_equal(discard_wait(d[1].image, 0, DISK), 0);
+	memset(d[1].bytes, 0, DISK);
+	for (unsigned k = 0; k < 2; k++)
+		image_fixture_close_image(d[k].image);
+	image_fixture_close(&f);
+
+	image_fixture_open(&f, 1);
+	assert_int_equal(engine_lookup(f.engine, NODE_ROOT, "b", &attr, &err), 0);
+	if (engine_flatten(f.engine, attr.id, NULL, NULL, &err))
+		fail_msg("%s", error_text(&err));
+	image_fixture_close(&f);
+	image_fixture_open(&f, 0);
+	d[1].image = image_fixture_open_image(f.engine, "b");
+	assert_int_equal(image_layer_count(d[1].image), 0);
+	check_bytes("b", d[1].image, d[1].bytes);
+	image_fixture_close_image(d[1].image);
+	assert_int_equal(errors_in_pool(), 0);
+	for (unsigned k = 0; k < 2; k++)
+		free(d[k].bytes);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -619,6 +654,7 @@ int main(void)
 		T(many_small_ranges_share_one_moment_while_both_are_written),
 		T(a_moment_after_a_copy_can_be_had_back),
 		T(a_flattened_copy_leads_nowhere),
+		T(one_that_was_flattened_elsewhere_is_opened_again),
 		T(a_share_of_a_layer_that_is_not_listed_is_refused),
 		T(a_reader_does_not_take_new_layers_for_old_ones),
 		T(another_host_replays_the_copy),
