@@ -14,37 +14,16 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 struct dropping {
 	struct pool *pool;
+	bool of_clones; /* beside what the image holds of itself */
 	struct error *err;
-};
-
-struct holds {
-	struct snapshot *list;
-	size_t count;
 };
 
 static bool is_old(const struct snapshot *s)
 {
 	return (int64_t)(clock_wall_ns() - s->info.time_ns) >= (int64_t)CLEAN_HOLD_GRACE_NS;
-}
-
-static int keep_hold(void *arg, const struct snapshot *s)
-{
-	struct holds *h = arg;
-	struct snapshot *more;
-
-	if (!snapshot_hidden(s) || !is_old(s))
-		return 0;
-	more = reallocarray(h->list, h->count + 1, sizeof *more);
-	if (!more)
-		return -ENOMEM;
-	h->list = more;
-	h->list[h->count++] = *s;
-	return 0;
 }
 
 /* Whether the list of layers of the one that it was held for has it: 1, 0, or an error. */
@@ -61,7 +40,7 @@ static int is_in_use(struct pool *p, uint64_t holder, uint64_t hold, struct erro
 	return used;
 }
 
-/* Whether nobody can have a moment any more from before segment `next`: 0 then, else 1; or an error. */
+/* Whether somebody can have a moment from before segment `next` still: 1, 0, or an error. */
 static int is_reachable(struct pool *p, uint64_t image, segment_no_t next, struct error *err)
 {
 	struct cleaned cleaned;
@@ -72,27 +51,28 @@ static int is_reachable(struct pool *p, uint64_t image, segment_no_t next, struc
 	return cleaned.oldest < next;
 }
 
-/* Whether it is still needed: 1, 0, or an error. */
-static int is_needed(struct clean *c, const struct snapshot *s)
+/* Whether it is still needed, or not looked at: 1, 0, or an error. */
+static int is_needed(struct dropping *d, const struct snapshot *s)
 {
-	struct pool *p = c->image->engine->pool;
 	uint64_t holder, hold;
+	segment_no_t next;
 
-	if (!layer_hold_parse(s->info.name, &holder, &hold))
+	if (snapshot_rewound_parse(s->info.name, &next))
+		return is_reachable(d->pool, s->image, next, d->err);
+	if (!d->of_clones || !layer_hold_parse(s->info.name, &holder, &hold) || !is_old(s))
 		return 1;
-	int rc = is_in_use(p, holder, hold, c->err);
+	int rc = is_in_use(d->pool, holder, hold, d->err);
 	if (!rc)
 		report_notice("image %016" PRIx64 ": what was kept for a clone %016" PRIx64
 		              ", that never came to be, is let go",
-		              c->image->id, holder);
+		              s->image, holder);
 	return rc;
 }
 
-static int drop_rewound(void *arg, const struct snapshot *s)
+static int drop_unneeded(void *arg, const struct snapshot *s)
 {
 	struct dropping *d = arg;
-	segment_no_t next;
-	int rc = snapshot_rewound_parse(s->info.name, &next) ? is_reachable(d->pool, s->image, next, d->err) : 1;
+	int rc = is_needed(d, s);
 
 	if (!rc)
 		rc = snapshot_remove(d->pool, s->image, s->info.name, d->err);
@@ -101,27 +81,14 @@ static int drop_rewound(void *arg, const struct snapshot *s)
 
 int clean_rewound(struct pool *p, uint64_t image, struct error *err)
 {
-	struct dropping d = { p, err };
+	struct dropping d = { p, false, err };
 
-	return snapshot_list(p, image, drop_rewound, &d, err);
+	return snapshot_list(p, image, drop_unneeded, &d, err);
 }
 
 int clean_holds(struct clean *c)
 {
-	struct pool *p = c->image->engine->pool;
-	struct holds h = { 0 };
-	int rc = clean_rewound(p, c->image->id, c->err);
+	struct dropping d = { c->image->engine->pool, true, c->err };
 
-	if (!rc)
-		rc = snapshot_list(p, c->image->id, keep_hold, &h, c->err);
-
-	for (size_t k = 0; k < h.count && !rc; k++) {
-		rc = is_needed(c, &h.list[k]);
-		if (!rc)
-			rc = snapshot_remove(p, c->image->id, h.list[k].info.name, c->err);
-		if (rc == 1 || rc == -ENOENT)
-			rc = 0;
-	}
-	free(h.list);
-	return rc;
+	return snapshot_list(d.pool, c->image->id, drop_unneeded, &d, c->err);
 }

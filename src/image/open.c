@@ -126,6 +126,16 @@ void image_put(struct image *i)
 	pthread_mutex_unlock(&e->mutex);
 }
 
+bool image_is_owned(struct engine *e, uint64_t id)
+{
+	struct image *i = image_get(e, id);
+	bool owned = i && atomic_load(&i->log);
+
+	if (i)
+		image_put(i);
+	return owned;
+}
+
 int images_get_all(struct engine *e, struct image ***images, size_t *count)
 {
 	size_t cursor = 0;

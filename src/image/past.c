@@ -293,22 +293,11 @@ static int is_later(struct past *p, const struct image_moment *m, bool *later, s
 	return rc;
 }
 
-/* Whether this host owns the image now: its log is here, and more of it may be here than in the store. */
-static bool owned_here(struct engine *e, uint64_t id)
-{
-	struct image *i = image_get(e, id);
-	bool owned = i && atomic_load(&i->log);
-
-	if (i)
-		image_put(i);
-	return owned;
-}
-
 int past_reach(struct past *p, const struct catalog_entry *image, const struct image_moment *m, struct error *err)
 {
 	struct engine *e = p->engine;
 	const struct log_view *v;
-	bool later, here = owned_here(e, image->id);
+	bool later, here = image_is_owned(e, image->id);
 	int rc = past_open(e, image, p, err);
 
 	if (!rc)

@@ -409,6 +409,8 @@ void engine_store_state(struct engine *e, const struct error *err);
 /* Takes a reference to an image in memory; NULL if it is not. image_put() gives it back. */
 struct image *image_get(struct engine *e, uint64_t id);
 void image_put(struct image *i);
+/* Whether this host owns the image now: its log is here, and more of it may be here than in the store. */
+bool image_is_owned(struct engine *e, uint64_t id);
 /* References to all images in memory: `*images` is malloc'ed. */
 int images_get_all(struct engine *e, struct image ***images, size_t *count);
 /* Calls each() with every image in memory, one after the other, and a reference to that one alone, which it gives back. May take long. */

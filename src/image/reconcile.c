@@ -70,17 +70,6 @@ static int was_cleaned(struct check_local *c, segment_no_t number)
 	return number <= c->cleaned ? 0 : -ENOENT;
 }
 
-/* Whether the log goes on here: what was closed is being sealed, while the store may have it already. */
-static bool is_owner(struct engine *e, const struct segment_set *set)
-{
-	struct image *i = image_get(e, segment_set_image(set));
-	bool owner = i && atomic_load(&i->log);
-
-	if (i)
-		image_put(i);
-	return owner;
-}
-
 /* Whether a segment that is here is what the store holds under its number. If it is not: *part, whether it belongs to what the store
  * holds, or held before that was cleaned. */
 static int compare_with_stored(struct check_local *c, struct segment *s, bool *same, bool *part)
@@ -95,7 +84,8 @@ static int compare_with_stored(struct check_local *c, struct segment *s, bool *s
 	/* Where the set is in use it may just have been evicted. */
 	if (!f && !c->alone)
 		*same = true;
-	if (!c->alone && life == LIFE_CLOSED && same_epoch && is_owner(c->engine, c->set))
+	/* Where the log goes on, what was closed is being sealed, while the store may have it already. */
+	if (!c->alone && life == LIFE_CLOSED && same_epoch && image_is_owned(c->engine, segment_set_image(c->set)))
 		*same = true;
 	if (*same)
 		return 0;

@@ -239,12 +239,17 @@ int snapshot_list(struct pool *p, uint64_t image, int (*each)(void *arg, const s
 	return rc;
 }
 
+static void write_rewound_name(segment_no_t next, uint64_t unique, char name[SNAPSHOT_NAME_MAX + 1])
+{
+	snprintf(name, SNAPSHOT_NAME_MAX + 1, ".rewound-%016" PRIx64 "-%016" PRIx64, next, unique);
+}
+
 void snapshot_rewound_name(segment_no_t next, char name[SNAPSHOT_NAME_MAX + 1])
 {
 	uint64_t unique;
 
 	randombytes_buf(&unique, sizeof unique);
-	snprintf(name, SNAPSHOT_NAME_MAX + 1, ".rewound-%016" PRIx64 "-%016" PRIx64, next, unique);
+	write_rewound_name(next, unique, name);
 }
 
 bool snapshot_rewound_parse(const char *name, segment_no_t *next)
@@ -254,7 +259,7 @@ bool snapshot_rewound_parse(const char *name, segment_no_t *next)
 
 	if (sscanf(name, ".rewound-%16" SCNx64 "-%16" SCNx64, next, &unique) != 2)
 		return false;
-	snprintf(again, sizeof again, ".rewound-%016" PRIx64 "-%016" PRIx64, *next, unique);
+	write_rewound_name(*next, unique, again);
 	return !strcmp(again, name);
 }
 

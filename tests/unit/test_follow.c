@@ -46,6 +46,18 @@ static void write_round(struct image *i, uint8_t round)
 	assert_int_equal(flush_wait(i, IMAGE_FLUSH_REMOTE), 0);
 }
 
+/* Open for writing, with round 1. */
+static struct image *make_disk(void)
+{
+	struct image *i;
+
+	image_fixture_create(fixture.engine, "disk");
+	i = image_fixture_open_image(fixture.engine, "disk");
+	assert_int_equal(resize_wait(i, FAR + GRAIN), 0);
+	write_round(i, 1);
+	return i;
+}
+
 static uint8_t read_grain(struct image *i, uint64_t offset)
 {
 	uint8_t buf[GRAIN];
@@ -94,10 +106,7 @@ static void test_open_reader_sees_what_the_owner_stores(void **state)
 	struct node_attr attr;
 
 	(void)state;
-	image_fixture_create(fixture.engine, "disk");
-	writer = image_fixture_open_image(fixture.engine, "disk");
-	assert_int_equal(resize_wait(writer, FAR + GRAIN), 0);
-	write_round(writer, 1);
+	writer = make_disk();
 	other = image_fixture_open_beside(&fixture, 1);
 	reader = open_to_read(other);
 	assert_int_equal(read_grain(reader, FAR), 1);
@@ -127,10 +136,7 @@ static void test_reader_becomes_owner(void **state)
 	struct image *writer, *reader;
 
 	(void)state;
-	image_fixture_create(fixture.engine, "disk");
-	writer = image_fixture_open_image(fixture.engine, "disk");
-	assert_int_equal(resize_wait(writer, FAR + GRAIN), 0);
-	write_round(writer, 1);
+	writer = make_disk();
 	other = image_fixture_open_beside(&fixture, 1);
 	reader = open_to_read(other);
 	write_round(writer, 2);
@@ -154,10 +160,7 @@ static void test_stops_while_following(void **state)
 	struct image *writer;
 
 	(void)state;
-	image_fixture_create(fixture.engine, "disk");
-	writer = image_fixture_open_image(fixture.engine, "disk");
-	assert_int_equal(resize_wait(writer, FAR + GRAIN), 0);
-	write_round(writer, 1);
+	writer = make_disk();
 	for (unsigned k = 0; k < 8; k++) {
 		struct engine *other = image_fixture_open_beside(&fixture, 1);
 		struct image *reader = open_to_read(other);
@@ -190,10 +193,7 @@ static void test_taken_over_when_nobody_has_it_open(void **state)
 	pthread_t looker;
 
 	(void)state;
-	image_fixture_create(fixture.engine, "disk");
-	writer = image_fixture_open_image(fixture.engine, "disk");
-	assert_int_equal(resize_wait(writer, FAR + GRAIN), 0);
-	write_round(writer, 1);
+	writer = make_disk();
 	other = image_fixture_open_beside(&fixture, 1);
 	reader = open_to_read(other);
 	assert_int_equal(engine_takeover(other, reader->id, &err), -EBUSY);

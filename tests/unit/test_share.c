@@ -152,6 +152,16 @@ static int64_t copy_all(struct disk_file *from, struct disk_file *to)
 	return copy_wait(from->image, 0, to->image, 0, DISK);
 }
 
+/* "a", full, and its copy "b". */
+static void make_and_copy(struct random *r, struct disk_file d[2])
+{
+	make(&d[0], "a");
+	make(&d[1], "b");
+	random_fill(r, d[0].bytes, DISK);
+	assert_int_equal(write_wait(d[0].image, 0, d[0].bytes, DISK), DISK);
+	assert_int_equal(copy_all(&d[0], &d[1]), DISK);
+}
+
 /* ---- copies ------------------------------------------------------------------------------------------------------- */
 
 static void ranges_of_any_kind_arrive_and_stay(void **state)
@@ -205,11 +215,7 @@ static void a_copy_takes_no_room(void **state)
 	uint64_t first, layers;
 
 	(void)state;
-	make(&d[0], "a");
-	make(&d[1], "b");
-	random_fill(&r, d[0].bytes, DISK);
-	assert_int_equal(write_wait(d[0].image, 0, d[0].bytes, DISK), DISK);
-	assert_int_equal(copy_all(&d[0], &d[1]), DISK);
+	make_and_copy(&r, d);
 	assert_int_equal(flush_wait(d[1].image, IMAGE_FLUSH_REMOTE), 0);
 	check_bytes("b", d[1].image, d[1].bytes);
 	first = bytes_below(d[1].image->id);
@@ -616,11 +622,7 @@ static void one_that_was_flattened_elsewhere_is_opened_again(void **state)
 	struct node_attr attr;
 
 	(void)state;
-	make(&d[0], "a");
-	make(&d[1], "b");
-	random_fill(&r, d[0].bytes, DISK);
-	assert_int_equal(write_wait(d[0].image, 0, d[0].bytes, DISK), DISK);
-	assert_int_equal(copy_all(&d[0], &d[1]), DISK);
+	make_and_copy(&r, d);
 	assert_true(image_layer_count(d[1].image) > 0);
 	assert_int_equal(discard_wait(d[1].image, 0, DISK), 0);
 	memset(d[1].bytes, 0, DISK);

@@ -302,16 +302,21 @@ static void assert_life(struct upload_fixture *u, segment_no_t number, int life)
 	segment_unpin(s);
 }
 
-static void segment_in_the_store_stays_as_it_is_here_until_it_is_sealed(void **state)
+/* Segment 1 is in the store, and its syncs are held. Who waits for the store does not wait for the disk. */
+static void store_before_it_is_synced(struct upload_fixture *u)
 {
-	struct upload_fixture *u = *state;
-
 	must(!append_grains(u->log.log, 0, 5, 1), "append");
 	fault_hold_syncs(&u->log.disk, true);
 	assert_int_equal(log_close_segment(u->log.log), 1);
 	assert_int_equal(upload_wait(u->upload, 1, waiter_answered, u), 0);
-	/* Who waits for the store does not wait for the disk. */
 	wait_for(u, &u->answers, 1);
+}
+
+static void segment_in_the_store_stays_as_it_is_here_until_it_is_sealed(void **state)
+{
+	struct upload_fixture *u = *state;
+
+	store_before_it_is_synced(u);
 	assert_true(in_store(u, 1));
 	assert_life(u, 1, LIFE_CLOSED);
 	assert_state(u, 1, SEGMENT_OPEN);
@@ -344,11 +349,7 @@ static void sync_that_fails_leaves_what_is_in_the_store_unmarked(void **state)
 {
 	struct upload_fixture *u = *state;
 
-	must(!append_grains(u->log.log, 0, 5, 1), "append");
-	fault_hold_syncs(&u->log.disk, true);
-	assert_int_equal(log_close_segment(u->log.log), 1);
-	assert_int_equal(upload_wait(u->upload, 1, waiter_answered, u), 0);
-	wait_for(u, &u->answers, 1);
+	store_before_it_is_synced(u);
 	atomic_store(&u->log.disk.sync_error, -EIO);
 	fault_hold_syncs(&u->log.disk, false);
 	log_drain(u->log.log);
