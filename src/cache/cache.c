@@ -9,6 +9,7 @@
 #include "base/report.h"
 #include "cache/chunk_queue.h"
 #include "cache/fetch.h"
+#include "cache/object_heads.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -20,6 +21,7 @@
 struct cache {
 	struct spare_pool *spares;
 	struct executor *executor;
+	struct object_heads *heads;
 	uint64_t limit;
 	_Atomic uint64_t used;
 	pthread_mutex_t mutex; /* guards the queues; before segment mutexes */
@@ -40,7 +42,8 @@ struct cache *cache_new(uint64_t limit, struct spare_pool *spares, struct execut
 	c->executor = executor;
 	pthread_mutex_init(&c->mutex, NULL);
 	pthread_mutex_init(&c->round_mutex, NULL);
-	if (ghosts_init(&c->ghosts, limit / CHUNK_BYTES)) {
+	c->heads = object_heads_new();
+	if (!c->heads || ghosts_init(&c->ghosts, limit / CHUNK_BYTES)) {
 		cache_free(c);
 		return NULL;
 	}
@@ -55,9 +58,15 @@ void cache_free(struct cache *c)
 	chunk_queue_destroy(&c->main);
 	chunk_queue_destroy(&c->pending);
 	ghosts_destroy(&c->ghosts);
+	object_heads_free(c->heads);
 	pthread_mutex_destroy(&c->round_mutex);
 	pthread_mutex_destroy(&c->mutex);
 	free(c);
+}
+
+struct object_heads *cache_heads(struct cache *c)
+{
+	return c->heads;
 }
 
 uint64_t cache_used(struct cache *c)

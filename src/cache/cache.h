@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 struct cache;
+struct object_heads;
 
 /* `limit`: bytes of the cache directory that segments may take. NULL when memory is short. */
 struct cache *cache_new(uint64_t limit, struct spare_pool *spares, struct executor *executor);
@@ -50,6 +51,9 @@ void cache_make_room(struct cache *c, uint64_t bytes);
 
 /* Evicts everything that can be: for tests. */
 void cache_evict_all(struct cache *c);
+
+/* What is kept of the objects that were read last. */
+struct object_heads *cache_heads(struct cache *c);
 
 uint64_t cache_used(struct cache *c);
 uint64_t cache_limit(struct cache *c);

@@ -27,8 +27,8 @@ void fetch_op_done(struct fetch_op *op, int rc)
 
 /* ---- waiting for a chunk ---- */
 
-/* Adds a reader to the chunk's fetch, made if there is none. Returns 0, -ENOMEM, or -EALREADY when the chunk has become present
- * meanwhile: then there is nothing to wait for. A fetch that was made begins with fetch_go_on(). */
+/* Adds a reader to the chunk's fetch, made if there is none: returns 1 then, else 0, -ENOMEM, or -EALREADY when the chunk has become
+ * present meanwhile: then there is nothing to wait for. A fetch that was made begins with fetch_go_on(). */
 static int join(struct segment *s, uint32_t chunk, struct fetch_reader *r)
 {
 	bool ahead = !r->buf;
@@ -38,7 +38,7 @@ static int join(struct segment *s, uint32_t chunk, struct fetch_reader *r)
 	pthread_mutex_lock(&s->mutex);
 	for (f = s->fetches; f && f->chunk != chunk; f = f->next)
 		;
-	if (!f && segment_chunk_state(s, chunk) == CHUNK_PRESENT) {
+	if (!f && chunk != FETCH_TABLE && segment_chunk_state(s, chunk) == CHUNK_PRESENT) {
 		rc = -EALREADY;
 		goto out;
 	}
@@ -55,6 +55,7 @@ static int join(struct segment *s, uint32_t chunk, struct fetch_reader *r)
 		f->next = s->fetches;
 		s->fetches = f;
 		atomic_fetch_add(&s->pins, 1);
+		rc = 1;
 	}
 	f->ahead &= ahead;
 	r->next = f->readers;
@@ -83,8 +84,8 @@ static int read_present(struct segment *s, uint64_t begin, void *buf, size_t len
 	return segment_read(s, (uint32_t)(begin / slot_bytes), (uint32_t)(begin % slot_bytes), buf, len);
 }
 
-/* Joins the fetch of one chunk's part of a read; with `buf` NULL the chunk is only wanted here. */
-static void fetch_chunk(const struct fetch_source *source, struct fetch_op *op, struct segment *s, uint32_t chunk,
+/* Joins the fetch of one chunk's part of a read; with `buf` NULL the chunk is only wanted here. Whether it is a new one. */
+static bool fetch_chunk(const struct fetch_source *source, struct fetch_op *op, struct segment *s, uint32_t chunk,
                         uint32_t skip, uint8_t *buf, size_t len)
 {
 	struct fetch_reader *r = malloc(sizeof *r);
@@ -97,18 +98,19 @@ static void fetch_chunk(const struct fetch_source *source, struct fetch_op *op, 
 			           (unsigned long long)segment_set_image(s->set), (unsigned long long)s->number);
 		op_error(op, r ? -EIO : -ENOMEM);
 		free(r);
-		return;
+		return false;
 	}
 	*r = (struct fetch_reader){ .op = op, .buf = buf, .skip = skip, .len = len };
 	atomic_fetch_add(&op->pending, 1);
 	rc = join(s, chunk, r);
-	if (!rc)
-		return;
+	if (rc >= 0)
+		return rc > 0;
 	free(r);
 	atomic_fetch_sub(&op->pending, 1);
 	if (rc == -EALREADY)
 		rc = buf ? read_present(s, (uint64_t)chunk * CHUNK_BYTES + skip, buf, len) : 0;
 	op_error(op, rc);
+	return false;
 }
 
 /* ---- reading ---- */
@@ -200,8 +202,25 @@ void fetch_read(const struct fetch_source *source, struct fetch_op *op, segment_
 	segment_unpin(s);
 }
 
-void fetch_ahead(const struct fetch_source *source, struct fetch_op *op, segment_no_t number, uint32_t chunk,
-                 uint32_t count)
+uint32_t fetch_ahead(const struct fetch_source *source, struct fetch_op *op, segment_no_t number, uint32_t chunk,
+                     uint32_t count)
+{
+	struct segment *s = segment_pin(source->set, number);
+	uint32_t begun = 0;
+
+	if (!s) {
+		op_error(op, -ENOMEM);
+		return 0;
+	}
+	for (uint32_t c = chunk; c < chunk + count; c++)
+		if (segment_chunk_state(s, c) == CHUNK_ABSENT)
+			begun += fetch_chunk(source, op, s, c, 0, NULL, 0);
+	fetch_go_on(source, s);
+	segment_unpin(s);
+	return begun;
+}
+
+void fetch_table(const struct fetch_source *source, struct fetch_op *op, segment_no_t number)
 {
 	struct segment *s = segment_pin(source->set, number);
 
@@ -209,9 +228,10 @@ void fetch_ahead(const struct fetch_source *source, struct fetch_op *op, segment
 		op_error(op, -ENOMEM);
 		return;
 	}
-	for (uint32_t c = chunk; c < chunk + count; c++)
-		if (segment_chunk_state(s, c) == CHUNK_ABSENT)
-			fetch_chunk(source, op, s, c, 0, NULL, 0);
-	fetch_go_on(source, s);
+	/* A file of its own has the table, or all chunks. */
+	if (!atomic_load(&s->chunk)) {
+		fetch_chunk(source, op, s, FETCH_TABLE, 0, NULL, 0);
+		fetch_go_on(source, s);
+	}
 	segment_unpin(s);
 }

@@ -56,9 +56,12 @@ void fetch_read(const struct fetch_source *source, struct fetch_op *op, segment_
                 uint32_t skip, uint8_t *buf, size_t len);
 
 /* Has chunks [chunk, chunk+count) of segment `number` come, as far as they are not here: after everything that somebody waits for.
- * Counted in op->pending like reads. Those that are here, or on their way already, cost nothing. */
-void fetch_ahead(const struct fetch_source *source, struct fetch_op *op, segment_no_t number, uint32_t chunk,
-                 uint32_t count);
+ * Counted in op->pending like reads. Those that are here, or on their way already, cost nothing. Returns how many were neither. */
+uint32_t fetch_ahead(const struct fetch_source *source, struct fetch_op *op, segment_no_t number, uint32_t chunk,
+                     uint32_t count);
+
+/* Has the table of segment `number` come, if it is not here: what a fetch of its chunks needs first. Counted in op->pending. */
+void fetch_table(const struct fetch_source *source, struct fetch_op *op, segment_no_t number);
 
 /* For small cases on the hit path: reads if it can be done at once from present chunks (returns 0), else does nothing and returns -EAGAIN. `len`
  * may be anything within the segment. */
@@ -71,6 +74,8 @@ int fetch_records(const struct fetch_source *source, segment_no_t number, struct
 
 /* Header of a segment in the store. Blocks. -ENOENT. */
 int fetch_meta(const struct fetch_source *source, segment_no_t number, struct segment_meta *meta, struct error *err);
+/* The same of a segment of which more will be asked for next: one request brings what it can (object_heads.h). */
+int fetch_head(const struct fetch_source *source, segment_no_t number, struct segment_meta *meta, struct error *err);
 
 /* fetch_read() for callers that may block. */
 int fetch_read_wait(const struct fetch_source *source, segment_no_t number, uint32_t slot, uint32_t skip, void *buf,

@@ -20,6 +20,9 @@ struct fetch_reader {
 	struct fetch_reader *next;
 };
 
+/* In place of a chunk's number: nothing but the segment's table is wanted. */
+#define FETCH_TABLE UINT32_MAX
+
 enum fetch_stage {
 	FETCH_WAITS, /* for the segment's table */
 	FETCH_META,  /* has the segment's turn: gets the table for all that wait */

@@ -8,6 +8,7 @@
  */
 #include "base/bytes.h"
 #include "cache/fetch_private.h"
+#include "cache/object_heads.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -19,6 +20,7 @@
 
 /* A run holds at most so many chunks: enough that requests do not count, and few enough that the first need not wait long. */
 #define RUN_CHUNKS 16u
+#define RUN_CHUNKS_AHEAD 64u
 
 /* The turn for the table of one segment. */
 struct turn {
@@ -159,6 +161,8 @@ static bool chunk_arrived(const struct run *run, struct fetch *f, uint64_t lengt
 	else
 		rc = segment_chunk_open(&run->meta, f->chunk, &f->box, run->buf + at, &run->source.key, plain,
 		                        &plain_len, &bad);
+	if (rc == -EBADMSG)
+		object_heads_drop(cache_heads(run->source.cache), run->key);
 	if (rc == -EBADMSG && wait_again(f))
 		return false;
 	if (rc)
@@ -219,15 +223,19 @@ static void start_run(const struct turn *turn, struct fetch *fetches, const stru
 	run->offset = fetches->offset;
 	run->length = (size_t)(last->offset + last->box.stored_length - fetches->offset);
 	memcpy(run->key, turn->key, sizeof run->key);
-	store_get(run->source.store, run->key, run->offset, run->buf, run->length,
-	          STORE_GET_IMMUTABLE | (ahead ? STORE_PREFETCH : 0), run_done, run);
+	size_t length = run->length;
+	if (object_heads_read(cache_heads(run->source.cache), run->key, run->offset, run->buf, &length))
+		run_done(run, 0, length, NULL);
+	else
+		store_get(run->source.store, run->key, run->offset, run->buf, run->length,
+		          STORE_GET_IMMUTABLE | (ahead ? STORE_PREFETCH : 0), run_done, run);
 }
 
 /* Whether `f` may be the next of a run that ends with `last`. */
 static bool goes_on(const struct fetch *last, const struct fetch *f, unsigned count)
 {
-	return count < RUN_CHUNKS && f->asked_ahead == last->asked_ahead && f->chunk == last->chunk + 1 &&
-	       f->offset == last->offset + last->box.stored_length;
+	return count < (f->asked_ahead ? RUN_CHUNKS_AHEAD : RUN_CHUNKS) && f->asked_ahead == last->asked_ahead &&
+	       f->chunk == last->chunk + 1 && f->offset == last->offset + last->box.stored_length;
 }
 
 /* Ends those that need nothing from the store, and cuts the others into runs. `list` is in order of chunks. */
@@ -240,6 +248,10 @@ static void start_runs(const struct turn *turn, const uint8_t *table, struct fet
 	for (struct fetch *f = list; f; f = next) {
 		next = f->next_in_run;
 		f->next_in_run = NULL;
+		if (f->chunk == FETCH_TABLE) {
+			fetch_end(f, 0, NULL, 0);
+			continue;
+		}
 		if (f->chunk >= turn->meta.chunk_count) {
 			fetch_tell(f->segment, REPORT_ERROR, "%s has no chunk %u", turn->key, f->chunk);
 			fetch_end(f, -EIO, NULL, 0);
@@ -344,6 +356,8 @@ static void turn_failed(struct turn *t, int rc, const char *text)
 {
 	bool again = rc == -EBADMSG && wait_again(t->fetch);
 
+	if (rc == -EBADMSG)
+		object_heads_drop(cache_heads(t->source.cache), t->key);
 	if (!again) {
 		fetch_tell(t->segment, rc == -EBADMSG ? REPORT_ERROR : REPORT_WARNING, "cannot read %s: %s", t->key,
 		           text);
@@ -527,8 +541,11 @@ static void take_turn(const struct fetch_source *source, struct fetch *f)
 	}
 	t->length = SEGMENT_OBJECT_META_GUESS;
 	t->buf = malloc(t->length);
+	size_t length = t->length;
 	if (!t->buf)
 		turn_failed(t, -ENOMEM, strerror(ENOMEM));
+	else if (object_heads_read(cache_heads(source->cache), t->key, 0, t->buf, &length))
+		meta_done(t, 0, length, NULL);
 	else
 		store_get(t->source.store, t->key, 0, t->buf, t->length, STORE_GET_IMMUTABLE, meta_done, t);
 }

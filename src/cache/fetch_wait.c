@@ -2,6 +2,7 @@
 /* fetch_wait.c: the calls of fetch.h that wait: used when images are opened, not while guests read. */
 #include "base/report.h"
 #include "cache/fetch.h"
+#include "cache/object_heads.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -43,25 +44,42 @@ int fetch_read_wait(const struct fetch_source *source, segment_no_t number, uint
 	return atomic_load(&w.op.result);
 }
 
+static int decode(const struct fetch_source *source, segment_no_t number, uint64_t epoch, const uint8_t *buf,
+                  size_t len, struct segment_meta *meta, struct error *err)
+{
+	int rc = segment_meta_decode(buf, len, &source->key, meta, err);
+
+	if (!rc && (meta->image != segment_set_image(source->set) || meta->number != number || meta->epoch != epoch ||
+	            memcmp(meta->pool, segment_set_pool(source->set), sizeof meta->pool) != 0))
+		rc = error_set(err, -EBADMSG, "is a segment of another place");
+	return rc;
+}
+
 /* Gets the first `*len` bytes of the segment's object (fewer if it is shorter) and decodes its header. */
 static int get_meta(const struct fetch_source *source, segment_no_t number, uint8_t *buf, size_t *len,
                     struct segment_meta *meta, struct error *err)
 {
 	char key[STORE_KEY_MAX + 1];
 	uint64_t epoch = source->epoch_of(source->arg, number), image = segment_set_image(source->set);
+	struct object_heads *heads = cache_heads(source->cache);
+	size_t want = *len;
 	int rc;
 
 	if (!epoch)
 		return error_set(err, -ENOENT, "segment %llu is not in the store", (unsigned long long)number);
 	segment_object_key(image, number, epoch, key, sizeof key);
-	rc = store_get_wait(source->store, key, 0, buf, *len, len, err);
+	if (object_heads_read(heads, key, 0, buf, len) && !decode(source, number, epoch, buf, *len, meta, NULL))
+		return 0;
+	*len = want;
+	rc = store_get_wait(source->store, key, 0, buf, want, len, err);
 	if (rc)
 		return rc;
-	rc = segment_meta_decode(buf, *len, &source->key, meta, err);
-	if (!rc && (meta->image != image || meta->number != number || meta->epoch != epoch ||
-	            memcmp(meta->pool, segment_set_pool(source->set), sizeof meta->pool) != 0))
-		rc = error_set(err, -EBADMSG, "is a segment of another place");
-	return rc ? error_prefix(err, rc, "%s", key) : 0;
+	rc = decode(source, number, epoch, buf, *len, meta, err);
+	if (rc)
+		return error_prefix(err, rc, "%s", key);
+	if (want >= SEGMENT_OBJECT_META_GUESS)
+		object_heads_keep(heads, key, buf, *len, *len < want);
+	return 0;
 }
 
 int fetch_meta(const struct fetch_source *source, segment_no_t number, struct segment_meta *meta, struct error *err)
@@ -70,6 +88,26 @@ int fetch_meta(const struct fetch_source *source, segment_no_t number, struct se
 	size_t len = sizeof buf;
 
 	return get_meta(source, number, buf, &len, meta, err);
+}
+
+int fetch_head(const struct fetch_source *source, segment_no_t number, struct segment_meta *meta, struct error *err)
+{
+	size_t len = SEGMENT_OBJECT_META_GUESS;
+	uint8_t *buf = malloc(len);
+	int rc = buf ? get_meta(source, number, buf, &len, meta, err) : error_set(err, -ENOMEM, "out of memory");
+
+	free(buf);
+	return rc;
+}
+
+/* What was kept of it is not asked for again. */
+static void forget_head(const struct fetch_source *source, segment_no_t number)
+{
+	char key[STORE_KEY_MAX + 1];
+
+	segment_object_key(segment_set_image(source->set), number, source->epoch_of(source->arg, number), key,
+	                   sizeof key);
+	object_heads_drop(cache_heads(source->cache), key);
 }
 
 static int stored_records(const struct fetch_source *source, segment_no_t number, struct record **records,
@@ -96,6 +134,8 @@ static int stored_records(const struct fetch_source *source, segment_no_t number
 		rc = segment_meta_open(&meta, buf, len, &source->key, records, NULL, err);
 	if (!rc)
 		*count = meta.record_count;
+	else if (rc == -EBADMSG && buf)
+		forget_head(source, number);
 	free(buf);
 	return rc;
 }

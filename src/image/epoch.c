@@ -119,7 +119,7 @@ static void key_of_epoch(const void *arg, uint64_t number, char key[STORE_KEY_MA
 	epoch_key(*(const uint64_t *)arg, number, key);
 }
 
-static int newest_epoch(struct pool *p, uint64_t image, uint64_t *newest, struct error *err)
+static int newest_epoch(struct pool *p, uint64_t image, struct log_view *view, struct error *err)
 {
 	struct probe_sequence epochs = { .key = key_of_epoch, .arg = &image };
 	struct head head;
@@ -127,13 +127,15 @@ static int newest_epoch(struct pool *p, uint64_t image, uint64_t *newest, struct
 	int rc = head_load(p, image, &head, err);
 
 	/* A head that is missing or damaged only costs time. */
-	if (rc == 0)
+	if (rc == 0) {
 		from = head.epoch;
-	else if (rc != -ENOENT && rc != -EBADMSG && rc != -EPROTONOSUPPORT)
+		view->checkpoint = head.checkpoint;
+	} else if (rc != -ENOENT && rc != -EBADMSG && rc != -EPROTONOSUPPORT) {
 		return rc;
-	rc = probe_run(p->store, &epochs, from, newest, err);
+	}
+	rc = probe_run(p->store, &epochs, from, &view->newest_epoch, err);
 	if (rc == -ENOENT && from)
-		rc = probe_run(p->store, &epochs, 0, newest, err);
+		rc = probe_run(p->store, &epochs, 0, &view->newest_epoch, err);
 	return rc;
 }
 
@@ -149,7 +151,7 @@ int log_view_load(struct pool *p, uint64_t image, struct log_view *view, struct 
 	int rc;
 
 	memset(view, 0, sizeof *view);
-	rc = newest_epoch(p, image, &view->newest_epoch, err);
+	rc = newest_epoch(p, image, view, err);
 	if (rc || view->newest_epoch == 0)
 		return rc;
 	rc = epoch_object_get(p, image, view->newest_epoch, &o, err);

@@ -42,6 +42,7 @@ struct log_view {
 	bool released;         /* it handed over in order */
 	struct term *terms;    /* oldest first */
 	size_t term_count;
+	struct log_position checkpoint; /* as the head says; segment 0: not known */
 };
 
 struct head {

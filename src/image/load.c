@@ -17,7 +17,7 @@
 static int find_stored_end(struct image *i, segment_no_t *end, struct error *err)
 {
 	struct pool *p = i->engine->pool;
-	struct head head = { 0 };
+	struct head head = { .checkpoint = i->view.checkpoint };
 	segment_no_t hint = i->stored_end;
 	int rc = -ENOENT;
 
@@ -30,7 +30,7 @@ static int find_stored_end(struct image *i, segment_no_t *end, struct error *err
 		rc = log_find_end(p, i->id, &i->view, hint, end, err);
 	if (rc != -ENOENT)
 		return rc;
-	rc = head_load(p, i->id, &head, err);
+	rc = head.checkpoint.segment ? 0 : head_load(p, i->id, &head, err);
 	if (rc && rc != -ENOENT)
 		report_warning("image %016" PRIx64 ": %s; looking for the end of the log by listing", i->id,
 		               error_text(err));
@@ -345,7 +345,7 @@ static int settle_end(struct image *i, segment_no_t end, bool ours, segment_no_t
 	int rc = 0;
 
 	if (end) {
-		rc = fetch_meta(&i->source, end, &meta, err);
+		rc = fetch_head(&i->source, end, &meta, err);
 		if (rc)
 			return rc;
 		memcpy(r.digest, meta.digest, sizeof r.digest);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* readahead.c: streams of reads, and fetching ahead of them in disk order through the map. */
+/* readahead.c: streams of reads: who is one, how wide its window is, and when more is asked for. */
 #include "image/readahead.h"
 
 #include "base/clock.h"
@@ -14,11 +14,12 @@
 #define CACHE_PART \
 	32 /* of the cache a window may be: what is fetched ahead must not drive out itself before it is read */
 #define WINDOW_LEAST (256ull << 10)
-#define RUN_MIN 3                /* so many reads in a row make a stream */
-#define SLACK (256ull << 10)     /* reads of one stream may come in another order by so much */
-#define BATCH (1ull << 20)       /* asked for at a time */
+#define RUN_MIN 3              /* so many reads in a row make a stream */
+#define SLACK (256ull << 10)   /* reads of one stream may come in another order by so much */
+#define BATCH_MIN (1ull << 20) /* asked for at a time: a part of the window */
+#define BATCH_MAX (4ull << 20)
+#define BATCH_PART 8
 #define IDLE_AFTER (64ull << 20) /* bytes that were all here */
-#define GRAINS_AT_ONCE 512u
 #define PATCH (2ull << 20)
 #define PATCH_APART_NS 4000000u /* misses closer to each other were asked for at once */
 #define PATCH_LIFE_NS seconds_ns(60)
@@ -35,114 +36,6 @@ void readahead_destroy(struct readahead *r)
 	pthread_mutex_destroy(&r->mutex);
 }
 
-/* ---- what is to come ---- */
-
-struct ahead {
-	struct fetch_op fetch; /* first */
-	uint64_t asked, at;
-	readahead_done_fn *done;
-	void *arg;
-};
-
-static void ahead_complete(struct fetch_op *fetch)
-{
-	struct ahead *a = (struct ahead *)fetch;
-
-	a->done(a->arg, a->asked, a->at, atomic_load(&fetch->result));
-	free(a);
-}
-
-/* Chunks that lie next to each other in one segment. */
-struct chunk_run {
-	const struct fetch_source *source;
-	segment_no_t number;
-	uint32_t first, count;
-};
-
-/* Asks for the chunks of the run that are not here, and returns their bytes. */
-static uint64_t ask_for_run(struct fetch_op *fetch, const struct chunk_run *run)
-{
-	struct segment *s = run->count ? segment_pin_known(run->source->set, run->number) : NULL;
-	uint64_t absent = 0;
-
-	for (uint32_t c = 0; c < run->count; c++)
-		absent += !s || segment_chunk_state(s, run->first + c) == CHUNK_ABSENT;
-	if (s)
-		segment_unpin(s);
-	if (absent)
-		fetch_ahead(run->source, fetch, run->number, run->first, run->count);
-	return absent * CHUNK_BYTES;
-}
-
-/* Adds a grain's chunk to the run; one that it does not go on with, or that does not fit into `room`, is asked for first.
- * False when there is no room then. */
-static bool add_grain(struct image *i, struct fetch_op *fetch, struct chunk_run *run, map_entry_t entry, uint64_t room,
-                      uint64_t *asked)
-{
-	const struct fetch_source *source = image_source(i, entry);
-	segment_no_t number = map_entry_segment(entry);
-	uint32_t chunk = (uint32_t)((uint64_t)map_entry_slot(entry) * i->grain_bytes / CHUNK_BYTES);
-	bool near = run->count && run->source == source && run->number == number && chunk >= run->first;
-
-	if (near && chunk < run->first + run->count)
-		return true;
-	if (near && chunk == run->first + run->count && *asked + (uint64_t)run->count * CHUNK_BYTES < room) {
-		run->count++;
-		return true;
-	}
-	*asked += ask_for_run(fetch, run);
-	run->count = 0;
-	if (*asked >= room)
-		return false;
-	*run = (struct chunk_run){ source, number, chunk, source != NULL };
-	return true;
-}
-
-/* The next entries of the map from `at`; how many grains they are. */
-static int look_up(struct image *i, uint64_t at, uint64_t end, map_entry_t *entries, size_t *count)
-{
-	grain_no_t first = grain_of(i, at);
-
-	*count = (size_t)(grain_of(i, end - 1) - first + 1);
-	if (*count > GRAINS_AT_ONCE)
-		*count = GRAINS_AT_ONCE;
-	return image_look_up_wait(i, first, *count, entries, NULL);
-}
-
-int readahead_fetch(struct image *i, uint64_t *at, uint64_t end, uint64_t room, uint64_t *asked,
-                    readahead_done_fn *done, void *arg)
-{
-	map_entry_t entries[GRAINS_AT_ONCE];
-	struct chunk_run run = { 0 };
-	struct ahead *a = malloc(sizeof *a);
-	uint64_t size = atomic_load(&i->size);
-	size_t count;
-	int rc = a ? 0 : -ENOMEM;
-
-	*asked = 0;
-	if (!a)
-		return rc;
-	a->done = done;
-	a->arg = arg;
-	fetch_op_begin(&a->fetch, ahead_complete);
-	if (end > size)
-		end = size;
-	while (!rc && *at < end && *asked < room) {
-		rc = look_up(i, *at, end, entries, &count);
-		for (size_t g = 0; !rc && g < count; g++) {
-			if (entries[g] && !add_grain(i, &a->fetch, &run, entries[g], room, asked))
-				break;
-			*at = (grain_of(i, *at) + 1) << i->grain_shift;
-		}
-	}
-	*asked += ask_for_run(&a->fetch, &run);
-	a->asked = *asked;
-	a->at = *at;
-	if (fetch_op_end(&a->fetch))
-		ahead_complete(&a->fetch);
-	return 0;
-}
-
 /* ---- streams ---- */
 
 /* One request for a stream. */
@@ -150,6 +43,7 @@ struct stream_fetch {
 	struct image *image; /* readahead_begin() */
 	uint64_t began_ns;
 	uint64_t begin; /* where in the disk */
+	uint64_t room;  /* what it may bring */
 	bool patch;     /* not of a reader in disk order */
 };
 
@@ -192,11 +86,11 @@ static void stream_fetched(void *arg, uint64_t asked, uint64_t at, int result)
 	if (!result && !f->patch && at > f->begin)
 		defrag_note(i, f->begin, at, asked);
 	pthread_mutex_lock(&r->mutex);
-	r->under_way -= BATCH;
-	if (asked) {
+	r->under_way -= f->room;
+	if (asked >= BATCH_MIN / 2)
 		note_time(r, clock_monotonic_ns() - f->began_ns);
+	if (asked)
 		start_pump(i);
-	}
 	pthread_mutex_unlock(&r->mutex);
 	free(f);
 	readahead_end(i);
@@ -246,8 +140,15 @@ static void end_patch(struct readahead *r, struct readahead_stream *s)
 	atomic_fetch_sub(&r->active, 1);
 }
 
+static uint64_t batch_of(const struct readahead_stream *s)
+{
+	uint64_t part = s->window / BATCH_PART;
+
+	return part < BATCH_MIN ? BATCH_MIN : part > BATCH_MAX ? BATCH_MAX : part;
+}
+
 /* Asks for the next batch of a stream. The mutex is not held. */
-static int fetch_batch(struct image *i, uint64_t *at, uint64_t end, bool patch, uint64_t *asked)
+static int fetch_batch(struct image *i, uint64_t *at, uint64_t end, uint64_t room, bool patch, uint64_t *asked)
 {
 	struct stream_fetch *f = malloc(sizeof *f);
 	int rc;
@@ -258,8 +159,8 @@ static int fetch_batch(struct image *i, uint64_t *at, uint64_t end, bool patch, 
 		free(f);
 		return -ESHUTDOWN;
 	}
-	*f = (struct stream_fetch){ i, clock_monotonic_ns(), *at, patch };
-	rc = readahead_fetch(i, at, end, BATCH, asked, stream_fetched, f);
+	*f = (struct stream_fetch){ i, clock_monotonic_ns(), *at, room, patch };
+	rc = readahead_fetch(i, at, end, room, asked, stream_fetched, f);
 	if (rc) {
 		readahead_end(i);
 		free(f);
@@ -278,14 +179,15 @@ static void pump_job(void *arg)
 	while (!rc && r->under_way < WINDOW_MAX && (s = hungry(r))) {
 		uint64_t began = s->fetched, at = began, end = s->next + s->window, asked = 0;
 
+		uint64_t room = batch_of(s);
 		bool patch = !s->run;
 
-		r->under_way += BATCH;
+		r->under_way += room;
 		pthread_mutex_unlock(&r->mutex);
-		rc = fetch_batch(i, &at, end, patch, &asked);
+		rc = fetch_batch(i, &at, end, room, patch, &asked);
 		pthread_mutex_lock(&r->mutex);
 		if (rc)
-			r->under_way -= BATCH;
+			r->under_way -= room;
 		else
 			note_asked(r, s, began, at, asked);
 		end_patch(r, s);
@@ -295,12 +197,62 @@ static void pump_job(void *arg)
 	readahead_end(i);
 }
 
-/* Whether a read at `offset` goes on where the stream's reader is. */
-static bool goes_on(const struct readahead_stream *s, uint64_t offset, uint64_t len)
+/* ---- the way ahead ---- */
+
+/* The stream for which it is to be looked further, or NULL: the way is known for as much again as its window. */
+static struct readahead_stream *blind(struct readahead *r)
+{
+	for (int k = 0; k < READAHEAD_STREAMS; k++) {
+		struct readahead_stream *s = &r->stream[k];
+		if (s->scouted < s->next)
+			s->scouted = s->next;
+		if (s->run && s->window && !s->idle && s->scouted < s->next + s->window + s->window / 2)
+			return s;
+	}
+	return NULL;
+}
+
+static void scout_job(void *arg)
+{
+	struct image *i = arg;
+	struct readahead *r = &i->readahead;
+	struct readahead_stream *s;
+	int rc = 0;
+
+	pthread_mutex_lock(&r->mutex);
+	while (!rc && (s = blind(r))) {
+		uint64_t from = s->scouted, end = s->next + 2 * s->window;
+		s->scouted = end;
+		pthread_mutex_unlock(&r->mutex);
+		rc = readahead_find_way(i, from, end);
+		pthread_mutex_lock(&r->mutex);
+	}
+	r->scouting = false;
+	pthread_mutex_unlock(&r->mutex);
+	readahead_end(i);
+}
+
+/* The mutex is held. */
+static void start_scout(struct image *i)
+{
+	struct readahead *r = &i->readahead;
+
+	if (r->scouting || !blind(r) || !readahead_begin(i))
+		return;
+	if (executor_run(i->engine->prefetch, scout_job, i))
+		readahead_end(i);
+	else
+		r->scouting = true;
+}
+
+/* Whether a read at `offset` goes on where the stream's reader is. One that did not miss may be anywhere in what was fetched for
+ * it: not all of those are heard of. */
+static bool goes_on(const struct readahead_stream *s, uint64_t offset, uint64_t len, bool missed)
 {
 	uint64_t slack = 4 * len > SLACK ? 4 * len : SLACK;
+	uint64_t end = missed || s->fetched < s->next ? s->next : s->fetched;
 
-	return s->run && offset + slack >= s->next && offset <= s->next + slack;
+	return s->run && offset + slack >= s->next && offset <= end + slack;
 }
 
 /* A place for another stream: that of the one not used for longest. */
@@ -322,7 +274,7 @@ static struct readahead_stream *find_stream(struct readahead *r, uint64_t offset
 	struct readahead_stream *s;
 
 	for (int k = 0; k < READAHEAD_STREAMS; k++)
-		if (goes_on(&r->stream[k], offset, len))
+		if (goes_on(&r->stream[k], offset, len, missed))
 			return &r->stream[k];
 	if (!missed)
 		return NULL;
@@ -391,8 +343,10 @@ void readahead_note(struct image *i, uint64_t offset, uint64_t len, bool missed)
 	struct readahead *r = &i->readahead;
 	struct readahead_stream *s;
 
-	/* Who finds it taken is heard of with the next read. */
-	if (pthread_mutex_trylock(&r->mutex))
+	/* Who does not wait for the store does not wait for this either: it is heard of with the next read. */
+	if (missed)
+		pthread_mutex_lock(&r->mutex);
+	else if (pthread_mutex_trylock(&r->mutex))
 		return;
 	s = find_stream(r, offset, len, missed);
 	if (s) {
@@ -409,6 +363,7 @@ void readahead_note(struct image *i, uint64_t offset, uint64_t len, bool missed)
 			note_jump(i, offset);
 		if (s->window && !s->idle && s->fetched < s->next + s->window - s->window / 4)
 			start_pump(i);
+		start_scout(i);
 	}
 	pthread_mutex_unlock(&r->mutex);
 }

@@ -4,7 +4,8 @@
  * Reads that miss the cache and go on where another one ended make a stream. A stream has a window, in disk order from where its
  * reader is: what lies in it and is not here is fetched ahead. The window doubles when the reader has to wait for what is on its
  * way, up to WINDOW_MAX, and halves when requests take so long that the link is full: then more of them would only delay
- * what somebody waits for.
+ * what somebody waits for. For as much again as the window the way is found out: map nodes come, and the tables of the segments that
+ * they lead to, so that asking for data is one request.
  *
  * A reader that jumps about in one place, as a guest does that loads its programs, makes no stream: where it missed before and then
  * misses again, the whole patch of disk around is fetched. Reads all over a disk, or all at once, meet no patch twice and fetch
@@ -27,6 +28,7 @@ struct image;
 struct readahead_stream {
 	uint64_t next;    /* where its reader is expected to go on; of a patch, where it begins */
 	uint64_t fetched; /* up to here it was asked for */
+	uint64_t scouted; /* up to here the way is known */
 	uint64_t window;  /* bytes; 0: not sequential enough yet */
 	unsigned run;     /* reads that went on; 0: a patch, or nothing */
 	uint64_t used;    /* for choosing which one makes room */
@@ -46,6 +48,7 @@ struct readahead {
 	struct readahead_patch patch[READAHEAD_PATCHES]; /* by number, the newest of those that share a place */
 	uint64_t clock;
 	bool pumping;            /* a job looks for what is to be fetched */
+	bool scouting;           /* a job looks for the way there */
 	uint64_t under_way;      /* bytes */
 	uint64_t quickest_ns;    /* of a request, lately */
 	_Atomic unsigned active; /* streams with a window that are not idle */
@@ -72,6 +75,10 @@ typedef void readahead_done_fn(void *arg, uint64_t asked, uint64_t at, int resul
  * and it is not. */
 int readahead_fetch(struct image *i, uint64_t *at, uint64_t end, uint64_t room, uint64_t *asked,
                     readahead_done_fn *done, void *arg);
+
+/* Has the map nodes for [at, end) come, and the tables of the segments that they lead to, as far as they are not here. Blocks on the
+ * nodes. 0, why a node cannot be read, or -ESHUTDOWN when nothing was begun. */
+int readahead_find_way(struct image *i, uint64_t at, uint64_t end);
 
 /* Keeps image and engine in place while something is fetched ahead. False when the engine is about to close, or the image is held. */
 bool readahead_begin(struct image *i);

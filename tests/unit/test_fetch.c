@@ -806,6 +806,81 @@ static void what_came_damaged_once_is_asked_for_again(void **state)
 	damage_on_the_way(c, 3, meta.chunks_offset + 100);
 }
 
+static int table_of(struct cache_fixture *c, segment_no_t number)
+{
+	static struct reading r;
+
+	sem_init(&r.done, 0, 0);
+	fetch_op_begin(&r.op, reading_done);
+	fetch_table(&c->source, &r.op, number);
+	if (fetch_op_end(&r.op))
+		sem_post(&r.done);
+	return ahead_end(&r);
+}
+
+static void a_table_that_came_ahead_is_not_asked_for_again(void **state)
+{
+	struct cache_fixture *c = *state;
+
+	put_segment(c, 1, TEST_SLOTS);
+	assert_int_equal(table_of(c, 1), 0);
+	assert_int_equal(fixture_gets(c), 1);
+	for (uint32_t k = 0; k < TEST_CHUNKS; k++)
+		assert_int_equal(state_of_chunk(c, 1, k), CHUNK_ABSENT);
+	assert_int_equal(read_chunk(c, 1, 3), 0);
+	assert_int_equal(fixture_gets(c), 2);
+	assert_int_equal(atomic_load(&c->spy.gets_at_0), 1);
+	assert_int_equal(table_of(c, 1), 0);
+	assert_int_equal(fixture_gets(c), 2);
+	atomic_store(&c->spy.get_error, -ETIMEDOUT);
+	put_segment(c, 2, TEST_SLOTS);
+	assert_int_equal(table_of(c, 2), -ETIMEDOUT);
+	atomic_store(&c->spy.get_error, 0);
+	assert_int_equal(read_chunk(c, 2, 0), 0);
+}
+
+/* Who reads meanwhile shares the request. */
+static void who_reads_while_its_table_comes_ahead_waits_for_that(void **state)
+{
+	struct cache_fixture *c = *state;
+	static struct reading r, table;
+
+	put_segment(c, 1, TEST_SLOTS);
+	spy_hold_gets(&c->spy, true);
+	sem_init(&table.done, 0, 0);
+	fetch_op_begin(&table.op, reading_done);
+	fetch_table(&c->source, &table.op, 1);
+	assert_false(fetch_op_end(&table.op));
+	reading_begin(c, &r, 1, 3 * CHUNK_SLOTS, 0, CHUNK_BYTES);
+	assert_int_equal(fixture_gets(c), 1);
+	spy_hold_gets(&c->spy, false);
+	assert_true(spy_let_get_go(&c->spy));
+	assert_int_equal(reading_end(&r), 0);
+	assert_int_equal(ahead_end(&table), 0);
+	assert_int_equal(fixture_gets(c), 2);
+}
+
+static void what_is_on_its_way_is_not_begun_again(void **state)
+{
+	struct cache_fixture *c = *state;
+	static struct reading r;
+	struct fetch_op op;
+
+	put_segment(c, 1, TEST_SLOTS);
+	spy_hold_gets(&c->spy, true);
+	reading_begin(c, &r, 1, 3 * CHUNK_SLOTS, 0, CHUNK_BYTES);
+	fetch_op_begin(&op, NULL);
+	atomic_fetch_add(&op.pending, 1000); /* it is not waited for */
+	assert_int_equal(fetch_ahead(&c->source, &op, 1, 2, 4), 3);
+	assert_int_equal(fetch_ahead(&c->source, &op, 1, 2, 4), 0);
+	spy_hold_gets(&c->spy, false);
+	while (spy_let_get_go(&c->spy))
+		;
+	assert_int_equal(reading_end(&r), 0);
+	executor_drain(c->log.executor);
+	assert_int_equal(fetch_ahead(&c->source, &op, 1, 2, 4), 0);
+}
+
 static void what_cannot_be_fetched_ahead_is_an_error_that_reading_does_not_keep(void **state)
 {
 	struct cache_fixture *c = *state;
@@ -854,6 +929,9 @@ int main(void)
 		T(who_reads_what_is_on_its_way_asks_no_second_time),
 		T(a_damaged_chunk_hurts_none_of_its_run),
 		T(what_came_damaged_once_is_asked_for_again),
+		T(a_table_that_came_ahead_is_not_asked_for_again),
+		T(who_reads_while_its_table_comes_ahead_waits_for_that),
+		T(what_is_on_its_way_is_not_begun_again),
 		T(what_cannot_be_fetched_ahead_is_an_error_that_reading_does_not_keep),
 	};
 

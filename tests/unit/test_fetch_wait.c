@@ -293,10 +293,69 @@ static void long_index_is_read_as_a_whole(void **state)
 		assert_true(got[i].value == records[i].value && got[i].time_ns == records[i].time_ns);
 	assert_int_equal(fixture_gets(c), 2);
 	free(got);
-	put_object(c, 1, object, SEGMENT_OBJECT_META_GUESS + 100);
-	assert_int_equal(records_of(c, 1), -EBADMSG);
+	free(object);
+	object = fixture_pack(c, 2, 8u << 20, records, count, &len);
+	put_object(c, 2, object, SEGMENT_OBJECT_META_GUESS + 100);
+	assert_int_equal(records_of(c, 2), -EBADMSG);
 	free(object);
 	free(records);
+}
+
+static int read_first_slots(struct cache_fixture *c, segment_no_t number)
+{
+	static uint8_t buf[8 * TEST_GRAIN];
+	int rc = fetch_read_wait(&c->source, number, 0, 0, buf, sizeof buf);
+
+	assert_true(rc || fixture_right(number, 0, 0, buf, sizeof buf));
+	return rc;
+}
+
+/* Of the segment with which an image is opened. */
+static void one_request_brings_all_of_a_small_segment(void **state)
+{
+	struct cache_fixture *c = *state;
+	struct segment_meta meta;
+
+	put_segment(c, 1, 8);
+	assert_int_equal(fetch_head(&c->source, 1, &meta, &err), 0);
+	assert_int_equal(meta.record_count, 8);
+	atomic_store(&c->spy.get_error, -ETIMEDOUT);
+	assert_int_equal(fetch_meta(&c->source, 1, &meta, &err), 0);
+	assert_int_equal(records_of(c, 1), 0);
+	assert_int_equal(read_first_slots(c, 1), 0);
+	assert_int_equal(atomic_load(&c->spy.gets), 1);
+	/* Of another one nothing is known. */
+	put_segment(c, 2, 8);
+	assert_int_equal(fetch_meta(&c->source, 2, &meta, &err), -ETIMEDOUT);
+}
+
+/* Not the same damaged bytes again. */
+static void what_came_damaged_is_asked_for_again(void **state)
+{
+	struct cache_fixture *c = *state;
+	struct segment_meta meta;
+	size_t len;
+
+	put_segment(c, 1, 8);
+	uint8_t *object = get_object(c, 1, &len);
+	object[len - 1] ^= 1; /* of the chunk */
+	put_object(c, 1, object, len);
+	assert_int_equal(fetch_head(&c->source, 1, &meta, &err), 0);
+	object[len - 1] ^= 1;
+	put_object(c, 1, object, len);
+	assert_int_equal(read_first_slots(c, 1), 0);
+	/* And of the index. */
+	put_segment(c, 2, 8);
+	free(object);
+	object = get_object(c, 2, &len);
+	object[SEGMENT_OBJECT_HEADER + 9] ^= 1;
+	put_object(c, 2, object, len);
+	assert_int_equal(fetch_head(&c->source, 2, &meta, &err), 0);
+	assert_int_equal(records_of(c, 2), -EBADMSG);
+	object[SEGMENT_OBJECT_HEADER + 9] ^= 1;
+	put_object(c, 2, object, len);
+	assert_int_equal(records_of(c, 2), 0);
+	free(object);
 }
 
 int main(void)
@@ -317,6 +376,8 @@ int main(void)
 		T(index_that_does_not_match_its_digest_is_not_used),
 		T(damaged_index_in_the_store_is_refused),
 		T(long_index_is_read_as_a_whole),
+		T(one_request_brings_all_of_a_small_segment),
+		T(what_came_damaged_is_asked_for_again),
 	};
 
 	alarm(180);

@@ -254,6 +254,43 @@ static void a_stream_over_what_is_here_ceases_to_listen(void **state)
 }
 
 /* What is fetched ahead must be there when its reader comes. */
+/* How many of the grains of [begin, end) lie in segments of which the table is here, and in chunks that are. */
+static void count_here(uint64_t begin, uint64_t end, unsigned *tables, unsigned *chunks)
+{
+	struct image *i = cold.image;
+
+	*tables = *chunks = 0;
+	for (uint64_t at = begin; at < end; at += i->grain_bytes) {
+		map_entry_t entry;
+		assert_int_equal(image_look_up_wait(i, at / i->grain_bytes, 1, &entry, NULL), 0);
+		struct segment *s = segment_pin_known(i->set, map_entry_segment(entry));
+		uint32_t chunk = (uint32_t)((uint64_t)map_entry_slot(entry) * i->grain_bytes / CHUNK_BYTES);
+		*tables += s && atomic_load(&s->chunk);
+		*chunks += s && atomic_load(&s->chunk) && segment_chunk_state(s, chunk) == CHUNK_PRESENT;
+		if (s)
+			segment_unpin(s);
+	}
+}
+
+static void the_way_is_known_for_twice_the_window(void **state)
+{
+	unsigned tables, chunks;
+
+	(void)state;
+	cold_image_open_new(&cold, 0, BOTH);
+	for (unsigned k = 0; k < FIRST; k++)
+		read_and_settle(k * 64 * KIB, 64 * KIB);
+	uint64_t next = FIRST * 64 * KIB, window = cold.image->readahead.stream[0].window;
+	assert_in_range(window, MIB, 3 * MIB);
+	count_here(next, next + window, &tables, &chunks);
+	assert_int_equal(chunks, tables);
+	assert_int_equal(tables, window / cold.image->grain_bytes);
+	count_here(next + window, next + 2 * window, &tables, &chunks);
+	assert_int_equal(tables, window / cold.image->grain_bytes);
+	assert_in_range(chunks, 0, tables - 1);
+	cold_image_close(&cold);
+}
+
 static void a_window_is_but_a_small_part_of_the_cache(void **state)
 {
 	uint64_t size = cold.f.options.cache_size, dirty = cold.f.options.dirty_limit, gets;
@@ -520,6 +557,7 @@ int main(void)
 		cmocka_unit_test_teardown(holes_are_passed_and_what_is_behind_them_has_come, close_cold),
 		cmocka_unit_test_teardown(a_stream_ends_with_the_image, close_cold),
 		cmocka_unit_test_teardown(a_stream_over_what_is_here_ceases_to_listen, close_cold),
+		cmocka_unit_test_teardown(the_way_is_known_for_twice_the_window, close_cold),
 		cmocka_unit_test_teardown(a_window_is_but_a_small_part_of_the_cache, close_cold),
 		cmocka_unit_test_teardown(no_more_is_asked_for_than_there_is_room, close_cold),
 		cmocka_unit_test_teardown(fetching_past_the_end_is_nothing, close_cold),
