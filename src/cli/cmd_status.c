@@ -3,6 +3,7 @@
 #include "cli/command.h"
 #include "cli/image_list.h"
 #include "cli/progress.h"
+#include "cli/store_images.h"
 #include "cli/target.h"
 
 #include "base/report.h"
@@ -215,6 +216,14 @@ static int keep_owner(void *arg, const char *line)
 	return 0;
 }
 
+static int taken_over(const char *path, const char *owner)
+{
+	printf("%s: taken over; its owner was %s\n", path, *owner ? owner : "nobody");
+	report_notice("takeover: what that host had not uploaded stays in its cache directory and is not part of the "
+	              "image any more");
+	return 0;
+}
+
 static int take_over(const char *path, struct error *err)
 {
 	char owner[CTL_LINE_MAX] = "unknown";
@@ -229,23 +238,43 @@ static int take_over(const char *path, struct error *err)
 	if (rc == 0)
 		rc = ctl_takeover(client, id, err);
 	ctl_disconnect(client);
+	return rc < 0 ? rc : taken_over(path, owner);
+}
+
+/* Without a mount: nobody owns the image afterwards. */
+static int take_over_in_store(const char *word, const char *path, const struct target_key *key, struct error *err)
+{
+	struct store_images *store;
+	struct error closing = { 0 };
+	char owner[128];
+	int rc = store_images_open(word, key, false, &store, err), closed;
+
 	if (rc < 0)
 		return rc;
-	printf("%s: taken over; its owner was %s\n", path, owner);
-	report_notice("takeover: what that host had not uploaded stays in its cache directory and is not part of the "
-	              "image any more");
-	return 0;
+	rc = store_images_take_over(store, path, owner, err);
+	closed = store_images_close(store, &closing);
+	if (rc == 0 && closed < 0)
+		return error_set(err, closed, "%s was taken over, but not handed over again: %s", path,
+		                 error_text(&closing));
+	return rc < 0 ? rc : taken_over(path, owner);
 }
 
 int cmd_takeover(const struct command *c, int argc, char **argv)
 {
-	const struct command_option options[] = { { 0 } };
+	struct target_key key = { 0 };
+	const struct command_option options[] = {
+		{ "key-file", &key.key_file, NULL },
+		{ "passphrase-file", &key.passphrase_file, NULL },
+		{ "passwd-file", &key.passwd_file, NULL },
+		{ 0 },
+	};
 	struct error err = { 0 };
-	const char *path;
-	int rc = command_parse(c, argc, argv, options, 1, 1, &path);
+	const char *arguments[2];
+	int rc = command_parse(c, argc, argv, options, 1, 2, arguments);
 
 	if (rc != 0)
 		return command_parse_exit(rc);
 	interrupt_catch();
-	return take_over(path, &err) < 0 ? command_failed(c, &err) : EXIT_DONE;
+	rc = arguments[1] ? take_over_in_store(arguments[0], arguments[1], &key, &err) : take_over(arguments[0], &err);
+	return rc < 0 ? command_failed(c, &err) : EXIT_DONE;
 }

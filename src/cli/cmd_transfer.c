@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* cmd_transfer.c: garner import and export: copy a disk, or what differs between two of its moments, into and out of a mount. */
+/* cmd_transfer.c: garner import and export: copy a disk into and out of a mount, or a store; or what differs between two of its moments. */
 #include "cli/command.h"
 #include "cli/copy.h"
 #include "cli/delta.h"
 #include "cli/progress.h"
+#include "cli/store_images.h"
 #include "cli/target.h"
 
 #include "base/report.h"
@@ -32,7 +33,9 @@ static bool transfer_step(void *arg, uint64_t done, uint64_t total)
 	return !interrupted();
 }
 
-static int transfer(const struct command *c, const char *from, const char *to, bool replace)
+/* `store`: of an end that is in it; it is closed. NULL: both are files. */
+static int transfer(const struct command *c, const struct copy_end *from, const struct copy_end *to, bool replace,
+                    struct store_images *store)
 {
 	struct transfer t = { .label = c->name };
 	const struct copy_options options = { .replace = replace, .step = transfer_step, .arg = &t };
@@ -42,22 +45,49 @@ static int transfer(const struct command *c, const char *from, const char *to, b
 	int rc;
 
 	interrupt_catch();
-	rc = copy_file(from, to, &options, &counts, &err);
+	rc = copy_disk(from, to, &options, &counts, &err);
 	if (t.started)
 		progress_end(&t.progress);
+	if (store) {
+		struct error closing = { 0 };
+		int closed = store_images_close(store, &closing);
+		if (rc == 0 && closed < 0) {
+			rc = closed;
+			err = closing;
+		}
+	}
 	if (rc < 0) {
 		command_failed(c, &err);
 		if (counts.part_left)
 			report_notice("%s: the same command again goes on from here; to give up, remove %s%s", c->name,
-			              to, COPY_PART_SUFFIX);
+			              to->name, COPY_PART_SUFFIX);
 		return EXIT_FAILED;
 	}
 	if (counts.same_before)
-		printf("%s: is there already, and the same\n", to);
+		printf("%s: is there already, and the same\n", to->name);
 	else
-		printf("%s: %s, of which %s is data; %s written\n", to, size_format(counts.size, size),
+		printf("%s: %s, of which %s is data; %s written\n", to->name, size_format(counts.size, size),
 		       size_format(counts.data, data), size_format(counts.written, written));
 	return EXIT_DONE;
+}
+
+/* Opens the store, which becomes the place of `end`. */
+static int open_store(const char *word, const struct target_key *key, bool read_only, struct copy_end *end,
+                      struct store_images **store, struct error *err)
+{
+	enum target_kind kind;
+	int rc = target_find(word, &kind, err);
+
+	if (!rc && kind != TARGET_STORE)
+		rc = error_set(err, -EINVAL, "%s is no store: without one give only an image in a mount, and a file",
+		               word);
+	/* Before there is a cache directory that would be left behind. */
+	interrupt_catch();
+	if (!rc)
+		rc = store_images_open(word, key, read_only, store, err);
+	if (!rc)
+		end->place = store_images_place(*store);
+	return rc;
 }
 
 /* ---- what differs between two moments ------------------------------------------------------------------------------ */
@@ -138,10 +168,19 @@ int cmd_import(const struct command *c, int argc, char **argv)
 {
 	bool replace = false;
 	const char *onto = NULL;
-	const struct command_option options[] = { { "replace", NULL, &replace }, { "onto", &onto, NULL }, { 0 } };
-	const char *arguments[2];
+	struct target_key key = { 0 };
+	const struct command_option options[] = {
+		{ "replace", NULL, &replace },
+		{ "onto", &onto, NULL },
+		{ "key-file", &key.key_file, NULL },
+		{ "passphrase-file", &key.passphrase_file, NULL },
+		{ "passwd-file", &key.passwd_file, NULL },
+		{ 0 },
+	};
+	const char *arguments[3];
+	struct store_images *store = NULL;
 	struct error err = { 0 };
-	int rc = command_parse(c, argc, argv, options, 1, 2, arguments);
+	int rc = command_parse(c, argc, argv, options, 1, 3, arguments);
 
 	if (rc != 0)
 		return command_parse_exit(rc);
@@ -151,29 +190,47 @@ int cmd_import(const struct command *c, int argc, char **argv)
 		return command_usage(c, "an argument is missing");
 	if (onto)
 		return import_delta(c, arguments[0], onto);
-	if (access(arguments[0], R_OK) < 0)
-		rc = error_set(&err, -errno, "%s: %s", arguments[0], strerror(errno));
-	if (rc < 0 || target_want_place(arguments[1], &err) < 0)
-		return command_failed(c, &err);
-	return transfer(c, arguments[0], arguments[1], replace);
+	struct copy_end from = { disk_place_files(), arguments[0] }, to = from;
+	to.name = arguments[arguments[2] ? 2 : 1];
+	if (access(from.name, R_OK) < 0)
+		rc = error_set(&err, -errno, "%s: %s", from.name, strerror(errno));
+	else if (arguments[2])
+		rc = open_store(arguments[1], &key, false, &to, &store, &err);
+	else
+		rc = target_want_place(to.name, &err);
+	return rc < 0 ? command_failed(c, &err) : transfer(c, &from, &to, replace, store);
 }
 
 int cmd_export(const struct command *c, int argc, char **argv)
 {
 	bool replace = false, stream = false;
 	const char *since = NULL;
+	struct target_key key = { 0 };
 	const struct command_option options[] = {
-		{ "replace", NULL, &replace }, { "stream", NULL, &stream }, { "since", &since, NULL }, { 0 }
+		{ "replace", NULL, &replace },
+		{ "stream", NULL, &stream },
+		{ "since", &since, NULL },
+		{ "key-file", &key.key_file, NULL },
+		{ "passphrase-file", &key.passphrase_file, NULL },
+		{ "passwd-file", &key.passwd_file, NULL },
+		{ 0 },
 	};
-	const char *arguments[2];
+	const char *arguments[3];
+	struct store_images *store = NULL;
 	struct error err = { 0 };
-	int rc = command_parse(c, argc, argv, options, 2, 2, arguments);
+	int rc = command_parse(c, argc, argv, options, 2, 3, arguments);
 
 	if (rc != 0)
 		return command_parse_exit(rc);
+	if ((stream || since) && arguments[2])
+		return command_usage(c, "a stream is made of an image in a mount");
 	if (stream || since)
 		return export_delta(c, since, arguments[0], arguments[1], replace);
-	if (target_want_image(arguments[0], &err) < 0)
-		return command_failed(c, &err);
-	return transfer(c, arguments[0], arguments[1], replace);
+	struct copy_end from = { disk_place_files(), arguments[arguments[2] ? 1 : 0] }, to = from;
+	to.name = arguments[arguments[2] ? 2 : 1];
+	if (arguments[2])
+		rc = open_store(arguments[0], &key, true, &from, &store, &err);
+	else
+		rc = target_want_image(from.name, &err);
+	return rc < 0 ? command_failed(c, &err) : transfer(c, &from, &to, replace, store);
 }

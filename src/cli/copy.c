@@ -1,27 +1,22 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* copy.c: copies one disk file, sparse, in a way that can be broken off and run again. */
+/* copy.c: copies one disk, sparse, in a way that can be broken off and run again. */
 #include "cli/copy.h"
 
 #include "base/bytes.h"
-#include "cli/whole_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define BLOCK_BYTES ((size_t)1 << 20) /* read and compared at a time */
 #define PIECE_BYTES ((size_t)1 << 16) /* skipped or written as a whole */
 
 struct copy {
-	const char *from, *to;
+	struct copy_end from, to;
 	char part[PATH_MAX];
-	int in, out;
-	struct statx before; /* the source at the start */
+	struct disk_file *in, *out;
+	struct disk_look before; /* the source at the start */
 	uint64_t size;
 	uint64_t out_data; /* the part has no data from where it was last asked up to here */
 	uint8_t *source, *target;
@@ -38,32 +33,16 @@ static int fail(struct copy *c, const char *path, int rc)
 
 /* ---- bytes -------------------------------------------------------------------------------------------------------- */
 
-/* The first offset from `offset` on that holds data, `size` when none does. Where holes cannot be told all is data. */
-static int next_data(int fd, uint64_t offset, uint64_t size, uint64_t *data)
+/* The first data, or hole, from `offset` on; `size` when there is none before it. */
+static int next(struct disk_file *f, uint64_t offset, uint64_t size, bool data, uint64_t *found)
 {
-	off_t found = lseek(fd, (off_t)offset, SEEK_DATA);
+	int rc;
 
-	if (found >= 0)
-		*data = (uint64_t)found < size ? (uint64_t)found : size;
-	else if (errno == ENXIO)
-		*data = size;
-	else if (errno == EINVAL || errno == EOPNOTSUPP)
-		*data = offset;
-	else
-		return -errno;
-	return 0;
-}
-
-static int next_hole(int fd, uint64_t offset, uint64_t size, uint64_t *hole)
-{
-	off_t found = lseek(fd, (off_t)offset, SEEK_HOLE);
-
-	*hole = size;
-	if (found >= 0)
-		*hole = (uint64_t)found < size ? (uint64_t)found : size;
-	else if (errno != ENXIO && errno != EINVAL && errno != EOPNOTSUPP)
-		return -errno;
-	return 0;
+	*found = size;
+	rc = f->ops->next(f, offset, data, found);
+	if (*found > size)
+		*found = size;
+	return rc;
 }
 
 /* Where the part has data next. Only ahead of what was written here, so what was found stays true. */
@@ -72,14 +51,14 @@ static int part_data(struct copy *c, uint64_t offset, uint64_t *data)
 	int rc = 0;
 
 	if (offset >= c->out_data)
-		rc = next_data(c->out, offset, c->size, &c->out_data);
+		rc = next(c->out, offset, c->size, true, &c->out_data);
 	*data = c->out_data > offset ? c->out_data : offset;
 	return rc < 0 ? fail(c, c->part, rc) : 0;
 }
 
 static int write_part(struct copy *c, const uint8_t *buf, size_t len, uint64_t offset)
 {
-	int rc = len ? file_write_all(c->out, buf, len, offset) : 0;
+	int rc = len ? c->out->ops->write(c->out, buf, len, offset) : 0;
 
 	c->counts->written += len;
 	return rc < 0 ? fail(c, c->part, rc) : 0;
@@ -88,12 +67,11 @@ static int write_part(struct copy *c, const uint8_t *buf, size_t len, uint64_t o
 /* Makes [offset, offset+len) of the part read as zeros. */
 static int zero_part(struct copy *c, uint64_t offset, uint64_t len)
 {
-	int rc = 0;
+	int rc = c->out->ops->punch(c->out, offset, len);
 
-	if (fallocate(c->out, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)len) == 0)
-		return 0;
-	if (errno != EOPNOTSUPP && errno != ENOSYS)
-		return fail(c, c->part, -errno);
+	if (rc != -EOPNOTSUPP)
+		return rc < 0 ? fail(c, c->part, rc) : 0;
+	rc = 0;
 	while (len > 0 && rc == 0) {
 		size_t n = len < BLOCK_BYTES ? (size_t)len : BLOCK_BYTES;
 
@@ -122,7 +100,7 @@ static int copy_hole(struct copy *c, uint64_t offset, uint64_t end)
 		rc = part_data(c, offset, &from);
 		if (rc < 0 || from >= end)
 			return rc;
-		rc = next_hole(c->out, from, c->size, &until);
+		rc = next(c->out, from, c->size, false, &until);
 		if (rc < 0)
 			return fail(c, c->part, rc);
 		if (until > end)
@@ -170,18 +148,18 @@ static int copy_block(struct copy *c, uint64_t offset, size_t len)
 {
 	uint64_t data;
 	bool have_target;
-	int rc = file_read_all(c->in, c->source, len, offset);
+	int rc = c->in->ops->read(c->in, c->source, len, offset);
 
 	if (rc == -ENODATA)
-		return error_set(c->err, -EAGAIN, "%s became shorter while it was copied", c->from);
+		return error_set(c->err, -EAGAIN, "%s became shorter while it was copied", c->from.name);
 	if (rc < 0)
-		return fail(c, c->from, rc);
+		return fail(c, c->from.name, rc);
 	rc = part_data(c, offset, &data);
 	if (rc < 0)
 		return rc;
 	have_target = data < offset + len;
 	if (have_target) {
-		rc = file_read_all(c->out, c->target, len, offset);
+		rc = c->out->ops->read(c->out, c->target, len, offset);
 		if (rc < 0)
 			return fail(c, c->part, rc);
 	}
@@ -195,18 +173,18 @@ static int copy_all(struct copy *c)
 	int rc;
 
 	while (offset < c->size) {
-		rc = next_data(c->in, offset, c->size, &data);
+		rc = next(c->in, offset, c->size, true, &data);
 		if (rc < 0)
-			return fail(c, c->from, rc);
+			return fail(c, c->from.name, rc);
 		rc = copy_hole(c, offset, data);
 		if (rc < 0)
 			return rc;
 		offset = data;
 		if (offset == c->size)
 			break;
-		rc = next_hole(c->in, offset, c->size, &hole);
+		rc = next(c->in, offset, c->size, false, &hole);
 		if (rc < 0)
-			return fail(c, c->from, rc);
+			return fail(c, c->from.name, rc);
 		while (offset < hole) {
 			uint64_t end = round_down(offset, BLOCK_BYTES) + BLOCK_BYTES;
 			size_t len = (size_t)((end < hole ? end : hole) - offset);
@@ -222,57 +200,47 @@ static int copy_all(struct copy *c)
 	return step(c, c->size);
 }
 
-/* ---- files -------------------------------------------------------------------------------------------------------- */
+/* ---- names -------------------------------------------------------------------------------------------------------- */
 
-/* The truth about the source, not what a cache of attributes remembers. */
-static int look(struct copy *c, struct statx *stx)
+static int look(struct copy *c, struct disk_look *l)
 {
-	if (statx(c->in, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, stx) < 0)
-		return fail(c, c->from, -errno);
-	return 0;
+	int rc = c->in->ops->look(c->in, l);
+
+	return rc < 0 ? fail(c, c->from.name, rc) : 0;
 }
 
 static int open_source(struct copy *c)
 {
-	off_t end;
-	int rc;
+	int rc = c->from.place->ops->open_source(c->from.place, c->from.name, &c->in, c->err);
 
-	c->in = open(c->from, O_RDONLY | O_CLOEXEC);
-	if (c->in < 0)
-		return fail(c, c->from, -errno);
-	rc = look(c, &c->before);
-	if (rc < 0)
-		return rc;
-	if (!S_ISREG(c->before.stx_mode) && !S_ISBLK(c->before.stx_mode))
-		return error_set(c->err, -EINVAL, "%s is neither a regular file nor a block device", c->from);
-	end = lseek(c->in, 0, SEEK_END);
-	if (end < 0)
-		return fail(c, c->from, -errno);
-	c->size = c->counts->size = (uint64_t)end;
-	return 0;
+	if (rc == 0)
+		rc = look(c, &c->before);
+	if (rc == 0)
+		c->size = c->counts->size = c->before.size;
+	return rc;
 }
 
-/* Whether the file that is there holds what the source holds: 1, 0, or -errno. */
-static int same_contents(struct copy *c)
+/* Whether the disk that is there holds what the source holds: 1, 0, or -errno. */
+static int same_contents(struct copy *c, struct disk_file *there)
 {
 	uint64_t offset = 0, in_data, out_data;
 	int rc;
 
 	while (offset < c->size) {
-		rc = next_data(c->in, offset, c->size, &in_data);
+		rc = next(c->in, offset, c->size, true, &in_data);
 		if (rc < 0)
-			return fail(c, c->from, rc);
-		rc = next_data(c->out, offset, c->size, &out_data);
+			return fail(c, c->from.name, rc);
+		rc = next(there, offset, c->size, true, &out_data);
 		if (rc < 0)
-			return fail(c, c->to, rc);
+			return fail(c, c->to.name, rc);
 		offset = round_down(in_data < out_data ? in_data : out_data, PIECE_BYTES);
 		size_t len = c->size - offset < BLOCK_BYTES ? (size_t)(c->size - offset) : BLOCK_BYTES;
-		rc = file_read_all(c->in, c->source, len, offset);
+		rc = c->in->ops->read(c->in, c->source, len, offset);
 		if (rc < 0)
-			return fail(c, c->from, rc);
-		rc = file_read_all(c->out, c->target, len, offset);
+			return fail(c, c->from.name, rc);
+		rc = there->ops->read(there, c->target, len, offset);
 		if (rc < 0)
-			return fail(c, c->to, rc);
+			return fail(c, c->to.name, rc);
 		if (memcmp(c->source, c->target, len) != 0)
 			return 0;
 		offset += len;
@@ -283,81 +251,73 @@ static int same_contents(struct copy *c)
 	return 1;
 }
 
-/* What to do about a file that has the name already: 0 nothing, there is none, or it may be replaced; 1 it is the copy that
+/* What to do about a disk that has the name already: 0 nothing, there is none, or it may be replaced; 1 it is the copy that
  * is wanted; -EEXIST. */
 static int check_target(struct copy *c)
 {
-	struct stat st;
-	int rc = 0;
+	struct disk_file *there;
+	struct disk_look l;
+	int rc = c->to.place->ops->open_target(c->to.place, c->to.name, &there, c->err);
 
-	if (lstat(c->to, &st) < 0)
-		return errno == ENOENT ? 0 : fail(c, c->to, -errno);
-	if (!S_ISREG(st.st_mode))
-		return error_set(c->err, -EEXIST, "%s is there already, and is no regular file", c->to);
-	if (c->options->replace)
-		return 0;
-	if ((uint64_t)st.st_size == c->size) {
-		c->out = open(c->to, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-		if (c->out < 0)
-			return fail(c, c->to, -errno);
-		rc = same_contents(c);
-		close(c->out);
-		c->out = -1;
-	}
-	if (rc != 0)
+	if (rc < 0 || !there)
 		return rc;
-	return error_set(c->err, -EEXIST, "%s is there already, and differs: remove it, or use --replace", c->to);
+	if (!c->options->replace) {
+		rc = there->ops->look(there, &l);
+		if (rc < 0)
+			rc = fail(c, c->to.name, rc);
+		else if (l.size == c->size)
+			rc = same_contents(c, there);
+	}
+	there->ops->close(there);
+	if (rc != 0 || c->options->replace)
+		return rc;
+	return error_set(c->err, -EEXIST, "%s is there already, and differs: remove it, or use --replace", c->to.name);
 }
 
 static int open_part(struct copy *c)
 {
-	mode_t mode = S_ISREG(c->before.stx_mode) ? (c->before.stx_mode & 0666) | 0600 : 0600;
-	struct stat st;
-	int rc = whole_file_open(c->to, mode, c->part, &c->out, c->err);
+	uint32_t mode = c->before.fixed ? 0600 : (c->before.mode & 0666) | 0600;
+	struct disk_look l;
+	int rc = c->to.place->ops->open_part(c->to.place, c->to.name, mode, c->part, &c->out, c->err);
 
 	if (rc < 0)
 		return rc;
-	if (fstat(c->out, &st) < 0)
-		return fail(c, c->part, -errno);
+	rc = c->out->ops->look(c->out, &l);
+	if (rc < 0)
+		return fail(c, c->part, rc);
 	c->counts->part_left = true;
-	if ((uint64_t)st.st_size != c->size && ftruncate(c->out, (off_t)c->size) < 0)
-		return fail(c, c->part, -errno);
-	return 0;
-}
-
-static bool same_time(const struct statx_timestamp *a, const struct statx_timestamp *b)
-{
-	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+	if (l.size != c->size)
+		rc = c->out->ops->resize(c->out, c->size);
+	return rc < 0 ? fail(c, c->part, rc) : 0;
 }
 
 static int check_unchanged(struct copy *c)
 {
-	struct statx now;
+	struct disk_look now;
 	int rc = look(c, &now);
 
-	if (rc < 0 || !S_ISREG(now.stx_mode))
+	if (rc < 0 || now.fixed)
 		return rc;
-	if (now.stx_size != c->before.stx_size || !same_time(&now.stx_mtime, &c->before.stx_mtime))
+	if (now.size != c->before.size || now.mtime_s != c->before.mtime_s || now.mtime_ns != c->before.mtime_ns)
 		return error_set(c->err, -EAGAIN, "%s was written to while it was copied: stop what writes to it first",
-		                 c->from);
+		                 c->from.name);
 	return 0;
 }
 
 static int give_name(struct copy *c)
 {
 	bool named;
-	int rc = whole_file_name(c->out, c->part, c->to, c->options->replace, &named, c->err);
+	int rc = c->to.place->ops->name_part(c->to.place, c->out, c->part, c->to.name, c->options->replace, &named,
+	                                     c->err);
 
 	c->counts->part_left = !named;
 	return rc;
 }
 
-int copy_file(const char *from, const char *to, const struct copy_options *options, struct copy_counts *counts,
-              struct error *err)
+int copy_disk(const struct copy_end *from, const struct copy_end *to, const struct copy_options *options,
+              struct copy_counts *counts, struct error *err)
 {
-	struct copy c = {
-		.from = from, .to = to, .in = -1, .out = -1, .options = options, .counts = counts, .err = err
-	};
+	struct copy c = { .from = *from, .to = *to, .options = options, .counts = counts, .err = err };
 	int rc;
 
 	*counts = (struct copy_counts){ 0 };
@@ -381,11 +341,10 @@ int copy_file(const char *from, const char *to, const struct copy_options *optio
 		goto out;
 	rc = give_name(&c);
 out:
-	/* After the fsync above nothing is left that close could report; before it the copy has failed anyway. */
-	if (c.out >= 0)
-		close(c.out);
-	if (c.in >= 0)
-		close(c.in);
+	if (c.out)
+		c.out->ops->close(c.out);
+	if (c.in)
+		c.in->ops->close(c.in);
 	free(c.zeros);
 	free(c.target);
 	free(c.source);

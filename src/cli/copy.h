@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* copy.h: copies one disk file, sparse, in a way that can be broken off and run again.
+/* copy.h: copies one disk, sparse, in a way that can be broken off and run again.
  *
  * The copy grows as TO.garner-part and gets its name when it is whole and synced, so under that name there is all or nothing.
  * A copy that finds the part of an earlier one compares it with the source and writes only what differs: this is right
  * whatever became of the source or of the part meanwhile, and what was not written yet is a hole, which costs no reading.
- * Knows nothing of garnerfs.
+ * Knows nothing of what the disks are.
  */
 #ifndef GARNER_CLI_COPY_H
 #define GARNER_CLI_COPY_H
 
 #include "base/error.h"
+#include "cli/disk_file.h"
 #include "cli/whole_file.h"
 
 #include <stdbool.h>
@@ -18,7 +19,7 @@
 #define COPY_PART_SUFFIX WHOLE_FILE_SUFFIX
 
 struct copy_options {
-	bool replace; /* whether a file named `to` may be replaced */
+	bool replace; /* whether a disk named `to` may be replaced */
 	/* Called after each step with the bytes done and their total; returns false to break off. */
 	bool (*step)(void *arg, uint64_t done, uint64_t total);
 	void *arg;
@@ -32,10 +33,16 @@ struct copy_counts {
 	bool part_left;   /* it failed, and the part is there to go on from */
 };
 
-/* Copies regular file or block device `from` to `to`. A file `to` that holds the same bytes already is success, with nothing
- * written. -EEXIST when it holds others and may not be replaced; -EBUSY when another copy to `to` runs;
- * -EAGAIN when the source changed meanwhile; -EINTR when step() said so. */
-int copy_file(const char *from, const char *to, const struct copy_options *options, struct copy_counts *counts,
-              struct error *err);
+/* One end of a copy. */
+struct copy_end {
+	struct disk_place *place;
+	const char *name;
+};
+
+/* Copies disk `from` to `to`. A disk `to` that holds the same bytes already is success, with nothing written. -EEXIST when it
+ * holds others and may not be replaced; -EBUSY when another copy to `to` runs; -EAGAIN when the source changed meanwhile; -EINTR
+ * when step() said so. */
+int copy_disk(const struct copy_end *from, const struct copy_end *to, const struct copy_options *options,
+              struct copy_counts *counts, struct error *err);
 
 #endif

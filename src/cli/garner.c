@@ -31,21 +31,27 @@ static const struct command commands[] = {
 	{ "status", "MOUNTPOINT|IMAGE [--json]", "how a mount or an image is doing, and how far the store is behind",
 	  "  --json                 for programs\n", cmd_status },
 	{ "flush", "MOUNTPOINT|IMAGE", "wait until everything written before is in the store", "", cmd_flush },
-	{ "import", "FILE IMAGE [--replace] | --onto IMAGE FILE|-",
-	  "copy a raw disk file, or what has changed, into a mount",
+	{ "import", "FILE IMAGE [--replace] | FILE STORE IMAGE [--replace] " KEY_WORDS " | --onto IMAGE FILE|-",
+	  "copy a raw disk file, or what has changed, into a mount or a store",
+	  "  STORE IMAGE            a name in the pool of that store, which need not be mounted\n"
 	  "  --replace              let the new image take the place of one that has that name\n"
 	  "                         Interrupted, it leaves IMAGE.garner-part, and goes on from there when run again.\n"
 	  "  --onto IMAGE           FILE, or standard input, is a stream of garner export --since or --stream: IMAGE "
 	  "is\n"
-	  "                         brought from its snapshot at which the stream begins to that at which it ends\n",
+	  "                         brought from its snapshot at which the stream begins to that at which it "
+	  "ends\n" KEY_DETAIL,
 	  cmd_import },
-	{ "export", "IMAGE FILE [--replace] | --since NAME|--stream IMAGE[@NAME] FILE|- [--replace]",
-	  "copy an image, or what has changed, out of a mount",
+	{ "export",
+	  "IMAGE FILE [--replace] | STORE IMAGE[@NAME] FILE [--replace] " KEY_WORDS
+	  " | --since NAME|--stream IMAGE[@NAME] FILE|- [--replace]",
+	  "copy an image, or what has changed, out of a mount or a store",
+	  "  STORE IMAGE[@NAME]     an image in the pool of that store, which need not be mounted, or a snapshot of "
+	  "it\n"
 	  "  --replace              let the copy take the place of a file that has that name\n"
 	  "                         Interrupted, it leaves FILE.garner-part, and goes on from there when run again.\n"
 	  "  --since NAME           only what has changed since the snapshot of that name, as a stream for\n"
 	  "                         garner import --onto; up to snapshot IMAGE@NAME, or up to now\n"
-	  "  --stream               all of it, as such a stream\n",
+	  "  --stream               all of it, as such a stream\n" KEY_DETAIL,
 	  cmd_export },
 	{ "verify", "STORE [IMAGE] " KEY_WORDS, "read everything in a store and check every tag and chain",
 	  "  IMAGE                  only that one, by its name in the pool\n" KEY_DETAIL, cmd_verify },
@@ -121,7 +127,10 @@ static const struct command commands[] = {
 	  "                         garner gc would give back. In bytes as stored, but for logical, allocated and\n"
 	  "                         shared.\n",
 	  cmd_df },
-	{ "takeover", "IMAGE", "take an image over from the host that owns it", "", cmd_takeover },
+	{ "takeover", "IMAGE | STORE IMAGE " KEY_WORDS, "take an image over from the host that owns it",
+	  "  STORE IMAGE            a name in the pool of that store, which need not be mounted: any host may open it "
+	  "then\n" KEY_DETAIL,
+	  cmd_takeover },
 	{ "cluster",
 	  "init --nodes HOST:PORT[@RACK],... --out DIR [--replicas N] [--quorum N] [--data DIR[,DIR...]] [--plain] |\n"
 	  "                      status [--json] | map | join HOST:PORT [--rack R] [--weight N] | drain NODE | remove "

@@ -111,11 +111,19 @@ static bool is_there(const char *path)
 	return access(path, F_OK) == 0;
 }
 
+static int copy_files(const struct place *p, const struct copy_options *options, struct copy_counts *counts,
+                      struct error *err)
+{
+	const struct copy_end from = { disk_place_files(), p->from }, to = { disk_place_files(), p->to };
+
+	return copy_disk(&from, &to, options, counts, err);
+}
+
 static int copy(const struct place *p, bool replace, struct copy_counts *counts)
 {
 	const struct copy_options options = { .replace = replace };
 	struct error err = { 0 };
-	int rc = copy_file(p->from, p->to, &options, counts, &err);
+	int rc = copy_files(p, &options, counts, &err);
 
 	if (rc < 0)
 		assert_true(err.text[0] != '\0');
@@ -169,7 +177,7 @@ static void what_was_broken_off_has_no_name_and_goes_on_without_writing_twice(vo
 	const struct copy_options options = { .step = stop_after, .arg = &steps };
 
 	fill(p->from, 'q', 12 * MIB, 0);
-	assert_int_equal(copy_file(p->from, p->to, &options, &counts, &err), -EINTR);
+	assert_int_equal(copy_files(p, &options, &counts, &err), -EINTR);
 	assert_true(counts.part_left);
 	assert_false(is_there(p->to));
 	assert_true(is_there(p->part));
@@ -190,7 +198,7 @@ static void a_source_that_changed_between_two_runs_is_copied_as_it_is_now(void *
 	const struct copy_options options = { .step = stop_after, .arg = &steps };
 
 	fill(p->from, 'q', 10 * MIB, 0);
-	assert_int_equal(copy_file(p->from, p->to, &options, &counts, &err), -EINTR);
+	assert_int_equal(copy_files(p, &options, &counts, &err), -EINTR);
 	fill(p->from, 'r', 10, 3 * MIB + 5);
 	fill(p->from, 0, 2 * PIECE, MIB); /* zeros now */
 	resize(p->from, 7 * MIB + 1);     /* and shorter */
@@ -276,7 +284,7 @@ static void a_source_written_to_meanwhile_is_not_given_the_name(void **state)
 
 	fill(p->from, 'n', 2 * MIB, 0);
 	assert_int_equal(utimensat(AT_FDCWD, p->from, old, 0), 0);
-	assert_int_equal(copy_file(p->from, p->to, &options, &counts, &err), -EAGAIN);
+	assert_int_equal(copy_files(p, &options, &counts, &err), -EAGAIN);
 	assert_false(is_there(p->to));
 	assert_true(counts.part_left);
 }
