@@ -56,6 +56,20 @@ bool range_lock(struct range_locks *locks, struct range_lock *lock, uint64_t fir
 	return held;
 }
 
+bool range_lock_try(struct range_locks *locks, struct range_lock *lock, uint64_t first, uint64_t last)
+{
+	assert(first <= last);
+	*lock = (struct range_lock){ .first = first, .last = last };
+
+	pthread_mutex_lock(&locks->mutex);
+	TAILQ_INSERT_TAIL(&locks->all, lock, link);
+	lock->held = !obstructed(locks, lock);
+	if (!lock->held)
+		TAILQ_REMOVE(&locks->all, lock, link);
+	pthread_mutex_unlock(&locks->mutex);
+	return lock->held;
+}
+
 void range_unlock(struct range_locks *locks, struct range_lock *lock)
 {
 	struct range_lock *go = NULL, **tail = &go, *waiter;

@@ -38,6 +38,10 @@ void range_locks_destroy(struct range_locks *locks);
 bool range_lock(struct range_locks *locks, struct range_lock *lock, uint64_t first, uint64_t last,
                 void (*granted)(void *arg), void *arg);
 
+/* Takes it only if nothing, neither a holder nor a waiter, is in its way: false, and nothing is asked for. So one may be taken while others
+ * are held, in any order. Any thread; never blocks. */
+bool range_lock_try(struct range_locks *locks, struct range_lock *lock, uint64_t first, uint64_t last);
+
 /* Gives it back and runs the callbacks of those who can go now. */
 void range_unlock(struct range_locks *locks, struct range_lock *lock);
 

@@ -340,7 +340,8 @@ static int next_is_ready(struct log *l, struct stage **stage)
 	return !*stage && l->closing_stages > 1 && l->sealing ? -EAGAIN : 0;
 }
 
-int log_reserve(struct log *l, struct record *records, size_t count, struct log_append *append, job_fn *wake, void *arg)
+static int reserve(struct log *l, struct record *records, size_t count, struct log_append *append, bool anew,
+                   job_fn *wake, void *arg)
 {
 	int rc = 0;
 
@@ -351,7 +352,7 @@ int log_reserve(struct log *l, struct record *records, size_t count, struct log_
 		rc = -EIO;
 		goto out;
 	}
-	size_t fits = l->open ? fitting(l, records, 0, count) : 0;
+	size_t fits = l->open && !anew ? fitting(l, records, 0, count) : 0;
 	if (fits < count) {
 		struct stage *stage = NULL;
 		rc = next_is_ready(l, &stage);
@@ -384,6 +385,17 @@ int log_reserve(struct log *l, struct record *records, size_t count, struct log_
 out:
 	pthread_mutex_unlock(&l->mutex);
 	return rc;
+}
+
+int log_reserve(struct log *l, struct record *records, size_t count, struct log_append *append, job_fn *wake, void *arg)
+{
+	return reserve(l, records, count, append, false, wake, arg);
+}
+
+int log_reserve_anew(struct log *l, struct record *records, size_t count, struct log_append *append, job_fn *wake,
+                     void *arg)
+{
+	return reserve(l, records, count, append, true, wake, arg);
 }
 
 void log_fail(struct log *l, int error, const char *text)

@@ -95,6 +95,10 @@ struct log_append {
  * -ENOSPC (error_when_full); -EIO when the log has failed. Never blocks. */
 int log_reserve(struct log *l, struct record *records, size_t count, struct log_append *append, job_fn *wake,
                 void *arg);
+/* The same, in a segment that begins with these records: the open one is closed, however little is in it. One part, as far as all of
+ * them fit into a segment. */
+int log_reserve_anew(struct log *l, struct record *records, size_t count, struct log_append *append, job_fn *wake,
+                     void *arg);
 
 /* Puts the slots and then the index records of a reservation where they outlive the daemon: data[i] is the grain of records[i] if
  * its kind has a slot (grain bytes), and data_crc is set here. Blocks on the page cache only. On failure the log has failed

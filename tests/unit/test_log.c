@@ -300,6 +300,65 @@ static void reservation_runs_over_the_end_of_an_index(void **state)
 	log_complete(f->log, &a);
 }
 
+/* Begins a segment with `count` grains from `first` on. */
+static void append_anew(struct log_fixture *f, uint64_t first, size_t count)
+{
+	struct room r = { .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
+	static uint8_t bytes[LOG_APPEND_MAX][TEST_GRAIN];
+	struct record records[LOG_APPEND_MAX];
+	const void *data[LOG_APPEND_MAX];
+	struct log_append a;
+
+	for (size_t k = 0; k < count; k++) {
+		test_grain(first + k, 1, bytes[k]);
+		records[k] = (struct record){ .kind = RECORD_MOVE, .value = first + k, .count = 1, .time_ns = 1 };
+		data[k] = bytes[k];
+	}
+	segment_no_t before = log_position(f->log).segment;
+	bool open = log_position(f->log).record;
+	while (log_reserve_anew(f->log, records, count, &a, room_wake, &r) == -EAGAIN) {
+		pthread_mutex_lock(&r.mutex);
+		while (!r.there)
+			pthread_cond_wait(&r.cond, &r.mutex);
+		r.there = false;
+		pthread_mutex_unlock(&r.mutex);
+	}
+	assert_int_equal(a.parts, 1);
+	assert_int_equal(a.part[0].segment->number, open ? before + 1 : before);
+	assert_int_equal(a.part[0].slot, 0);
+	assert_int_equal(a.part[0].count, count);
+	assert_int_equal(log_fill(f->log, &a, records, data), 0);
+	log_complete(f->log, &a);
+}
+
+static void reservation_begins_a_segment_where_it_is_to(void **state)
+{
+	struct log_fixture *f = *state;
+	struct record *records;
+
+	append_anew(f, 1, 3); /* the first segment */
+	assert_int_equal(append_grains(f->log, 10, 2, 1), 0);
+	append_anew(f, 20, 1);
+	append_anew(f, 30, TEST_SLOTS); /* a whole one */
+	append_anew(f, 500, 2);
+	assert_int_equal(append_grains(f->log, 600, 1, 1), 0);
+	assert_int_equal(log_position(f->log).segment, 4);
+	assert_int_equal(seal_now(f), 4);
+	assert_int_equal(records_of(f, 1, &records), 6);
+	assert_int_equal(records[5].value, 11);
+	free(records);
+	assert_int_equal(records_of(f, 2, &records), 2);
+	assert_int_equal(records[0].kind, RECORD_FOLLOWS);
+	assert_int_equal(records[1].value, 20);
+	free(records);
+	assert_int_equal(records_of(f, 3, &records), TEST_SLOTS + 1);
+	free(records);
+	assert_int_equal(records_of(f, 4, &records), 4);
+	assert_slot_holds(f, 4, records[3].slot, 600, 1);
+	assert_slot_holds(f, 3, TEST_SLOTS - 1, 30 + TEST_SLOTS - 1, 1);
+	free(records);
+}
+
 static void next_segment_is_made_before_it_is_needed(void **state)
 {
 	struct log_fixture *f = *state;
@@ -555,6 +614,7 @@ int main(void)
 		T(first_record_of_a_segment_says_how_long_the_one_before_is),
 		T(reservation_runs_over_the_end_of_a_segment),
 		T(reservation_runs_over_the_end_of_an_index),
+		T(reservation_begins_a_segment_where_it_is_to),
 		T(next_segment_is_made_before_it_is_needed),
 		T(segment_that_nobody_used_is_dropped_at_the_end),
 		U(log_goes_on_where_it_is_told),

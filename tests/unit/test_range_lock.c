@@ -119,6 +119,31 @@ static void the_same_range_is_granted_in_the_order_asked_for(void **state)
 	}
 }
 
+static void what_would_have_to_wait_is_not_taken_by_trying(void **state)
+{
+	struct range_locks *locks = *state;
+	struct request holder, waiter;
+	struct range_lock lock, other;
+
+	assert_true(ask(locks, &holder, 10, 20));
+	assert_false(ask(locks, &waiter, 20, 30));
+	assert_false(range_lock_try(locks, &lock, 5, 10));
+	assert_false(range_lock_try(locks, &lock, 30, 40)); /* the waiter's */
+	assert_true(range_lock_try(locks, &lock, 31, 40));
+	assert_false(range_lock_try(locks, &other, 40, 40));
+	assert_true(range_lock_try(locks, &other, 0, 9));
+	/* What was not taken is in nobody's way. */
+	range_unlock(locks, &holder.lock);
+	assert_int_equal(waiter.granted_as, 1);
+	range_unlock(locks, &waiter.lock);
+	/* What was taken is. */
+	assert_false(ask(locks, &holder, 35, 50));
+	range_unlock(locks, &lock);
+	assert_int_equal(holder.granted_as, 2);
+	range_unlock(locks, &holder.lock);
+	range_unlock(locks, &other);
+}
+
 struct chain {
 	struct range_locks *locks;
 	struct range_lock *lock; /* on the heap, freed in the callback */
@@ -237,6 +262,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(one_shared_number_makes_the_later_wait, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_later_request_does_not_overtake_an_earlier_waiter, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_same_range_is_granted_in_the_order_asked_for, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_would_have_to_wait_is_not_taken_by_trying, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_callback_may_release_and_free_its_lock, setup, teardown),
 		cmocka_unit_test(threads_never_hold_the_same_number_together),
 	};
