@@ -4,11 +4,16 @@
 
 #include <errno.h>
 
-struct room_wait {
-	pthread_mutex_t mutex;
-	pthread_cond_t cond;
-	bool woken;
-};
+static void room_wait_init(struct room_wait *w)
+{
+	*w = (struct room_wait){ .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
+}
+
+static void room_wait_destroy(struct room_wait *w)
+{
+	pthread_cond_destroy(&w->cond);
+	pthread_mutex_destroy(&w->mutex);
+}
 
 static void room_wake(void *arg)
 {
@@ -35,7 +40,8 @@ static int reserve_wait(struct image *i, struct record *r, struct log_append *ap
 	int rc;
 
 	do {
-		struct room_wait w = { .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
+		struct room_wait w;
+		room_wait_init(&w);
 		if (gate)
 			pthread_rwlock_wrlock(&i->gate);
 		rc = log_reserve(log, r, 1, append, room_wake, &w);
@@ -43,8 +49,7 @@ static int reserve_wait(struct image *i, struct record *r, struct log_append *ap
 			pthread_rwlock_unlock(&i->gate);
 		if (rc == -EAGAIN)
 			room_wait(&w);
-		pthread_cond_destroy(&w.cond);
-		pthread_mutex_destroy(&w.mutex);
+		room_wait_destroy(&w);
 	} while (rc == -EAGAIN);
 	return rc;
 }
@@ -73,12 +78,12 @@ int image_pace_wait(struct image *i, uint64_t bytes)
 	int rc;
 
 	do {
-		struct room_wait w = { .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
+		struct room_wait w;
+		room_wait_init(&w);
 		rc = atomic_load(&i->failed) ? -EIO : engine_pace(i->engine, bytes, &paced, room_wake, &w);
 		if (rc == -EAGAIN)
 			room_wait(&w);
-		pthread_cond_destroy(&w.cond);
-		pthread_mutex_destroy(&w.mutex);
+		room_wait_destroy(&w);
 	} while (rc == -EAGAIN);
 	return rc;
 }
@@ -107,48 +112,72 @@ static uint64_t slot_bytes(const struct image *i, const struct record *records, 
 	return slots << i->grain_shift;
 }
 
-int image_append_applied(struct image *i, struct record *records, size_t count, const void *const *data,
-                         append_apply_fn *apply, void *arg)
+/* One attempt: 0, an error, or -EAGAIN: `w` is woken when there is room. */
+static int append_once(struct image *i, struct record *records, size_t count, const void *const *data, bool anew,
+                       append_apply_fn *apply, void *arg, struct room_wait *w)
 {
 	struct log *log = atomic_load(&i->log);
 	struct log_append append;
+
+	pthread_rwlock_rdlock(&i->gate);
+	int rc = (anew ? log_reserve_anew : log_reserve)(log, records, count, &append, room_wake, w);
+	if (!rc) {
+		rc = log_fill(log, &append, records, data);
+		if (!rc)
+			apply(arg, &append, records);
+		log_complete(log, &append);
+		engine_unsent_add(i->engine, slot_bytes(i, records, count));
+	}
+	pthread_rwlock_unlock(&i->gate);
+	return rc;
+}
+
+int image_append_applied(struct image *i, struct record *records, size_t count, const void *const *data,
+                         append_apply_fn *apply, void *arg)
+{
 	int rc;
 
 	do {
-		struct room_wait w = { .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
-		pthread_rwlock_rdlock(&i->gate);
-		rc = log_reserve(log, records, count, &append, room_wake, &w);
-		if (!rc) {
-			rc = log_fill(log, &append, records, data);
-			if (!rc)
-				apply(arg, &append, records);
-			log_complete(log, &append);
-			engine_unsent_add(i->engine, slot_bytes(i, records, count));
-		}
-		pthread_rwlock_unlock(&i->gate);
+		struct room_wait w;
+		room_wait_init(&w);
+		rc = append_once(i, records, count, data, false, apply, arg, &w);
 		if (rc == -EAGAIN)
 			room_wait(&w);
-		pthread_cond_destroy(&w.cond);
-		pthread_mutex_destroy(&w.mutex);
+		room_wait_destroy(&w);
 	} while (rc == -EAGAIN);
 	return rc;
 }
 
 int image_append_moves(struct image *i, struct record *records, size_t count, const void *const *data)
 {
-	int rc = image_pace_wait(i, (uint64_t)count << i->grain_shift);
+	return image_append_applied(i, records, count, data, apply_moves, i);
+}
 
-	return rc ? rc : image_append_applied(i, records, count, data, apply_moves, i);
+int image_try_append_moves(struct image *i, struct record *records, size_t count, const void *const *data, bool anew,
+                           struct room_wait *w)
+{
+	room_wait_init(w);
+	int rc = append_once(i, records, count, data, anew, apply_moves, i, w);
+
+	if (rc != -EAGAIN)
+		room_wait_destroy(w);
+	return rc;
+}
+
+void image_wait_for_room(struct room_wait *w)
+{
+	room_wait(w);
+	room_wait_destroy(w);
 }
 
 void image_lock_grains(struct image *i, struct range_lock *lock, grain_no_t first, grain_no_t last)
 {
-	struct room_wait w = { .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
+	struct room_wait w;
 
+	room_wait_init(&w);
 	if (!range_lock(&i->locks, lock, first, last, room_wake, &w))
 		room_wait(&w);
-	pthread_cond_destroy(&w.cond);
-	pthread_mutex_destroy(&w.mutex);
+	room_wait_destroy(&w);
 }
 
 /* ---- at a cut ---- */

@@ -2,6 +2,7 @@
 /* clean.c: one cleaning of an image from end to end. See clean.h for the rules. */
 #include "image/private.h"
 
+#include "base/clock.h"
 #include "image/clean.h"
 
 #include <errno.h>
@@ -15,6 +16,15 @@
 #define ROUNDS 1000
 #define TRIES_TO_LOOK 3
 #define PAUSE_MS 20
+/* More than such a part of dirty_limit is behind. */
+#define BEHIND_PART 8
+/* A round takes so long beside guests, less when in that time more than such a part of what is stored would be added to it: that is what is
+ * stored above the target when the round ends. */
+#define ROUND_NS 1000000000u
+#define ROUND_NS_MIN (ROUND_NS / 4)
+#define GROWTH_PART 32
+/* And by itself looking takes no more than such a part of the time: in a big image that reads many nodes. */
+#define LOOK_PART 8
 
 static void pause_ms(unsigned ms)
 {
@@ -46,8 +56,8 @@ static void take_checkpoint(struct clean *c, segment_no_t segment, const struct 
 	c->floor = cut ? cut - 1 : 0;
 }
 
-/* The newest checkpoint, made if need be; the open_mutex is held. 1: it is not in the store yet. */
-static int newest_checkpoint(struct clean *c, bool *fresh, bool *made)
+/* The newest checkpoint, made if need be, or a later one; the open_mutex is held. 1: it is not in the store yet. */
+static int newest_checkpoint(struct clean *c, bool *fresh, segment_no_t *made)
 {
 	struct image *i = c->image;
 	struct checkpoint body;
@@ -59,23 +69,79 @@ static int newest_checkpoint(struct clean *c, bool *fresh, bool *made)
 	if (*fresh || (!*made && (image_changed(i) || !i->saved.checkpoint.segment))) {
 		rc = image_checkpoint(i, c->err);
 		*fresh = false;
-		*made = true;
+		*made = i->saved.checkpoint.segment;
 		return rc ? rc : 1;
 	}
-	segment_no_t segment = i->saved.checkpoint.segment;
-	if (upload_stored(i->upload) < segment)
+	const struct map_state *st = &i->saved;
+	/* Guests that write much have others made before it is there. */
+	if (upload_stored(i->upload) < st->checkpoint.segment)
+		st = *made ? image_stored_checkpoint(i) : NULL;
+	if (!st || st->checkpoint.segment < *made)
 		return 1;
+	segment_no_t segment = st->checkpoint.segment;
 	rc = image_read_checkpoint(i, segment, &body, c->err);
 	if (rc)
 		return rc;
 	/* The map here was loaded from an older one: what it leads to besides is written anew by a checkpoint. */
-	*fresh = body.root != i->saved.checkpoint_root;
+	*fresh = body.root != st->checkpoint_root;
 	/* The checkpoints of these are older, and have no names yet. */
 	if (*fresh || atomic_load(&i->moments))
 		return 1;
 	rc = image_update_head(i, c->err);
 	if (!rc)
 		take_checkpoint(c, segment, &body);
+	return rc;
+}
+
+/* While so much waits for its upload that a checkpoint made now would be in the store much later: the newest that is there, made here and not
+ * looked at yet; the open_mutex is held. What the map in memory leads to besides came after it. 1: there is none now. */
+static int stored_checkpoint(struct clean *c)
+{
+	struct image *i = c->image;
+	struct checkpoint body;
+
+	if (!atomic_load(&i->log) || atomic_load(&i->failed))
+		return error_set(c->err, -EIO, "the image has stopped: see garner status");
+	const struct map_state *st = image_stored_checkpoint(i);
+	/* The checkpoints of snapshots that are being made may be older, and have no names yet. */
+	if (!st || st->checkpoint.segment <= i->clean_state.checkpoint || atomic_load(&i->moments))
+		return 1;
+	int rc = image_update_head(i, c->err);
+	if (!rc)
+		rc = image_read_checkpoint(i, st->checkpoint.segment, &body, c->err);
+	if (!rc && body.root != st->checkpoint_root)
+		rc = error_set(c->err, -EIO, "segment %" PRIu64 " holds another checkpoint than was written there",
+		               st->checkpoint.segment);
+	if (!rc)
+		take_checkpoint(c, st->checkpoint.segment, &body);
+	return rc;
+}
+
+static bool is_behind(const struct clean *c)
+{
+	const struct engine *e = c->image->engine;
+
+	return c->by_itself && atomic_load(&e->unsent) > e->options.dirty_limit / BEHIND_PART;
+}
+
+/* Until there is one, or uploads have caught up: then 1. */
+static int settle_behind(struct clean *c)
+{
+	int rc = 1;
+
+	engine_wait_begin(c->image->engine);
+	while (rc == 1 && is_behind(c)) {
+		if (!clean_goes_on(c, CLEAN_SETTLE, 0, 0)) {
+			rc = -EINTR;
+			break;
+		}
+		pthread_mutex_lock(&c->image->open_mutex);
+		rc = stored_checkpoint(c);
+		pthread_mutex_unlock(&c->image->open_mutex);
+		if (rc == 1)
+			pause_ms(PAUSE_MS);
+	}
+	engine_wait_end(c->image->engine);
 	return rc;
 }
 
@@ -97,8 +163,8 @@ static int settle(struct clean *c, bool fresh)
 {
 	struct image *i = c->image;
 	struct going_on g = { c };
-	bool made = false;
-	int rc = 1;
+	segment_no_t made = 0; /* where */
+	int rc = settle_behind(c);
 
 	for (int k = 0; rc == 1 && k < TRIES * 50; k++) {
 		if (!clean_goes_on(c, CLEAN_SETTLE, 0, 0))
@@ -155,6 +221,19 @@ uint64_t clean_slots_of(struct clean *c, const struct stored_segment *s)
 	return slots ? slots : c->image->engine->options.segment_size / c->image->grain_bytes;
 }
 
+/* By how much was added since the last look. */
+static uint64_t length_of_round(struct clean_state *s, uint64_t stored)
+{
+	uint64_t now = clock_monotonic_ns(), slots = atomic_load(&s->slots);
+	double in_ns = s->looked_ns ? (double)(now - s->looked_ns) : ROUND_NS,
+	       added = (double)(slots - s->appended) + 1;
+	double ns = (double)stored / GROWTH_PART / added * in_ns;
+
+	s->looked_ns = now;
+	s->appended = slots;
+	return ns < ROUND_NS_MIN ? ROUND_NS_MIN : ns < ROUND_NS ? (uint64_t)ns : ROUND_NS;
+}
+
 /* How much of the garbage in segments that are still needed is too much, in slots. */
 static void set_wanted(struct clean *c)
 {
@@ -163,7 +242,7 @@ static void set_wanted(struct clean *c)
 
 	for (size_t k = 0; k < c->stored_count; k++) {
 		segment_no_t number = c->stored[k].number;
-		if (number < c->floor && live_is_garbage(&c->live, number))
+		if ((number < c->floor && live_is_garbage(&c->live, number)) || clean_is_emptied(c, number))
 			continue;
 		uint64_t slots = clean_slots_of(c, &c->stored[k]), needed = live_union(&c->live, number);
 		stored += slots;
@@ -171,14 +250,14 @@ static void set_wanted(struct clean *c)
 		live += !whole && needed < slots ? needed : slots;
 	}
 	uint64_t allowed = clean_allowed(stored, target);
-	c->wanted = !c->by_itself ? UINT64_MAX : stored - live > allowed ? stored - live - allowed : 0;
 	uint64_t garbage = stored - live;
-	c->behind = garbage * 100 > allowed * 125 ? 2 : garbage * 100 > allowed * 110;
+	c->wanted = !c->by_itself ? UINT64_MAX : clean_is_too_much(garbage, stored, target) ? garbage - allowed : 0;
+	c->pressure = clean_pressure(garbage, allowed);
 	pthread_mutex_lock(&i->clean_state.mutex);
 	i->clean_state.stored = stored;
 	i->clean_state.live = live;
-	i->clean_state.allocated = grain_map_allocated(i->map);
-	i->clean_state.appended = atomic_load(&i->clean_state.slots);
+	i->clean_state.allocated = c->checkpoint.allocated;
+	c->round_ns = length_of_round(&i->clean_state, stored);
 	pthread_mutex_unlock(&i->clean_state.mutex);
 }
 
@@ -195,10 +274,15 @@ static int64_t run_round(struct clean *c, bool first, bool fresh)
 {
 	int64_t rc = 0;
 
+	c->began_ns = clock_monotonic_ns();
 	for (int k = 0; k < TRIES; k++) {
 		rc = settle(c, fresh);
+		uint64_t settled_ns = clock_monotonic_ns();
 		if (!rc)
 			rc = look(c);
+		c->look_ns = clock_monotonic_ns() - settled_ns;
+		if (!rc)
+			clean_forget_emptied(c);
 		if (!rc && first && !k)
 			count_stored(c);
 		if (!rc)
@@ -212,8 +296,24 @@ static int64_t run_round(struct clean *c, bool first, bool fresh)
 		set_wanted(c);
 		rc = clean_move(c);
 	}
+	pthread_mutex_lock(&c->image->clean_state.mutex);
+	c->image->clean_state.stuck = !rc && c->wanted;
+	pthread_mutex_unlock(&c->image->clean_state.mutex);
 	round_end(c);
 	return rc;
+}
+
+/* Until it is time for the next round. */
+static int rest(struct clean *c)
+{
+	uint64_t pause = c->look_ns * LOOK_PART, until = c->began_ns + (pause > c->round_ns ? pause : c->round_ns);
+
+	while (c->by_itself && clock_monotonic_ns() < until) {
+		if (!clean_goes_on(c, CLEAN_SETTLE, 0, 0))
+			return -EINTR;
+		pause_ms(PAUSE_MS);
+	}
+	return 0;
 }
 
 static int run(struct clean *c)
@@ -221,8 +321,10 @@ static int run(struct clean *c)
 	int64_t rc = clean_holds(c);
 
 	rc = rc ? rc : 1;
-	for (int k = 0; rc > 0 && k < ROUNDS; k++)
-		rc = run_round(c, !k, k > 0);
+	for (int k = 0; rc > 0 && k < ROUNDS; k++) {
+		int rested = k ? rest(c) : 0;
+		rc = rested ? rested : run_round(c, !k, k > 0);
+	}
 	return rc < 0 ? (int)rc : 0;
 }
 

@@ -5,9 +5,11 @@
  * object of the image (clones hold one of their parent); a snapshot that was deleted and is still open here. Opening needs everything
  * from the segment before the newest checkpoint's cut on.
  *
- * One cleaning goes: a checkpoint, into the store, its head written and read back (clean_settle); the maps of the kept roots are walked
+ * One cleaning goes: a checkpoint, into the store, its head written and read back; the maps of the kept roots are walked
  * (clean_mark); segments that nothing leads to are noted, and deleted when they have been that for the grace time (clean_sweep); of those
- * with little in them what is needed is appended to the log again (clean_move). What was moved goes the same way in the next round.
+ * with little in them what is needed is appended to the log again (clean_move). The segments that this empties go the same way in the next
+ * round. Where much waits for its upload, an image that is cleaned by itself is looked at as of the checkpoints that happen to be made, whenever
+ * one has reached the store, as a new one would be there much later.
  *
  * Rules by which something is deleted:
  *   - nothing led to it in a walk that began after the head was read back;
@@ -19,6 +21,7 @@
 #ifndef GARNER_IMAGE_CLEAN_H
 #define GARNER_IMAGE_CLEAN_H
 
+#include "image/clean_pace.h"
 #include "image/epoch.h"
 #include "image/image.h"
 #include "image/live.h"
@@ -70,14 +73,16 @@ struct kept_root {
 struct clean {
 	struct image *image;
 	struct clean_options options;
-	bool by_itself;  /* nobody asked for it */
-	unsigned behind; /* 1: there is more garbage than there may be; 2: much more */
+	bool by_itself; /* nobody asked for it */
 	struct clean_result *result;
 	clean_progress_fn *progress; /* may be NULL */
 	void *arg;
 	struct error *err;
 
 	/* The round: */
+	uint64_t began_ns;            /* when it began */
+	uint64_t look_ns;             /* how long it took to see what there is */
+	uint64_t round_ns;            /* how long it is to be */
 	struct checkpoint checkpoint; /* the newest, in the store */
 	segment_no_t segment;         /* where it is */
 	segment_no_t floor;           /* nothing from here on is deleted */
@@ -88,6 +93,7 @@ struct clean {
 	uint64_t nodes;  /* of maps, read so far */
 	uint64_t own;    /* grains of the newest map that are in this log */
 	uint64_t wanted; /* so many slots should be won by moving; UINT64_MAX: whatever can be */
+	double pressure; /* clean_pace.h */
 	struct stored_segment *stored;
 	size_t stored_count;
 };
@@ -128,6 +134,11 @@ int64_t clean_move(struct clean *c);
 /* What it would move. */
 int clean_would_move(struct clean *c, uint64_t *segments, uint64_t *bytes);
 
+/* Whether what was needed of the segment was moved out of it, which the round's checkpoint does not know. */
+bool clean_is_emptied(const struct clean *c, segment_no_t number);
+/* The round's checkpoint is another one than the last. */
+void clean_forget_emptied(struct clean *c);
+
 /* ---- measure.c ---- */
 
 int clean_measure(struct clean *c, struct image_space *space);
@@ -145,7 +156,13 @@ int clean_image(struct engine *e, uint64_t id, const struct clean_options *optio
 /* So much of the garbage that gc_target allows there may be before something is done: it grows on meanwhile. */
 static inline uint64_t clean_allowed(uint64_t stored, uint64_t target)
 {
-	return stored * target / 100 * 9 / 10;
+	return stored * target / 100 * 8 / 10;
+}
+
+/* Whether so much is garbage of so many slots stored, that a round of moves down to what is allowed is worth a checkpoint and a walk. */
+static inline bool clean_is_too_much(uint64_t garbage, uint64_t stored, uint64_t target)
+{
+	return garbage > clean_allowed(stored, target) + stored / 128;
 }
 
 /* The thread that cleans what needs it. */

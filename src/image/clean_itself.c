@@ -13,32 +13,57 @@
 #include <time.h>
 
 #define STEP_MS 50
-#define LOOK_MS 1000
-/* Less garbage than in so many segments is not worth a look; nor, for a while, is an image of which the last look had no use. */
+#define LOOK_MS 200
+/* Less garbage than in so many segments is not worth a look; nor, for a while, is an image of which nothing could be done about what the last look
+ * found. */
 #define SEGMENTS_MIN 16u
 #define AGAIN_NS seconds_ns(60)
 
-void clean_note_stored(struct image *i, uint64_t slots)
+void clean_note_stored(struct image *i, uint64_t slots, uint64_t written)
 {
 	atomic_fetch_add_explicit(&i->clean_state.slots, slots, memory_order_relaxed);
+	atomic_fetch_add_explicit(&i->clean_state.written, written, memory_order_relaxed);
+}
+
+/* Slots that wait for their upload, without those that packing will leave out, as far as can be told from what it has left out so far. A
+ * busy host may let half a minute of them gather. */
+static uint64_t waiting_slots(struct image *i)
+{
+	uint64_t slots = atomic_load(&i->clean_state.slots), written = atomic_load(&i->clean_state.written), bytes = 0;
+
+	if (image_use_log(i)) {
+		bytes = upload_bytes(i->upload, NULL) + log_open_bytes(atomic_load(&i->log));
+		image_unuse_log(i);
+	}
+	double part = written ? (double)slots / (double)written : 1;
+	return (uint64_t)(part * (double)(bytes >> i->grain_shift));
 }
 
 /* By what the last look found, and what was written since. What was stored before this host had the image is not known until then. */
-static bool is_worth_it(struct image *i)
+static bool has_too_much(struct image *i)
 {
 	struct clean_state *s = &i->clean_state;
-	uint64_t target = i->engine->options.gc_target, now = clock_monotonic_ns();
+	uint64_t target = i->engine->options.gc_target, waiting = waiting_slots(i);
 
 	pthread_mutex_lock(&s->mutex);
 	uint64_t stored = s->stored + (atomic_load(&s->slots) - s->appended), allocated = grain_map_allocated(i->map);
 	uint64_t live = s->live + allocated - (allocated < s->allocated ? allocated : s->allocated);
-	bool looked = s->stored != 0, rest = now < s->rest_until_ns;
+	bool looked = s->stored != 0;
 	pthread_mutex_unlock(&s->mutex);
-	uint64_t garbage = stored > live ? stored - live : 0;
 	uint64_t least = (uint64_t)SEGMENTS_MIN * i->engine->options.segment_size >> i->grain_shift;
-	if (rest)
-		return false;
-	return looked ? garbage >= least && garbage > clean_allowed(stored, target) : stored >= least;
+	if (!looked)
+		return stored >= least;
+	stored += waiting;
+	uint64_t garbage = stored > live ? stored - live : 0;
+	return garbage >= least && clean_is_too_much(garbage, stored, target);
+}
+
+static bool is_worth_it(struct image *i)
+{
+	pthread_mutex_lock(&i->clean_state.mutex);
+	bool rest = clock_monotonic_ns() < i->clean_state.rest_until_ns;
+	pthread_mutex_unlock(&i->clean_state.mutex);
+	return !rest && has_too_much(i);
 }
 
 static void clean_one(struct image *i)
@@ -48,14 +73,10 @@ static void clean_one(struct image *i)
 	struct clean_result result;
 	struct error err = { 0 };
 
-	pthread_mutex_lock(&i->clean_state.mutex);
-	bool looked = i->clean_state.stored != 0;
-	pthread_mutex_unlock(&i->clean_state.mutex);
 	int rc = clean_image(e, i->id, &options, true, NULL, NULL, &result, &err);
 
 	pthread_mutex_lock(&i->clean_state.mutex);
-	/* The first look is to find out how it stands. */
-	bool rest = rc || (looked && !result.moved_segments && !result.removed_segments);
+	bool rest = rc || (i->clean_state.stuck && !result.moved_segments && !result.removed_segments);
 	i->clean_state.rest_until_ns = rest ? clock_monotonic_ns() + AGAIN_NS : 0;
 	pthread_mutex_unlock(&i->clean_state.mutex);
 	if (rc && rc != -EINTR)

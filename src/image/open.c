@@ -48,6 +48,7 @@ static void image_free(struct image *i)
 	pthread_rwlock_destroy(&i->node_lock);
 	pthread_mutex_destroy(&i->open_mutex);
 	pthread_mutex_destroy(&i->clean_mutex);
+	free(i->clean_state.emptied);
 	pthread_mutex_destroy(&i->clean_state.mutex);
 	pthread_mutex_destroy(&i->view_mutex);
 	pthread_mutex_destroy(&i->state_mutex);

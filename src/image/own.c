@@ -98,7 +98,7 @@ static void on_stored(void *arg, struct segment *s)
 	struct image *i = arg;
 
 	uint32_t kept = atomic_load(&s->stored_slots);
-	clean_note_stored(i, kept ? kept : s->slot_count);
+	clean_note_stored(i, kept ? kept : s->slot_count, s->slot_count);
 	engine_unsent_sent(i->engine, (uint64_t)s->slot_count * s->shape.slot_bytes);
 }
 
@@ -178,6 +178,7 @@ static int start_log(struct image *i, struct error *err)
 		segment_unpin(s);
 	}
 	i->clean_sequence = 0;
+	i->made_count = 0;
 	/* Another host may have let go of it meanwhile. */
 	i->shared = (struct image_shared){ 0 };
 	atomic_store(&i->log, log);

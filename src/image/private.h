@@ -38,6 +38,8 @@
 
 /* A checkpoint is written after this many segments, so that opening elsewhere never replays more. */
 #define CHECKPOINT_SEGMENTS 128
+/* So many of them are known while they wait for their upload. */
+#define CHECKPOINTS_MADE 16
 #define SAVE_INTERVAL_NS (10 * 1000000000ull)
 
 struct counters {
@@ -135,8 +137,12 @@ struct image {
 	segment_no_t
 		base_checkpoint; /* the map leads to no node that this one, or a later one, does not lead to; 0: not known */
 	struct log_position head_checkpoint; /* what the store's head says */
-	bool flat;                           /* nothing leads into layers any more: the next checkpoint says so */
-	atomic_bool layers_closed;           /* no new ones are added */
+	struct map_state made
+		[CHECKPOINTS_MADE]; /* checkpoints written here in this term, oldest first: from the newest that is known to be in
+	                                            the store on */
+	unsigned made_count;
+	bool flat;                       /* nothing leads into layers any more: the next checkpoint says so */
+	atomic_bool layers_closed;       /* no new ones are added */
 	bool remapped;                   /* the map has changed by other means than records since the last checkpoint */
 	const struct beginning *rewound; /* what it is to be loaded as; NULL: as the end of its log */
 	struct image_shared {
@@ -152,11 +158,22 @@ struct image {
 	_Atomic unsigned moments;    /* snapshots that are being made: their checkpoints have no names yet */
 
 	struct clean_state {
-		_Atomic uint64_t slots;       /* that went into the store */
+		_Atomic uint64_t slots;       /* that went into the store, ... */
+		_Atomic uint64_t written;     /* ... and those of the same segments before packing */
 		pthread_mutex_t mutex;        /* guards what follows */
 		uint64_t stored, live;        /* slots, when the maps were walked last; 0: never */
-		uint64_t allocated, appended; /* grains mapped, and `slots`, then */
+		uint64_t allocated, appended; /* grains mapped by that map, and `slots` then */
+		uint64_t looked_ns;           /* when that was; 0: never */
+		bool stuck;                   /* there was too much garbage, and nothing to be moved */
 		uint64_t rest_until_ns;
+
+		/* Guarded by clean_mutex: */
+		segment_no_t checkpoint; /* the one whose map was walked last is there */
+		struct emptied {
+			segment_no_t number;
+			struct log_position until; /* what was moved out of it lies before that */
+		} * emptied; /* segments that such a checkpoint does not know to be empty, by number */
+		size_t emptied_count;
 	} clean_state;
 
 	pthread_mutex_t view_mutex; /* guards view */
@@ -286,12 +303,37 @@ int image_append_applied(struct image *i, struct record *records, size_t count, 
                          append_apply_fn *apply, void *arg);
 /* Appends MOVE records with the bytes of their grains, which are locked and pinned, and points the map at them. Blocks. */
 int image_append_moves(struct image *i, struct record *records, size_t count, const void *const *data);
+struct room_wait {
+	pthread_mutex_t mutex;
+	pthread_cond_t cond;
+	bool woken;
+};
+/* The same, if there is room; `anew`: as the begin of a segment. Else -EAGAIN, and image_wait_for_room() is to be called, without the locks. */
+int image_try_append_moves(struct image *i, struct record *records, size_t count, const void *const *data, bool anew,
+                           struct room_wait *w);
+void image_wait_for_room(struct room_wait *w);
+
+/* ---- gather.c: moves ---- */
+
 /* In one call of image_move_grains(). */
 #define MOVE_GRAINS_MAX 128
 /* Appends a run of grains again, as a move, as far as the map still points where `old` says; data[k]: the bytes of grain first + k. Returns how many
- * were moved, or an error. Blocks. (move.c) */
+ * were moved, or an error. Blocks. */
 int image_move_grains(struct image *i, grain_no_t first, size_t count, const map_entry_t *old, const void *const *data,
                       struct error *err);
+
+struct gathered {
+	grain_no_t grain;
+	map_entry_t old;     /* where it was */
+	const uint8_t *data; /* its bytes */
+};
+/* In one call of image_move_gathered(): so many grains, and bytes. */
+#define GATHERED_MAX 256
+#define GATHERED_BYTES_MAX ((size_t)1 << 20)
+/* The same of grains from anywhere, in ascending order: they come to lie one behind the other, and with `anew` at the begin of a segment, but
+ * for those that somebody writes at this moment. Guests wait for no more than the append itself. Returns how many were moved, or an error.
+ * Blocks. */
+int image_move_gathered(struct image *i, const struct gathered *g, size_t count, bool anew, struct error *err);
 
 /* Locks grains; waits until that is done. range_unlock() gives them back. */
 void image_lock_grains(struct image *i, struct range_lock *lock, grain_no_t first, grain_no_t last);
@@ -384,6 +426,8 @@ int image_checkpoint(struct image *i, struct error *err);
 /* Checkpoints as of one moment for all; the open_mutex of each is held. When it fails some may have one all the same. `watch`
  * (may be NULL) is told when the moment is over, long before the checkpoints are written. */
 int images_checkpoint(struct image *const *images, size_t count, const struct snapshot_watch *watch, struct error *err);
+/* The newest checkpoint written here in this term that is in the store; NULL: there is none. The open_mutex is held. */
+const struct map_state *image_stored_checkpoint(struct image *i);
 /* Rewrites the head if a newer checkpoint has reached the store. */
 int image_update_head(struct image *i, struct error *err);
 
@@ -490,8 +534,8 @@ bool snapshot_names_have(struct engine *e, uint64_t dir, const char *name);
 
 /* ---- clean_itself.c: see clean.h for the rest ---- */
 
-/* So many slots more are in the store. */
-void clean_note_stored(struct image *i, uint64_t slots);
+/* So many slots more are in the store, of so many written. */
+void clean_note_stored(struct image *i, uint64_t slots, uint64_t written);
 
 /* ---- follow.c ---- */
 

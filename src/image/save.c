@@ -299,6 +299,17 @@ static int write_body(struct checkpoint_job *j, struct map_state *st)
 	return rc;
 }
 
+/* Where too many wait for their upload the newest is forgotten: an older one is in the store sooner. */
+static void note_made(struct image *i, const struct map_state *st)
+{
+	struct map_state *last = i->made_count ? &i->made[i->made_count - 1] : NULL;
+
+	if (last && (i->made_count == CHECKPOINTS_MADE || last->checkpoint.segment == st->checkpoint.segment))
+		*last = *st;
+	else
+		i->made[i->made_count++] = *st;
+}
+
 /* From what was saved at the cut. */
 static int write_checkpoint(struct image *i, struct error *err)
 {
@@ -326,6 +337,7 @@ static int write_checkpoint(struct image *i, struct error *err)
 	pthread_rwlock_unlock(&i->node_lock);
 	if (!rc) {
 		i->saved = st;
+		note_made(i, &st);
 		i->base_checkpoint = st.checkpoint.segment;
 		/* Whether guests wrote between the cut and the body. */
 		i->ahead = j.sequence - i->cut_sequence != j.appended;
@@ -381,12 +393,30 @@ int image_checkpoint(struct image *i, struct error *err)
 	return images_checkpoint(&i, 1, NULL, err);
 }
 
+const struct map_state *image_stored_checkpoint(struct image *i)
+{
+	segment_no_t stored = i->upload ? upload_stored(i->upload) : 0;
+	unsigned old = 0;
+
+	while (old < i->made_count && i->made[old].checkpoint.segment <= stored)
+		old++;
+	if (!old)
+		return NULL;
+	i->made_count -= old - 1;
+	memmove(i->made, i->made + old - 1, i->made_count * sizeof *i->made);
+	return i->made;
+}
+
 int image_update_head(struct image *i, struct error *err)
 {
-	struct map_state *st = &i->saved;
+	const struct map_state *st = &i->saved;
 
-	if (!i->upload || !st->checkpoint.segment || st->checkpoint.segment == i->head_checkpoint.segment ||
-	    upload_stored(i->upload) < st->checkpoint.segment)
+	if (!i->upload || !st->checkpoint.segment)
+		return 0;
+	/* Under guests that write all the time the newest never is. */
+	if (upload_stored(i->upload) < st->checkpoint.segment)
+		st = image_stored_checkpoint(i);
+	if (!st || st->checkpoint.segment == i->head_checkpoint.segment)
 		return 0;
 	struct head head = {
 		.epoch = i->epoch,

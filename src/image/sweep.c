@@ -60,10 +60,11 @@ void clean_forget_all(struct engine *e)
 
 bool clean_is_due(struct engine *e, uint64_t image)
 {
-	uint64_t now = clock_monotonic_ns(), grace = e->options.gc_grace_ms * 1000000;
+	uint64_t now = clock_monotonic_ns();
 	bool due = false;
 
 	pthread_mutex_lock(&e->mutex);
+	uint64_t grace = e->options.gc_grace_ms * 1000000;
 	const struct garbage *g = hash_get(e->garbage, image);
 	for (size_t k = 0; g && k < g->count && !due; k++)
 		due = now - g->list[k].since_ns >= grace;

@@ -297,6 +297,13 @@ static void test_a_snapshot_that_cannot_be_read_stops_everything(void **state)
 
 /* ---- time and space ---- */
 
+static void set_grace(uint64_t ms)
+{
+	pthread_mutex_lock(&f.engine->mutex);
+	f.engine->options.gc_grace_ms = ms;
+	pthread_mutex_unlock(&f.engine->mutex);
+}
+
 static void test_garbage_waits_for_its_time(void **state)
 {
 	uint64_t id = image_fixture_create(f.engine, "disk");
@@ -307,7 +314,7 @@ static void test_garbage_waits_for_its_time(void **state)
 	struct image_space space;
 
 	(void)state;
-	f.engine->options.gc_grace_ms = 3600 * 1000;
+	set_grace(3600 * 1000);
 	assert_int_equal(resize_wait(i, DISK), 0);
 	for (unsigned k = 0; k < 3; k++) {
 		random_fill(&r, disk, DISK);
@@ -341,7 +348,7 @@ static void test_garbage_waits_for_its_time(void **state)
 	clean(f.engine, id, false, &result);
 	assert_int_equal(result.removed_segments, 0);
 	usleep(20000);
-	f.engine->options.gc_grace_ms = 10;
+	set_grace(10);
 	clean(f.engine, id, false, &result);
 	assert_true(result.removed_segments >= 2 * DISK / MIB);
 	assert_int_equal(engine_space(f.engine, id, &space, &err), 0);
