@@ -21,7 +21,7 @@
 /* A round takes so long beside guests, less when in that time more than such a part of what is stored would be added to it: that is what is
  * stored above the target when the round ends. */
 #define ROUND_NS 1000000000u
-#define ROUND_NS_MIN (ROUND_NS / 4)
+#define ROUND_NS_MIN 250000000u
 #define GROWTH_PART 32
 /* And by itself looking takes no more than such a part of the time: in a big image that reads many nodes. */
 #define LOOK_PART 8

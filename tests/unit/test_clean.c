@@ -460,6 +460,60 @@ static void test_moves_lose_against_newer_writes(void **state)
 	free(w.disk);
 }
 
+/* Until cleaning has moved something, and has deleted what was stored first. */
+static void wait_for_cleaning(uint64_t id)
+{
+	for (bool done = false; !done; usleep(20000)) {
+		struct stored s = list_store(f.engine, id);
+		done = atomic_load(&f.engine->counters.moved_bytes) > MIB;
+		for (unsigned n = 1; n <= 64; n++)
+			done = done && !s.there[n];
+	}
+}
+
+/* More waits for its upload all the while than cleaning waits for: it goes by the checkpoints that come to be in the store. */
+static void test_under_guests_that_never_pause_it_goes_on(void **state)
+{
+	enum { WRITERS = 3 };
+	uint64_t seed = env_number("GARNER_TEST_SEED", clock_wall_ns()), id;
+	struct writer w[WRITERS];
+	pthread_t thread[WRITERS];
+
+	(void)state;
+	print_message("GARNER_TEST_SEED=%" PRIu64 "\n", seed);
+	image_fixture_close(&f);
+	f.options.gc_target = 25;
+	image_fixture_open(&f, 0);
+	for (unsigned k = 0; k < WRITERS; k++) {
+		char name[20];
+		snprintf(name, sizeof name, "disk%u", k);
+		id = image_fixture_create(f.engine, name);
+		w[k] = (struct writer){ .random = { seed + k }, .disk = calloc(1, DISK) };
+		w[k].image = image_fixture_open_image(f.engine, name);
+		assert_int_equal(resize_wait(w[k].image, DISK), 0);
+		assert_int_equal(pthread_create(&thread[k], NULL, write_on, &w[k]), 0);
+	}
+	wait_for_cleaning(id);
+	for (unsigned k = 0; k < WRITERS; k++) {
+		atomic_store(&w[k].stop, true);
+		pthread_join(thread[k], NULL);
+		assert_int_equal(w[k].failed, 0);
+		check_disk(w[k].image, w[k].disk, "after cleaning beside a writer");
+		image_fixture_close_image(w[k].image);
+	}
+	image_fixture_close(&f);
+	image_fixture_verify(&f);
+	image_fixture_open(&f, 1);
+	for (unsigned k = 0; k < WRITERS; k++) {
+		char name[20];
+		snprintf(name, sizeof name, "disk%u", k);
+		w[k].image = image_fixture_open_image(f.engine, name);
+		check_disk(w[k].image, w[k].disk, "on another host");
+		image_fixture_close_image(w[k].image);
+		free(w[k].disk);
+	}
+}
+
 /* Grains first to first + count - 1, each several times: together they fill about a segment, which then goes to the store. */
 static void write_segment(struct random *r, struct image *i, uint64_t first, unsigned count, unsigned times)
 {
@@ -519,6 +573,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_garbage_waits_for_its_time, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_cleaning_that_is_stopped_leaves_all_in_order, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_moves_lose_against_newer_writes, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_under_guests_that_never_pause_it_goes_on, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_what_packing_has_made_small_is_not_taken_for_garbage, set_up,
 		                                tear_down),
 	};
