@@ -417,6 +417,9 @@ int64_t clean_move(struct clean *c)
 		note_emptied(c, victims, count);
 	mover_destroy(&m);
 	free(victims);
+	/* Where writes fail rather than wait for room, there may be some again the next time. */
+	if (rc == -ENOSPC && c->by_itself)
+		return 0;
 	if (rc == -ENOMEM)
 		error_set(c->err, rc, "out of memory");
 	else if (rc && rc != -EINTR)
