@@ -863,22 +863,25 @@ static void who_reads_while_its_table_comes_ahead_waits_for_that(void **state)
 static void what_is_on_its_way_is_not_begun_again(void **state)
 {
 	struct cache_fixture *c = *state;
-	static struct reading r;
-	struct fetch_op op;
+	static struct reading r, ahead;
 
 	put_segment(c, 1, TEST_SLOTS);
 	spy_hold_gets(&c->spy, true);
 	reading_begin(c, &r, 1, 3 * CHUNK_SLOTS, 0, CHUNK_BYTES);
-	fetch_op_begin(&op, NULL);
-	atomic_fetch_add(&op.pending, 1000); /* it is not waited for */
-	assert_int_equal(fetch_ahead(&c->source, &op, 1, 2, 4), 3);
-	assert_int_equal(fetch_ahead(&c->source, &op, 1, 2, 4), 0);
+	sem_init(&ahead.done, 0, 0);
+	fetch_op_begin(&ahead.op, reading_done);
+	assert_int_equal(fetch_ahead(&c->source, &ahead.op, 1, 2, 4), 3);
+	assert_int_equal(fetch_ahead(&c->source, &ahead.op, 1, 2, 4), 0);
+	assert_false(fetch_op_end(&ahead.op));
 	spy_hold_gets(&c->spy, false);
 	while (spy_let_get_go(&c->spy))
 		;
 	assert_int_equal(reading_end(&r), 0);
-	executor_drain(c->log.executor);
-	assert_int_equal(fetch_ahead(&c->source, &op, 1, 2, 4), 0);
+	assert_int_equal(ahead_end(&ahead), 0);
+	/* Nor is what is here. */
+	fetch_op_begin(&ahead.op, reading_done);
+	assert_int_equal(fetch_ahead(&c->source, &ahead.op, 1, 2, 4), 0);
+	assert_true(fetch_op_end(&ahead.op));
 }
 
 static void what_cannot_be_fetched_ahead_is_an_error_that_reading_does_not_keep(void **state)
