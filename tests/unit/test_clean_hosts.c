@@ -417,6 +417,7 @@ static void test_what_a_fenced_host_uploaded_is_found_and_goes(void **state)
 	i = make_disk(&id, 2);
 	image_fixture_close_image(i);
 	image_fixture_close(&f);
+	f.options.gc_grace_ms = 3600 * 1000;
 	image_fixture_open(&f, 1);
 	i = image_fixture_open_image(f.engine, "disk");
 	write_rounds(i, 1);
@@ -424,7 +425,6 @@ static void test_what_a_fenced_host_uploaded_is_found_and_goes(void **state)
 	/* In the name of the first epoch, a number that is of the second. */
 	segment_key_format(id, i->stored_end + 1, i->epoch - 1, key);
 	assert_int_equal(store_put_wait(f.engine->pool->store, key, "nothing", 7, 0, &err), 0);
-	f.engine->options.gc_grace_ms = 3600 * 1000;
 	assert_int_equal(engine_clean(f.engine, id, &options, NULL, NULL, &result, &err), 0);
 	assert_int_equal(result.orphans, 1);
 	assert_true(result.waiting_segments > 0);
