@@ -508,7 +508,7 @@ static unsigned release_all(struct engine *e)
 		} else if (rc && rc != -EAGAIN) {
 			report_warning("%s", error_text(&err));
 		}
-		if (!image_unload(images[k], true))
+		if (!image_unload_at_end(images[k]))
 			report_error("image %016" PRIx64 " is still open", images[k]->id);
 	}
 	free(images);

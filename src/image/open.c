@@ -304,6 +304,18 @@ int image_load_to_read(struct image *i, struct error *err)
 	return image_load(i, view.owner_host == i->engine->host.id, err);
 }
 
+bool image_unload_at_end(struct image *i)
+{
+	struct timespec pause = { .tv_nsec = LOOK_PAUSE_NS };
+
+	for (unsigned tries = 0; tries < LOOK_TRIES && !has_openers(i); tries++) {
+		if (image_unload(i, true))
+			return true;
+		nanosleep(&pause, NULL);
+	}
+	return false;
+}
+
 /* One try. AGAIN, AGAIN_LATER: the image had failed, or is of an old map, and nobody has it open any more. */
 static int try_open(struct engine *e, uint64_t id, unsigned flags, struct image **image, struct error *err)
 {

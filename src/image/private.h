@@ -461,6 +461,8 @@ int images_get_all(struct engine *e, struct image ***images, size_t *count);
 void images_each(struct engine *e, void (*each)(struct image *i));
 /* Saves and frees an image that nobody refers to and that has no log. False when somebody does. */
 bool image_unload(struct image *i, bool even_recent);
+/* The same when the engine closes: who looks at it for a moment, as the heartbeat does, is waited for. False when somebody has it open. */
+bool image_unload_at_end(struct image *i);
 /* Brings the image that is open for reading to the newest end in the store; the open_mutex is held. Blocks on the store. */
 int image_load_to_read(struct image *i, struct error *err);
 /* Whether segments of the set wait for their upload. */

@@ -220,6 +220,21 @@ static void test_taken_over_when_nobody_has_it_open(void **state)
 	assert_int_equal(engine_close(other, &err), 0);
 }
 
+/* As the heartbeat does, which ends after it. */
+static void test_closing_waits_for_who_looks(void **state)
+{
+	struct image *writer = make_disk();
+	pthread_t looker;
+
+	(void)state;
+	struct image *looked_at = image_get(fixture.engine, writer->id);
+	assert_ptr_equal(looked_at, writer);
+	image_fixture_close_image(writer);
+	assert_int_equal(pthread_create(&looker, NULL, look_for_a_moment, looked_at), 0);
+	image_fixture_close(&fixture);
+	assert_int_equal(pthread_join(looker, NULL), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -227,6 +242,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_reader_becomes_owner, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_stops_while_following, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_taken_over_when_nobody_has_it_open, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_closing_waits_for_who_looks, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
