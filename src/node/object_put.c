@@ -2,10 +2,8 @@
 /* object_put.c: a put, from its first byte to its answer: the rules of a replica.
  *
  * What is appended is a queue, which one thread at a time works off: the body is summed and written (object_body.h). When it is
- * complete and what was announced, the put waits for its name's lane, looks what is there, and decides. A drive that fails on the way
- * is replaced by another: what was written is read back from the file and compared with its sums.
- *
- * A small object goes by the drive's journal, if that has room (drive_journal.h): its bytes stay in memory until it is written there.
+ * complete and what was announced, the put waits for its name's lane, looks what is there, and decides. A drive that fails on the way is replaced by
+ * another: what was written is read back from the file and compared with its sums.
  */
 #include "node/object_store_private.h"
 
@@ -24,7 +22,6 @@ struct object_put {
 	void *arg;
 	atomic_bool settled;
 	atomic_bool no_memory; /* something could not be appended */
-	bool small;            /* is worked off by `changers` from the first byte on: one thread less to wake */
 
 	pthread_mutex_t mutex; /* guards what follows */
 	struct body_pieces queue;
@@ -392,10 +389,7 @@ static void end(struct object_put *p)
 		put_free(p);
 		return;
 	}
-	if (p->small)
-		want_lane(p);
-	else
-		store_run(p->s->changers, want_lane, p);
+	store_run(p->s->changers, want_lane, p);
 }
 
 static void work_off(void *arg)
@@ -432,7 +426,6 @@ static struct object_put *put_new(struct object_store *s, const char *name, cons
 	p->rule = rule;
 	p->fd = -1;
 	p->entry.meta = *meta;
-	p->small = meta->length <= JOURNAL_BODY_MAX;
 	memcpy(p->entry.name, name, strlen(name) + 1);
 	STAILQ_INIT(&p->queue);
 	pthread_mutex_init(&p->mutex, NULL);
@@ -466,11 +459,6 @@ static bool take_schedule(struct object_put *p)
 	return mine;
 }
 
-static void schedule(struct object_put *p)
-{
-	store_run(p->small ? p->s->changers : p->s->writers, work_off, p);
-}
-
 static void append(struct object_put *p, struct body_piece *piece)
 {
 	bool mine;
@@ -480,7 +468,7 @@ static void append(struct object_put *p, struct body_piece *piece)
 	mine = take_schedule(p);
 	pthread_mutex_unlock(&p->mutex);
 	if (mine)
-		schedule(p);
+		store_run(p->s->writers, work_off, p);
 }
 
 static void not_appended(struct object_put *p)
@@ -530,7 +518,7 @@ static void end_put(struct object_put *p, bool aborted)
 	mine = take_schedule(p);
 	pthread_mutex_unlock(&p->mutex);
 	if (mine)
-		schedule(p);
+		store_run(p->s->writers, work_off, p);
 }
 
 void object_put_finish(struct object_put *p, object_put_fn *done, void *arg)

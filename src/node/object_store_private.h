@@ -31,8 +31,8 @@ struct object_store {
 	struct drive *drive;
 	size_t drive_count;
 	char node_dir[DRIVE_PATH_MAX + 8];
-	/* writers take large bodies; changers take small ones, hold lanes and wait for syncs; readers read bodies; lookers only look at
-	 * the index; scanners go through all of it. */
+	/* writers take bodies; changers hold lanes and wait for syncs; readers read bodies; lookers only look at the index; scanners go
+	 * through all of it. */
 	struct executor *writers, *changers, *readers, *lookers, *scanners;
 	struct body_buffers buffers;
 	/* Grows before a name's entry is taken off one drive because another has a newer one: who looked at the other first, and at
