@@ -16,7 +16,7 @@ struct node_status {
 	bool answered, green;
 	char state[24];
 	int64_t map, hints, quarantined, missing, errors, objects, free, capacity; /* -1: not said */
-	size_t peers, peers_up, drives, drives_ok, journals_failed;
+	size_t peers, peers_up, drives, drives_ok;
 	char why[WHY_MAX]; /* what is not green, first of all */
 };
 
@@ -71,7 +71,6 @@ static void read_drives(struct node_status *s, const json_t *drives)
 
 		s->drives++;
 		s->drives_ok += state && strcmp(state, "ok") == 0;
-		s->journals_failed += json_object_get(drive, "journal") != NULL;
 		add_to(&s->objects, number(drive, "objects"));
 		add_to(&s->free, number(drive, "free"));
 		add_to(&s->capacity, number(drive, "capacity"));
@@ -109,7 +108,6 @@ static void read_status(struct node_status *s, const json_t *status, const struc
 	/* They were replaced, or are among those that are missing. */
 	remark(s, s->quarantined == 0, "damaged objects were set aside");
 	remark(s, s->errors == 0, "scrubbing has found errors");
-	remark(s, s->journals_failed == 0, "a drive's journal failed");
 }
 
 static void read_answer(struct node_status *s, const struct cluster_answer *a, const struct cluster_map *map,

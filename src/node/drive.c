@@ -33,7 +33,7 @@ uint64_t drive_free_bytes(struct drive *d)
 	return (uint64_t)st.f_bavail * st.f_frsize;
 }
 
-uint64_t drive_reserve(struct drive *d)
+static uint64_t reserve_of(struct drive *d)
 {
 	const uint64_t most = UINT64_C(1) << 30;
 	uint64_t share = atomic_load(&d->capacity) / 50;
@@ -53,7 +53,7 @@ static void tell_full(struct drive *d, uint64_t free_bytes)
 
 static bool has_room(struct drive *d, uint64_t bytes)
 {
-	uint64_t full_at = atomic_load(&d->full_at), free_bytes = drive_free_bytes(d), reserve = drive_reserve(d);
+	uint64_t full_at = atomic_load(&d->full_at), free_bytes = drive_free_bytes(d), reserve = reserve_of(d);
 
 	if (full_at && clock_monotonic_ns() - full_at < FULL_NS)
 		return false;
@@ -157,11 +157,6 @@ void drive_object_path(const struct drive *d, const char *name, const struct obj
 	snprintf(path, DRIVE_FILE_PATH, "%s/objects/%x/%s", d->path, object_file_dir(&id), file);
 }
 
-void drive_objects_dir(const struct drive *d, unsigned number, char path[DRIVE_FILE_PATH])
-{
-	snprintf(path, DRIVE_FILE_PATH, "%s/objects/%x", d->path, number);
-}
-
 int drive_new_file(struct drive *d, char path[DRIVE_FILE_PATH])
 {
 	snprintf(path, DRIVE_FILE_PATH, "%s/tmp/%" PRIu64, d->path, atomic_fetch_add(&d->next_tmp, 1));
@@ -170,7 +165,7 @@ int drive_new_file(struct drive *d, char path[DRIVE_FILE_PATH])
 	return fd < 0 ? drive_write_failed(d, fd, "making a file") : fd;
 }
 
-int drive_name_file(struct drive *d, int fd, const char *path, const struct object_header *h)
+int drive_place_file(struct drive *d, int fd, const char *path, const struct object_header *h)
 {
 	char place[DRIVE_FILE_PATH];
 	uint8_t bytes[OBJECT_FILE_HEADER];
@@ -180,31 +175,18 @@ int drive_name_file(struct drive *d, int fd, const char *path, const struct obje
 	rc = disk_pwrite(d->disk, fd, bytes, sizeof bytes, 0);
 	if (rc < 0)
 		return drive_write_failed(d, rc, "writing");
-	/* Before the sync: a file system that has both needs one commit for them. Until the sync is answered nobody relies on the
+	/* Before the sync: a journal that has both needs one commit for them. Until the sync is answered nobody relies on the
 	 * file, and what a power cut leaves of it does not verify, or is whole. */
 	drive_object_path(d, h->entry.name, &h->entry.meta, place);
 	rc = disk_rename(d->disk, path, place);
-	return rc < 0 ? drive_write_failed(d, rc, "renaming") : 0;
-}
-
-int drive_sync_file(struct drive *d, int fd, const char *place)
-{
-	int rc = disk_fdatasync(d->disk, fd);
-
+	if (rc < 0)
+		return drive_write_failed(d, rc, "renaming");
+	rc = disk_fdatasync(d->disk, fd);
 	if (rc < 0) {
 		rc = drive_write_failed(d, rc, "syncing");
 		(void)disk_unlink(d->disk, place);
 	}
 	return rc;
-}
-
-int drive_place_file(struct drive *d, int fd, const char *path, const struct object_header *h)
-{
-	char place[DRIVE_FILE_PATH];
-	int rc = drive_name_file(d, fd, path, h);
-
-	drive_object_path(d, h->entry.name, &h->entry.meta, place);
-	return rc < 0 ? rc : drive_sync_file(d, fd, place);
 }
 
 int drive_place_bare(struct drive *d, const struct object_entry *entry)

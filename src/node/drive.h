@@ -4,13 +4,12 @@
  *	drive drives lock unclean        which drive this is; the node's drives; held while it is open; there while it is open
  *	index.db                         what is there (object_index.h)
  *	objects/<x>/<hash>-<version>-<f> the objects (object_file.h)
- *	journal                          small objects, until their files are synced (drive_journal.h)
  *	tmp/<n>                          being written
  *	quarantine/                      files that were found damaged
  *	node/                            what the node keeps for itself
  *
- * A change of the drive is a file that is durable under its final name, or an entry of the journal that is, and then a row in the index,
- * which drive_commit() brings about: those that wait for it at the same time go together. Knows nothing of the rules by which objects replace each other.
+ * A change of the drive is a file that is durable under its final name, and then a row in the index, which drive_commit() brings about:
+ * those that wait for it at the same time go together. Knows nothing of the rules by which objects replace each other.
  *
  * Errors of the drive itself change its state, which others are told of (drive_watch_fn). All calls block as the disk does, and may be
  * made on any thread, unless they say otherwise.
@@ -18,7 +17,6 @@
 #ifndef GARNER_NODE_DRIVE_H
 #define GARNER_NODE_DRIVE_H
 
-#include "node/drive_journal.h"
 #include "node/drive_set.h"
 #include "node/object_file.h"
 #include "node/object_index.h"
@@ -46,21 +44,13 @@ typedef void drive_watch_fn(void *arg, struct drive *d, enum drive_state state);
 struct drive_op {
 	/* Set by the caller. */
 	enum drive_op_kind { DRIVE_PUT, DRIVE_REMOVE, DRIVE_CONFIRM } kind;
-	struct object_entry entry; /* PUT: of a file that is under its name; else name and version */
+	struct object_entry entry; /* PUT: of a file that is synced under its name; else name and version */
 	bool durable;              /* the change of the index must outlast a power cut: of a removal */
-	/* PUT of a file that is not synced, for which there is room in the journal. NULL: the file is synced. */
-	struct journal_put *journal;
 	/* The drive's. */
 	struct object_entry before; /* what the index had of the name */
 	bool had, done;
 	int status;
 	TAILQ_ENTRY(drive_op) link;
-};
-
-/* Changes that wait, and whether a group of such is under way. */
-struct drive_queue {
-	TAILQ_HEAD(drive_ops, drive_op) waiting;
-	bool busy;
 };
 
 struct drive {
@@ -82,11 +72,10 @@ struct drive {
 	_Atomic uint64_t capacity, next_tmp, quarantined, groups;
 	_Atomic int64_t objects, tombstones, bytes;
 
-	struct drive_journal *journal; /* NULL: none */
-
-	pthread_mutex_t mutex; /* guards the queues, and `done` of what is in them */
+	pthread_mutex_t mutex; /* guards the queue, and `done` of what is in it */
 	pthread_cond_t finished;
-	struct drive_queue journaled, others; /* a sync of the journal waits for no directory */
+	TAILQ_HEAD(drive_ops, drive_op) waiting;
+	bool busy; /* a group is under way */
 };
 
 /* ---- open and close: drive_open.c ---- */
@@ -100,14 +89,11 @@ struct drive_check {
 	uint64_t missing;                  /* were in the index and have no file: are marked as damaged now */
 	uint64_t damaged;                  /* files that do not verify, while the index is built anew: moved aside */
 	bool rebuilt;                      /* there was no (whole) index */
-	uint64_t replayed;                 /* objects of the journal whose files were made again */
-	bool journal_damaged;              /* something that was durable in the journal is not there any more */
 };
 
-/* Makes the drive ready after drive_lock(); the file "drive" exists, with the id `id`. Compares files, journal and index where that is
- * needed. `journal`: bytes of a new journal (drive_journal_open()). -EIO, -EROFS, ...: nothing but drive_close() may be called. */
-int drive_open(struct drive *d, const char *id, uint64_t reserve, uint64_t journal, struct drive_check *check,
-               struct error *err);
+/* Makes the drive ready after drive_lock(); the file "drive" exists, with the id `id`. Compares files and index where that is needed.
+ * -EIO, -EROFS, ...: nothing but drive_close() may be called. */
+int drive_open(struct drive *d, const char *id, uint64_t reserve, struct drive_check *check, struct error *err);
 /* A clean end unless the drive has failed. */
 void drive_close(struct drive *d);
 /* Compares files and index, and puts right what differs: drive_check.c. The index is empty when `rebuild`. */
@@ -128,23 +114,15 @@ int drive_index_failed(struct drive *d, int rc, const struct error *err);
 void drive_read_failed(struct drive *d);
 /* Free bytes for whoever may write; 0 when that cannot be found out. */
 uint64_t drive_free_bytes(struct drive *d);
-/* Bytes that are kept free. */
-uint64_t drive_reserve(struct drive *d);
 
 /* ---- files ---- */
 
 void drive_object_path(const struct drive *d, const char *name, const struct object_meta *meta,
                        char path[DRIVE_FILE_PATH]);
-/* One of the OBJECT_DIRS directories. */
-void drive_objects_dir(const struct drive *d, unsigned number, char path[DRIVE_FILE_PATH]);
 /* Makes an empty file to write an object into; returns its descriptor (also for reading). */
 int drive_new_file(struct drive *d, char path[DRIVE_FILE_PATH]);
-/* The file at `path` becomes that of the object, its header written last. Errors are reported to drive_write_failed(). */
-int drive_name_file(struct drive *d, int fd, const char *path, const struct object_header *h);
-/* Syncs a file that has its name, which is `place`; it is removed when that fails, as drive_name_file(). Its directory is not synced:
- * drive_commit() does that. */
-int drive_sync_file(struct drive *d, int fd, const char *place);
-/* Both. */
+/* The file at `path` becomes that of the object, its header written last, and is synced under its name, but its directory is not:
+ * drive_commit() does that. Errors are reported to drive_write_failed(). */
 int drive_place_file(struct drive *d, int fd, const char *path, const struct object_header *h);
 /* Makes the file of an entry that has no body, as drive_place_file(). */
 int drive_place_bare(struct drive *d, const struct object_entry *entry);
@@ -155,10 +133,8 @@ void drive_quarantine(struct drive *d, const char *path);
 
 /* ---- changes of the index: drive_commit.c ---- */
 
-/* Syncs the directories of what is put, or writes and syncs its entry of the journal, and changes the index. 0, and all calls that begin
- * later see it. Waits for the group under way, and goes with all others that wait. For DRIVE_CONFIRM: -ENOENT when that version is not
- * there. DRIVE_NOT_JOURNALED: nothing was done, as the journal failed: the file is to be synced. */
-#define DRIVE_NOT_JOURNALED 1
+/* Syncs the directories of what is put, and changes the index. 0, and all calls that begin later see it. Waits for the group under
+ * way, and goes with all others that wait. For DRIVE_CONFIRM: -ENOENT when that version is not there. */
 int drive_commit(struct drive *d, struct drive_op *op);
 /* The entry is there or is not any more: for the counts. */
 void drive_count(struct drive *d, const struct object_meta *meta, int sign);

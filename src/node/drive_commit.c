@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* drive_commit.c: changes of a drive's index, in groups: what waits while a group is under way goes together next.
  *
- * Whoever finds a queue without a group under way makes one of all that wait in it, and carries it out for all. What goes by the journal
- * has a queue of its own, so that it does not wait for the directories of others; the index lets one group at a time change it.
+ * Whoever finds the drive without a group under way makes one of all that wait, and carries it out for all.
  */
 #include "node/drive.h"
 
 #include <errno.h>
-#include <stdlib.h>
+#include <stdio.h>
 
 void drive_count(struct drive *d, const struct object_meta *meta, int sign)
 {
@@ -36,7 +35,7 @@ static int sync_directories(struct drive *d, struct drive_ops *group)
 		char path[DRIVE_FILE_PATH];
 		if (!needed[i])
 			continue;
-		drive_objects_dir(d, i, path);
+		snprintf(path, sizeof path, "%s/objects/%x", d->path, i);
 		rc = disk_sync_dir(d->disk, path);
 	}
 	return rc < 0 ? drive_write_failed(d, rc, "syncing a directory") : 0;
@@ -107,63 +106,39 @@ static int change_index(struct drive *d, struct drive_ops *group)
 	return 0;
 }
 
-static int write_journal(struct drive *d, struct drive_ops *group)
-{
-	struct journal_put *few[16], **puts = few;
-	struct drive_op *op;
-	size_t count = 0;
-	int rc;
-
-	TAILQ_FOREACH(op, group, link)
-		count++;
-	if (count > sizeof few / sizeof few[0] && !(puts = malloc(count * sizeof *puts)))
-		return DRIVE_NOT_JOURNALED;
-	count = 0;
-	TAILQ_FOREACH(op, group, link)
-		puts[count++] = op->journal;
-	rc = drive_journal_write(d, puts, count);
-	if (puts != few)
-		free(puts);
-	return rc < 0 ? DRIVE_NOT_JOURNALED : 0;
-}
-
 static void carry_out(struct drive *d, struct drive_ops *group)
 {
 	struct drive_op *op;
-	int rc = -EIO;
+	int rc = drive_readable(d) ? sync_directories(d, group) : -EIO;
 
-	if (drive_readable(d))
-		rc = TAILQ_FIRST(group)->journal ? write_journal(d, group) : sync_directories(d, group);
 	if (rc == 0)
 		rc = change_index(d, group);
-	if (rc != 0)
+	if (rc < 0)
 		TAILQ_FOREACH(op, group, link)
 			op->status = rc;
 }
 
 int drive_commit(struct drive *d, struct drive_op *op)
 {
-	struct drive_queue *q = op->journal ? &d->journaled : &d->others;
-
 	op->done = false;
 	pthread_mutex_lock(&d->mutex);
-	TAILQ_INSERT_TAIL(&q->waiting, op, link);
+	TAILQ_INSERT_TAIL(&d->waiting, op, link);
 	while (!op->done) {
 		struct drive_ops group = TAILQ_HEAD_INITIALIZER(group);
 		struct drive_op *o;
 
-		if (q->busy) {
+		if (d->busy) {
 			pthread_cond_wait(&d->finished, &d->mutex);
 			continue;
 		}
-		q->busy = true;
-		TAILQ_CONCAT(&group, &q->waiting, link);
+		d->busy = true;
+		TAILQ_CONCAT(&group, &d->waiting, link);
 		pthread_mutex_unlock(&d->mutex);
 		carry_out(d, &group);
 		pthread_mutex_lock(&d->mutex);
 		TAILQ_FOREACH(o, &group, link)
 			o->done = true;
-		q->busy = false;
+		d->busy = false;
 		pthread_cond_broadcast(&d->finished);
 	}
 	int status = op->status;

@@ -36,8 +36,7 @@ int drive_lock(struct drive *d, struct disk *disk, const char *path, struct erro
 		d->path[--len] = '\0';
 	pthread_mutex_init(&d->mutex, NULL);
 	pthread_cond_init(&d->finished, NULL);
-	TAILQ_INIT(&d->journaled.waiting);
-	TAILQ_INIT(&d->others.waiting);
+	TAILQ_INIT(&d->waiting);
 	path_of(d, "lock", file);
 	d->lock_fd = disk_open(disk, file, O_RDWR | O_CREAT, 0600);
 	if (d->lock_fd < 0)
@@ -174,11 +173,8 @@ static int build_index(struct drive *d, const char *path, struct drive_check *ch
 {
 	int rc = new_index(d, path, err);
 
-	*check = (struct drive_check){
-		.rebuilt = true,
-		.replayed = check->replayed,
-		.journal_damaged = check->journal_damaged,
-	};
+	memset(check, 0, sizeof *check);
+	check->rebuilt = true;
 	if (rc == 0)
 		rc = drive_compare(d, true, check, err);
 	return rc == 0 ? object_index_complete(d->index, err) : rc;
@@ -206,8 +202,7 @@ static int ready_index(struct drive *d, bool unclean, struct drive_check *check,
 	return rc;
 }
 
-int drive_open(struct drive *d, const char *id, uint64_t reserve, uint64_t journal, struct drive_check *check,
-               struct error *err)
+int drive_open(struct drive *d, const char *id, uint64_t reserve, struct drive_check *check, struct error *err)
 {
 	bool unclean = false;
 	uint8_t hash[8];
@@ -225,25 +220,19 @@ int drive_open(struct drive *d, const char *id, uint64_t reserve, uint64_t journ
 		rc = mark_open(d, &unclean);
 	if (rc < 0)
 		return error_set(err, rc, "drive %s: %s", d->path, strerror(-rc));
-	if (unclean)
-		rc = drive_replay(d, check, err);
-	if (rc == 0)
-		rc = ready_index(d, unclean, check, err);
-	(void)drive_free_bytes(d);
-	if (rc == 0)
-		rc = drive_journal_open(d, journal, err);
+	rc = ready_index(d, unclean, check, err);
 	if (rc < 0)
 		return error_prefix(err, rc, "drive %s", d->path);
+	(void)drive_free_bytes(d);
 	d->ready = true;
 	return 0;
 }
 
 void drive_close(struct drive *d)
 {
-	int rc = drive_journal_close(d), closed = object_index_close(d->index);
+	int rc = object_index_close(d->index);
 
 	d->index = NULL;
-	rc = rc < 0 ? rc : closed;
 	if (d->ready && rc == 0 && atomic_load(&d->state) == DRIVE_OK)
 		mark_closed(d);
 	if (d->lock_fd >= 0)

@@ -13,7 +13,6 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #ifndef PACKAGE_VERSION
 #error "PACKAGE_VERSION comes from configure"
@@ -36,17 +35,6 @@ static int fail(const struct error *err)
 	return EXIT_FAILED;
 }
 
-/* A file per small object that is in a drive's journal is open, and a connection per client: as many as the system lets us have. */
-static void raise_file_limit(void)
-{
-	struct rlimit limit;
-
-	if (!getrlimit(RLIMIT_NOFILE, &limit) && limit.rlim_cur < limit.rlim_max) {
-		limit.rlim_cur = limit.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &limit);
-	}
-}
-
 static int serve(struct node_options *o)
 {
 	struct daemonize d = DAEMONIZE_NONE;
@@ -66,7 +54,6 @@ static int serve(struct node_options *o)
 	sigaddset(&stop, SIGINT);
 	sigaddset(&stop, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &stop, NULL);
-	raise_file_limit();
 	if (node_start(o, &n, &err) < 0)
 		return fail(&err);
 	daemonize_ready(&d);

@@ -103,8 +103,6 @@ static struct cursor first_held(const struct object_body *b)
 static void let_go(struct object_body *b, size_t len)
 {
 	b->written += len;
-	if (b->keep)
-		return;
 	len += b->held_at;
 	while (!STAILQ_EMPTY(&b->held) && len >= STAILQ_FIRST(&b->held)->len) {
 		len -= STAILQ_FIRST(&b->held)->len;
@@ -155,23 +153,6 @@ int body_take(struct object_body *b, struct body_piece *piece)
 	b->summed = at;
 	STAILQ_INSERT_TAIL(&b->held, piece, link);
 	return 0;
-}
-
-struct iovec *body_vectors(const struct object_body *b, int *count)
-{
-	const struct body_piece *piece;
-	struct iovec *iov;
-	int n = 2;
-
-	STAILQ_FOREACH(piece, &b->held, link)
-		n++;
-	iov = calloc((size_t)n, sizeof *iov);
-	*count = n;
-	n = 1;
-	if (iov)
-		STAILQ_FOREACH(piece, &b->held, link)
-			iov[n++] = (struct iovec){ (void *)(uintptr_t)piece->bytes, piece->len };
-	return iov;
 }
 
 int body_check(struct object_body *b, const uint8_t digest[OBJECT_DIGEST_BYTES])

@@ -16,7 +16,6 @@
 #include <pthread.h>
 #include <sodium.h>
 #include <sys/queue.h>
-#include <sys/uio.h>
 
 #define BODY_WRITE (UINT64_C(1) << 20) /* a multiple of OBJECT_FILE_BLOCK */
 
@@ -61,7 +60,6 @@ struct object_body {
 	struct body_pieces held; /* summed, not written */
 	size_t held_at;          /* bytes of the first of them that are written */
 	bool direct;             /* writes go past the page cache now */
-	bool keep; /* set by the caller: what is written stays held. Of a body of less than BODY_WRITE bytes */
 };
 
 /* -ENOMEM. */
@@ -80,10 +78,6 @@ int body_write(struct object_body *b, int fd);
 /* Brings what was written from one file to another, which is begun, checking it. -EIO: it cannot be read back; else *write_failed, and
  * the error of writing. */
 int body_copy(struct object_body *b, int from, int to, bool *write_failed);
-
-/* Of one that is kept: where its bytes are, with one more before and one behind that are the caller's. To be freed; NULL when memory is
- * short. */
-struct iovec *body_vectors(const struct object_body *b, int *count);
 
 /* All is there: whether it is what was announced: -EBADMSG. Once. */
 int body_check(struct object_body *b, const uint8_t digest[OBJECT_DIGEST_BYTES]);

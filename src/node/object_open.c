@@ -119,11 +119,11 @@ static int open_one(struct opening *o, size_t i)
 {
 	struct drive *d = &o->s->drive[i];
 	struct drive_check check;
-	int rc = drive_open(d, o->found[i].id.drive, o->options->reserve, o->options->journal, &check, o->err);
+	int rc = drive_open(d, o->found[i].id.drive, o->options->reserve, &check, o->err);
 
 	if (rc == 0 && atomic_load(&d->state) == DRIVE_FAILED)
 		rc = error_set(o->err, -EIO, "drive %s fails", d->path);
-	if (rc == 0 && (check.damaged || check.journal_damaged))
+	if (rc == 0 && check.damaged)
 		o->lost = true;
 	return rc;
 }

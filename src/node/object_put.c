@@ -171,12 +171,10 @@ static void begin(struct object_put *p)
 		rc = body_init(&p->body, p->s->disk, &p->s->buffers, p->entry.meta.length);
 	if (rc == 0)
 		rc = open_file(p);
-	if (rc == 0) {
-		p->body.keep = p->drive->journal && p->entry.meta.length <= JOURNAL_BODY_MAX;
+	if (rc == 0)
 		body_begin_file(&p->body, p->fd);
-	} else {
+	else
 		settle(p, rc);
-	}
 }
 
 static int write_body(struct object_put *p)
@@ -244,12 +242,12 @@ void store_remove_older(struct object_store *s, struct drive *drive, const struc
 		const struct object_entry *old = i < before->count ? &before->other[i].entry : &before->entry;
 
 		if (d != drive) {
+			struct drive_op op = { .kind = DRIVE_REMOVE, .durable = true, .entry = *old };
 			if (atomic_load(&d->state) != DRIVE_OK)
 				continue;
-			/* It must not come back when what replaced it is forgotten. */
 			atomic_fetch_add(&s->moves, 1);
-			(void)store_drop(d, old);
-			continue;
+			if (drive_commit(d, &op) < 0)
+				continue;
 		} else if (object_version_compare(old->meta.version, entry->meta.version) == 0 &&
 		           ((old->meta.flags ^ entry->meta.flags) & OBJECT_FLAGS_FILE) == 0) {
 			continue; /* it is the same file */
@@ -258,69 +256,29 @@ void store_remove_older(struct object_store *s, struct drive *drive, const struc
 	}
 }
 
-/* Whether the object goes by the journal of its drive, which has room for it then. `j->iov` is to be freed in any case. */
-static bool begin_journal(struct object_put *p, const struct object_header *h, struct journal_put *j)
-{
-	/* Of one that another drive should have had, not all is in memory. */
-	if (!p->body.keep || p->tried)
-		return false;
-	j->object = h;
-	j->iov = body_vectors(&p->body, &j->iov_count);
-	return j->iov && drive_journal_begin(p->drive, j);
-}
-
-/* The file, which has its name, is entered in the index, after it was synced. */
-static int commit_synced(struct object_put *p)
-{
-	struct drive_op op = { .kind = DRIVE_PUT, .entry = p->entry };
-	int rc = drive_sync_file(p->drive, p->fd, p->path);
-
-	return rc < 0 ? rc : drive_commit(p->drive, &op);
-}
-
-static int commit_journaled(struct object_put *p, struct journal_put *j)
-{
-	struct drive_op op = { .kind = DRIVE_PUT, .entry = p->entry, .journal = j };
-	int rc = drive_commit(p->drive, &op);
-
-	drive_journal_end(p->drive, j, rc == 0 ? p->fd : -1);
-	if (rc == 0)
-		p->fd = -1; /* the journal's */
-	return rc == DRIVE_NOT_JOURNALED ? commit_synced(p) : rc;
-}
-
-/* The file becomes the object. */
-static int place_file(struct object_put *p, const struct object_header *h)
-{
-	size_t sums_bytes = 4 * object_file_blocks(p->entry.meta.length);
-	struct journal_put j = { 0 };
-	int rc = 0;
-
-	if (sums_bytes) {
-		rc = disk_pwrite(p->s->disk, p->fd, p->body.sums, sums_bytes,
-		                 object_file_sums_at(p->entry.meta.length));
-		if (rc < 0)
-			return drive_write_failed(p->drive, rc, "writing");
-	}
-	rc = drive_name_file(p->drive, p->fd, p->path, h);
-	if (rc < 0)
-		return rc;
-	drive_object_path(p->drive, p->entry.name, &p->entry.meta, p->path);
-	rc = begin_journal(p, h, &j) ? commit_journaled(p, &j) : commit_synced(p);
-	free(j.iov);
-	return rc;
-}
-
 /* The file becomes the object, on this drive or on another. */
 static int store_file(struct object_put *p)
 {
-	struct object_header h = { .entry = p->entry,
-		                   .sums_crc = crc32c(0, p->body.sums, 4 * object_file_blocks(p->entry.meta.length)) };
+	size_t sums_bytes = 4 * object_file_blocks(p->entry.meta.length);
+	struct object_header h = { .entry = p->entry, .sums_crc = crc32c(0, p->body.sums, sums_bytes) };
 	int rc = p->fd < 0 ? open_file(p) : 0;
 
 	h.entry.meta.flags &= OBJECT_FLAGS_FILE;
 	while (rc == 0) {
-		rc = place_file(p, &h);
+		struct drive_op op = { .kind = DRIVE_PUT, .entry = p->entry };
+
+		if (sums_bytes) {
+			rc = disk_pwrite(p->s->disk, p->fd, p->body.sums, sums_bytes,
+			                 object_file_sums_at(p->entry.meta.length));
+			if (rc < 0)
+				rc = drive_write_failed(p->drive, rc, "writing");
+		}
+		if (rc == 0)
+			rc = drive_place_file(p->drive, p->fd, p->path, &h);
+		if (rc == 0) {
+			drive_object_path(p->drive, p->entry.name, &p->entry.meta, p->path);
+			rc = drive_commit(p->drive, &op);
+		}
 		if (rc == 0)
 			return 0;
 		rc = move(p, rc);
@@ -346,8 +304,7 @@ static void commit(void *arg)
 			p->entry.meta.flags |= found.entry.meta.flags & OBJECT_CONFIRMED;
 		rc = store_file(p);
 		if (rc == 0) {
-			if (p->fd >= 0)
-				disk_close(s->disk, p->fd);
+			disk_close(s->disk, p->fd);
 			p->fd = -1;
 			answer(p, 0);
 			store_remove_older(s, p->drive, &p->entry, &found);

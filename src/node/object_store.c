@@ -432,17 +432,16 @@ static bool all_writable(struct object_store *s)
 	return true;
 }
 
-/* First the row, durably, then the file: a row without a file would count as damage. Before both what the journal has of the name, as
- * it would come back. */
-int store_drop(struct drive *d, const struct object_entry *entry)
+/* First the row, durably, then the file: a row without a file would count as damage. */
+static int forget_on(struct done_job *job, struct drive *d, const struct object_entry *entry)
 {
-	struct drive_op op = { .kind = DRIVE_REMOVE, .durable = true, .entry = *entry };
 	char path[DRIVE_FILE_PATH];
-	int rc = drive_journal_settle(d, entry->name);
+	int rc;
 
-	if (rc < 0)
-		return rc;
-	rc = drive_commit(d, &op);
+	job->op.kind = DRIVE_REMOVE;
+	job->op.durable = true;
+	job->op.entry = *entry;
+	rc = drive_commit(d, &job->op);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
 	drive_unlink_object(d, entry->name, &entry->meta);
@@ -463,16 +462,13 @@ static void forget_run(void *arg)
 
 	if (rc == 0 && (!found.drive || object_version_compare(found.entry.meta.version, wanted.meta.version) != 0))
 		rc = -ENOENT;
-	/* Of every drive: one may have an entry of a put that failed there. */
-	for (size_t i = 0; rc == 0 && i < s->drive_count; i++)
-		rc = drive_journal_settle(&s->drive[i], wanted.name);
 	if (rc == 0 && found.entry.meta.flags & OBJECT_TOMBSTONE)
 		rc = object_store_raise_floor(s, wanted.meta.version);
 	/* What is older first, so that it does not come to light. */
 	for (size_t i = 0; rc == 0 && i < found.count; i++)
-		rc = store_drop(found.other[i].drive, &found.other[i].entry);
+		rc = forget_on(job, found.other[i].drive, &found.other[i].entry);
 	if (rc == 0)
-		rc = store_drop(found.drive, &found.entry);
+		rc = forget_on(job, found.drive, &found.entry);
 	lane_leave(s, wanted.name);
 	done_job_end(job, rc);
 }
@@ -515,7 +511,6 @@ static void drive_stats(struct drive *d, struct object_drive_stats *out)
 	out->free_bytes = drive_free_bytes(d);
 	out->capacity_bytes = atomic_load(&d->capacity);
 	out->quarantined = atomic_load(&d->quarantined);
-	out->journal_failed = drive_journal_failed(d);
 }
 
 void object_store_stats(struct object_store *s, struct object_store_stats *stats)

@@ -2,7 +2,7 @@
 /* object_store.h: the objects of one storage node, on its own drives: the rules by which a replica takes or refuses what it is given.
  *
  * Of each name "POOL/KEY" it keeps the highest version that it has accepted; a removed object is a tombstone. What was answered
- * with 0 is durable: file and directory are synced, or an entry of the drive's journal is. Each drive is a directory with files and an index of them (drive.h); an
+ * with 0 is durable: file and directory are synced. Each drive is a directory with files and an index of them (drive.h); an
  * object is on one drive. Knows nothing of other nodes, of quorums, or of networks.
  *
  * Every call but open, close and those that say so returns at once, and its `done` runs once, later, on a thread of the store, with
@@ -44,7 +44,6 @@ struct object_store_options {
 	struct disk *disk;         /* NULL: disk_posix() */
 	unsigned threads;          /* for writing, and as many for reading; 0: the store's choice */
 	uint64_t reserve;          /* bytes a drive keeps free; 0: 2 % of the drive, at most 1 GiB. Tests set it. */
-	uint64_t journal;          /* bytes of a drive's journal; 0: what fits the drive; 1: none. Tests set it. */
 };
 
 /* Opens the drives; makes empty directories into drives. After an unclean end it compares files and index first, which takes some
@@ -227,7 +226,6 @@ struct object_drive_stats {
 	uint64_t bytes;               /* of bodies */
 	uint64_t free_bytes, capacity_bytes;
 	uint64_t quarantined; /* files in the drive's directory "quarantine" */
-	bool journal_failed;  /* small objects take longer until the node is started again */
 };
 
 struct object_store_stats {

@@ -92,9 +92,6 @@ uint32_t store_drive_bit(const struct object_store *s, const struct drive *d);
 /* From now on the drives tell when they fail. */
 void store_watch_drives(struct object_store *s);
 
-/* With the lane: takes the entry and its file off the drive, durably. */
-int store_drop(struct drive *d, const struct object_entry *entry);
-
 /* Something that was acknowledged is gone. */
 void store_lost(struct object_store *s, const char *drive_out);
 

@@ -67,14 +67,11 @@ static json_t *drives_json(const struct object_store_stats *stats)
 
 	for (size_t i = 0; i < stats->drive_count; i++) {
 		const struct object_drive_stats *d = &stats->drive[i];
-		json_t *drive =
-			json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "path", d->path, "state", d->state,
-		                  "bytes", (json_int_t)d->bytes, "objects", (json_int_t)d->objects, "tombstones",
-		                  (json_int_t)d->tombstones, "free", (json_int_t)d->free_bytes, "capacity",
-		                  (json_int_t)d->capacity_bytes, "quarantined", (json_int_t)d->quarantined);
-		if (d->journal_failed)
-			json_object_set_new(drive, "journal", json_string("failed"));
-		json_array_append_new(list, drive);
+		json_array_append_new(
+			list, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "path", d->path, "state", d->state,
+		                        "bytes", (json_int_t)d->bytes, "objects", (json_int_t)d->objects, "tombstones",
+		                        (json_int_t)d->tombstones, "free", (json_int_t)d->free_bytes, "capacity",
+		                        (json_int_t)d->capacity_bytes, "quarantined", (json_int_t)d->quarantined));
 	}
 	return list;
 }

@@ -14,7 +14,6 @@
 #include <string.h>
 
 #define WAIT_CLUSTER "0123456789abcdef0123456789abcdef"
-#define WAIT_JOURNAL (UINT64_C(512) << 10) /* bytes: a few bodies fill a half */
 
 struct object_waiter {
 	pthread_mutex_t mutex;
@@ -298,7 +297,6 @@ static inline int open_drives(struct object_store **s, struct disk *disk, size_t
 		.node_id = 1,
 		.disk = disk,
 		.reserve = reserve,
-		.journal = WAIT_JOURNAL,
 	};
 
 	return object_store_open(&options, s, err);

@@ -187,10 +187,6 @@ static void whatever_is_not_well_is_said(void **state)
 	assert_not_well(f, "another cluster");
 	strcpy(f->status[1], "[");
 	assert_not_well(f, "cannot be read");
-	/* A drive's state, and what is behind it. */
-	say_status(f, 2, "ok", 1, "true", "ok\",\"journal\":\"failed", 0);
-	assert_int_equal(RUN(f, "status"), EXIT_DONE);
-	assert_non_null(strstr(f->out, "a drive's journal failed"));
 	/* What a node says does not steer a terminal. */
 	say_status(f, 2, "ok\\u001b[31m", 1, "true", "ok", 0);
 	assert_not_well(f, "ok?[31m");
