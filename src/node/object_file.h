@@ -13,7 +13,6 @@
 #include "node/object_store.h"
 
 #define OBJECT_FILE_HEADER 4096u
-#define OBJECT_FILE_HEADER_USED (88u + OBJECT_NAME_MAX) /* what follows is zeros, and a checksum at the end */
 #define OBJECT_FILE_BLOCK 65536u
 #define OBJECT_HASH_BYTES 16
 #define OBJECT_DIRS 16u
