@@ -257,19 +257,21 @@ static int check_target(struct copy *c)
 {
 	struct disk_file *there;
 	struct disk_look l;
-	int rc = c->to.place->ops->open_target(c->to.place, c->to.name, &there, c->err);
+	int rc = c->to.place->ops->is_there(c->to.place, c->to.name, c->err);
 
-	if (rc < 0 || !there)
+	/* What is replaced need not be readable. */
+	if (rc <= 0 || c->options->replace)
+		return rc < 0 ? rc : 0;
+	rc = c->to.place->ops->open_source(c->to.place, c->to.name, &there, c->err);
+	if (rc < 0)
 		return rc;
-	if (!c->options->replace) {
-		rc = there->ops->look(there, &l);
-		if (rc < 0)
-			rc = fail(c, c->to.name, rc);
-		else if (l.size == c->size)
-			rc = same_contents(c, there);
-	}
+	rc = there->ops->look(there, &l);
+	if (rc < 0)
+		rc = fail(c, c->to.name, rc);
+	else if (l.size == c->size)
+		rc = same_contents(c, there);
 	there->ops->close(there);
-	if (rc != 0 || c->options->replace)
+	if (rc != 0)
 		return rc;
 	return error_set(c->err, -EEXIST, "%s is there already, and differs: remove it, or use --replace", c->to.name);
 }

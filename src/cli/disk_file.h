@@ -44,8 +44,8 @@ struct disk_file {
 struct disk_place_ops {
 	/* A disk to be read. -EINVAL when it is neither a file nor a device. */
 	int (*open_source)(struct disk_place *p, const char *name, struct disk_file **file, struct error *err);
-	/* What has the name that a copy is to get: *file is NULL when nothing has. -EEXIST: no disk. */
-	int (*open_target)(struct disk_place *p, const char *name, struct disk_file **file, struct error *err);
+	/* Whether a disk has the name already: 1, 0. -EEXIST: something that is none. It need not be readable. */
+	int (*is_there)(struct disk_place *p, const char *name, struct error *err);
 	/* The part of a copy to `to`, made if it is not there; `part` becomes its name. -EBUSY when another command is at it. */
 	int (*open_part)(struct disk_place *p, const char *to, uint32_t mode, char part[PATH_MAX],
 	                 struct disk_file **file, struct error *err);

@@ -207,17 +207,16 @@ static int open_source(struct disk_place *p, const char *path, struct disk_file 
 	return rc ? rc : open_image(p, &attr, IMAGE_READ, file, err);
 }
 
-static int open_target(struct disk_place *p, const char *path, struct disk_file **file, struct error *err)
+static int is_there(struct disk_place *p, const char *path, struct error *err)
 {
 	struct node_attr attr;
 	int rc = engine_resolve(engine_of(p), path, &attr, err);
 
-	*file = NULL;
 	if (rc == -ENOENT)
 		return 0;
 	if (!rc && attr.type != NODE_FILE)
 		rc = error_set(err, -EEXIST, "%s is there already, and is a directory", path);
-	return rc ? rc : open_image(p, &attr, IMAGE_READ, file, err);
+	return rc ? rc : 1;
 }
 
 /* The directory of `path`, and the name in it. */
@@ -283,7 +282,7 @@ static int name_part(struct disk_place *p, struct disk_file *file, const char *p
 	return rc;
 }
 
-static const struct disk_place_ops place_ops = { open_source, open_target, open_part, name_part };
+static const struct disk_place_ops place_ops = { open_source, is_there, open_part, name_part };
 
 struct disk_place *store_images_place(struct store_images *s)
 {

@@ -30,7 +30,6 @@ int past_still_there(struct past *p, struct error *err)
 
 int past_open(struct engine *e, const struct catalog_entry *image, struct past *p, struct error *err)
 {
-	struct head head;
 	int rc;
 
 	*p = (struct past){ .engine = e, .image = image->id };
@@ -38,10 +37,9 @@ int past_open(struct engine *e, const struct catalog_entry *image, struct past *
 	if (!p->log)
 		return error_set(err, -ENOMEM, "out of memory");
 	rc = log_view_load(e->pool, image->id, &p->log->view, err);
-	if (!rc && p->log->view.term_count) {
-		segment_no_t hint = head_load(e->pool, image->id, &head, NULL) ? 0 : head.checkpoint.segment;
-		rc = log_find_end_from(e->pool, image->id, &p->log->view, hint, &p->end, err);
-	}
+	if (!rc && p->log->view.term_count)
+		rc = log_find_end_from(e->pool, image->id, &p->log->view, p->log->view.checkpoint.segment, &p->end,
+		                       err);
 	if (!rc && !p->end)
 		return error_set(err, -ENODATA, "%s has no past: nothing that was written to it is in the store",
 		                 image->name);

@@ -178,6 +178,20 @@ kill_daemon() {
 	fusermount3 -u -z "${1:-$mnt}" 2>/dev/null || umount -l "${1:-$mnt}"
 }
 
+# interrupt_after DELAY COMMAND...: SIGINT after so many seconds; it must have ended well or with 1. What it said is in $work/out.
+interrupt_after() {
+	local delay=$1 pid code=0
+	shift
+	"$@" >"$work/out" 2>&1 &
+	pid=$!
+	pids+=("$pid")
+	sleep "$delay"
+	kill -INT "$pid" 2>/dev/null || true
+	wait_for "$pid" || code=$?
+	echo "after $delay s: exit code $code: $(tail -n 1 "$work/out")"
+	[[ $code -le 1 ]] || fail "exit code $code"
+}
+
 # expect_line PATTERN COMMAND...: the command must exit with 1 and say one line that matches (grep -E) on standard error.
 expect_line() {
 	local pattern=$1 code=0 lines

@@ -14,17 +14,9 @@ other_cache=$work/other-cache other_mnt=$work/other-mnt
 
 # interrupted COMMAND...: interrupts it at several moments, then lets it end
 interrupted() {
-	local delay pid code
+	local delay
 	for delay in 0.15 0.25 0.35 0.5; do
-		"$@" >"$work/out" 2>&1 &
-		pid=$!
-		pids+=("$pid")
-		sleep "$delay"
-		kill -INT "$pid" 2>/dev/null || true
-		code=0
-		wait_for "$pid" || code=$?
-		echo "after $delay s: exit code $code: $(tail -n 1 "$work/out")"
-		[[ $code -le 1 ]] || fail "exit code $code"
+		interrupt_after "$delay" "$@"
 	done
 	"$@"
 }

@@ -22,16 +22,9 @@ dd if="$work/part" of="$work/source.raw" bs=1M seek=7 conv=notrunc status=none
 dd if="$work/part" of="$work/source.raw" bs=1M seek=230 conv=notrunc status=none
 
 interrupted() { # COMMAND...: interrupts it at several moments, then lets it end
-	local delay pid code
+	local delay
 	for delay in 0.05 0.2; do
-		"$@" >"$work/out" 2>&1 &
-		pid=$!
-		pids+=("$pid")
-		sleep "$delay"
-		kill -INT "$pid" 2>/dev/null || true
-		code=0
-		wait_for "$pid" || code=$?
-		echo "after $delay s: exit code $code: $(tail -n 1 "$work/out")"
+		interrupt_after "$delay" "$@"
 		nothing_left
 	done
 	"$@"
