@@ -566,7 +566,10 @@ void engine_store_state(struct engine *e, const struct error *err)
 	pthread_mutex_lock(&e->mutex);
 	was = !e->store_error[0];
 	snprintf(e->store_error, sizeof e->store_error, "%s", err ? error_text(err) : "");
+	atomic_store(&e->store_away, !is);
 	pthread_mutex_unlock(&e->mutex);
+	if (!is)
+		engine_wake_dirty_waiters(e);
 	if (was && !is)
 		report_warning("the store does not answer: %s; uploads are tried again until it does", error_text(err));
 	if (!was && is)

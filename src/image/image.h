@@ -156,8 +156,8 @@ typedef void image_done_fn(void *arg, int64_t result);
 int64_t image_read(struct image *i, uint64_t offset, void *buf, size_t len, image_done_fn *done, void *arg);
 
 /* Writes `len` bytes, extending the image when they end past it. `buf` need only be valid during the call, and nobody may
- * change it meanwhile. Answers with `len`, or -ENOSPC (on_full=error), -EIO (fenced, or the local disk failed), -EROFS,
- * -EFBIG. */
+ * change it meanwhile. Answers with `len`, or -ENOSPC (on_full=error, while the store is away or the local disk is full), -EIO
+ * (fenced, or the local disk failed), -EROFS, -EFBIG. */
 int64_t image_write(struct image *i, uint64_t offset, const void *buf, size_t len, image_done_fn *done, void *arg);
 
 enum image_flush_level {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* pace.c: what is not in the store yet is limited: from half of the limit on writes are slowed towards the rate at which uploads
- * drain, and at the limit they wait (or fail, with on_full=error). Likewise the memory for nodes of maps that were changed and not
- * saved: writes are slowed while it is exceeded.
+ * drain, and at the limit they wait (or fail, with on_full=error, once the store is away). Likewise the memory for nodes of maps that
+ * were changed and not saved: writes are slowed while it is exceeded.
  */
 #include "image/private.h"
 
@@ -83,7 +83,13 @@ void engine_wait_end(struct engine *e)
 
 /* ---- waiting ---- */
 
-/* Waits for uploads to make room. */
+/* Whether a write that does not fit fails. A store that answers makes room for it. */
+static bool fails_when_full(struct engine *e)
+{
+	return e->options.on_full == FULL_ERROR && atomic_load(&e->store_away);
+}
+
+/* Waits for uploads to make room, or for the store to go away. */
 static int park(struct engine *e, job_fn *wake, void *arg)
 {
 	struct dirty_waiter *w = malloc(sizeof *w);
@@ -95,8 +101,8 @@ static int park(struct engine *e, job_fn *wake, void *arg)
 	pthread_mutex_lock(&e->pace_mutex);
 	STAILQ_INSERT_TAIL(&e->dirty_waiters, w, link);
 	pthread_mutex_unlock(&e->pace_mutex);
-	/* It may have become free in between: then nobody else would wake us. */
-	if (atomic_load(&e->unsent) < e->options.dirty_limit)
+	/* That may have come to pass in between: then nobody else would wake us. */
+	if (atomic_load(&e->unsent) < e->options.dirty_limit || fails_when_full(e))
 		engine_wake_dirty_waiters(e);
 	return -EAGAIN;
 }
@@ -109,7 +115,7 @@ int engine_pace(struct engine *e, uint64_t len, bool *paced, job_fn *wake, void 
 		return 0;
 	if (unsent >= e->options.dirty_limit) {
 		engine_kick(e);
-		return e->options.on_full == FULL_ERROR ? -ENOSPC : park(e, wake, arg);
+		return fails_when_full(e) ? -ENOSPC : park(e, wake, arg);
 	}
 	if (*paced)
 		return 0;

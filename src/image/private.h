@@ -82,6 +82,7 @@ struct engine {
 	unsigned aheads;            /* readahead_begin() without readahead_end() */
 	pthread_cond_t ahead_ended; /* none of those is left, or none of an image's */
 	char store_error[256];      /* "" when the store answers */
+	atomic_bool store_away;     /* it does not */
 	pthread_cond_t tick;        /* wakes the maintenance thread */
 	bool tick_wanted;
 

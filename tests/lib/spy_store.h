@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* spy_store.h: a store that passes everything on to a directory, counts puts and gets, holds them back or loses answers of puts
+/* spy_store.h: a store that passes everything on to another, counts puts and gets, holds them back or loses answers of puts
  * as a test says, fails puts and gets, and damages what gets bring. Any threads. For tests only.
  */
 #ifndef GARNER_TESTS_SPY_STORE_H
@@ -185,30 +185,44 @@ static const struct store_ops spy_store_ops = {
 	.close = spy_close,
 };
 
-/* Over a new directory. */
-static inline void spy_store_init(struct spy_store *s, const char *dir)
+/* Over a store that is open, which remains the caller's. */
+static inline void spy_store_over(struct spy_store *s, struct store *below)
 {
-	struct store_options o = { .threads = 2, .create = true };
-	struct error err = { 0 };
-
 	memset(s, 0, sizeof *s);
-	if (store_open(dir, &o, &s->below, &err)) {
-		fprintf(stderr, "%s\n", error_text(&err));
-		abort();
-	}
-	s->store = *s->below;
+	s->below = below;
+	s->store = *below;
 	s->store.ops = &spy_store_ops;
 	pthread_mutex_init(&s->mutex, NULL);
 	pthread_cond_init(&s->changed, NULL);
 }
 
-static inline void spy_store_destroy(struct spy_store *s)
+/* Over a new directory. */
+static inline void spy_store_init(struct spy_store *s, const char *dir)
+{
+	struct store_options o = { .threads = 2, .create = true };
+	struct error err = { 0 };
+	struct store *below;
+
+	if (store_open(dir, &o, &below, &err)) {
+		fprintf(stderr, "%s\n", error_text(&err));
+		abort();
+	}
+	spy_store_over(s, below);
+}
+
+/* Gives back the store below, which stays open. */
+static inline struct store *spy_store_leave(struct spy_store *s)
 {
 	if (s->held_count || s->held_gets)
 		abort(); /* a test that ends with requests held */
-	store_close(s->below);
 	pthread_cond_destroy(&s->changed);
 	pthread_mutex_destroy(&s->mutex);
+	return s->below;
+}
+
+static inline void spy_store_destroy(struct spy_store *s)
+{
+	store_close(spy_store_leave(s));
 }
 
 static inline void spy_hold_puts(struct spy_store *s, bool hold)

@@ -516,7 +516,6 @@ struct lazy_store {
 };
 
 static struct lazy_store lazy = {
-	.spy = { .mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER },
 	.mutex = PTHREAD_MUTEX_INITIALIZER,
 };
 
@@ -570,8 +569,7 @@ static void open_lazily(void)
 	p = cold.f.engine->pool;
 	ops = spy_store_ops;
 	ops.get = lazy_get;
-	lazy.spy.below = p->store;
-	lazy.spy.store = *p->store;
+	spy_store_over(&lazy.spy, p->store);
 	lazy.spy.store.ops = &ops;
 	lazy.holds = true;
 	p->store = &lazy.spy.store;
@@ -613,7 +611,7 @@ static void no_more_than_the_window_is_on_its_way_and_readers_need_not_wait_for_
 	for (uint32_t k = 0; k < count; k++)
 		assert_true(cold_image_read(&cold, units[k] * UNIT, UNIT));
 	assert_int_equal(misses(), before);
-	cold.f.engine->pool->store = lazy.spy.below;
+	cold.f.engine->pool->store = spy_store_leave(&lazy.spy);
 }
 
 static void closing_during_a_replay_ends_in_order(void **state)
