@@ -38,7 +38,8 @@
  * counted.
  *  - PUT: to all at once; done when a quorum accepted. Once that cannot be: 409 with the newest version if any refused as stale, else
  *    507 if any is full, else 503. A client that takes a higher version after 409 writes the same bytes twice: the first try may be
- *    seen and be overwritten before the second is there.
+ *    seen and be overwritten before the second is there. What is created must not be seen, removed and seen again: so 409 is for
+ *    creations that nobody can have seen, else 410; and a client that does not know what became of an earlier try takes 409 for 410.
  *  - LOOK (head, get latest): the newest version of a quorum of answers; unless a quorum is known to have it or a newer one, it is
  *    copied until that is so, then answered. So is a tombstone. A newest version whose body nobody can read is passed over only if so
  *    few have it that it never was accepted by a quorum (of the first set: it is the one that has all from before a change).
@@ -207,6 +208,7 @@ struct coordinate {
 	unsigned rounds;
 	uint8_t look_generation, put_generation;
 	bool is_body_here, is_answered, is_given_up, is_client_gone, is_finished;
+	bool is_put;        /* ours was sent to replicas: somebody may have seen it */
 	bool is_spread;     /* a quorum took what was put, so the others should have it, too */
 	bool was_claimed;   /* what a removal removed was */
 	bool is_claim_dead; /* `helped` can never be accepted by a quorum */

@@ -72,8 +72,10 @@ void coordinate_put(struct coordinate *c, enum coordinate_phase phase)
 	c->phase = (uint8_t)phase;
 	c->put_generation++;
 	c->ack_count = 0;
-	if (phase == PHASE_PUT)
+	if (phase == PHASE_PUT) {
 		c->helped = OBJECT_VERSION_NONE;
+		c->is_put = true;
+	}
 	for (size_t i = 0; i < c->placement.count; i++)
 		c->replica[i].put = PUT_PENDING;
 	for (size_t i = 0; i < c->placement.count; i++)
@@ -132,6 +134,17 @@ static void put_done(struct coordinate *c)
 
 /* ---- when no quorum accepts ---- */
 
+/* Whether somebody may have seen what we create: not all have refused it. */
+static bool may_be_made(const struct coordinate *c)
+{
+	if (c->kind != COORDINATE_CREATE)
+		return false;
+	for (size_t i = 0; i < c->placement.count; i++)
+		if (!has_refused(&c->replica[i]))
+			return true;
+	return false;
+}
+
 static void answer_refused(struct coordinate *c)
 {
 	struct object_meta newest = newest_refusal(c, false);
@@ -140,7 +153,7 @@ static void answer_refused(struct coordinate *c)
 	if (c->kind == COORDINATE_CREATE && coordinate_is_live(&newest))
 		coordinate_look(c);
 	else if (!object_version_is_none(newest.version))
-		coordinate_answer(c, RESULT_NEWER, &newest);
+		coordinate_answer(c, may_be_made(c) ? RESULT_GONE : RESULT_NEWER, &newest);
 	else
 		coordinate_answer(c, is_any(c, PUT_FULL) ? RESULT_FULL : RESULT_UNAVAILABLE, NULL);
 }
@@ -258,7 +271,7 @@ void coordinate_looked(struct coordinate *c)
 		/* An earlier try of ours, or who helped it, has put it. */
 		coordinate_answer(c, RESULT_DONE, &c->ours);
 	} else if (!coordinate_is_live(&c->newest) && !object_version_is_none(above.version) && !c->is_claim_dead) {
-		coordinate_answer(c, RESULT_NEWER, &above);
+		coordinate_answer(c, c->is_put ? RESULT_GONE : RESULT_NEWER, &above);
 	} else if (c->kind == COORDINATE_CREATE) {
 		coordinate_put(c, PHASE_PUT);
 	} else {

@@ -44,6 +44,7 @@ struct node_op {
 	unsigned tried; /* bit i: ids[i], in this round */
 	unsigned rounds;
 	unsigned refusals;
+	bool overtaken; /* it has a higher version than in the first try */
 	bool same;      /* the next try asks the same node */
 	bool wants_map; /* but not before the map is there that is being asked for */
 };
@@ -296,6 +297,22 @@ static void note_acks(struct node_store *s, const struct http_op *op, const stru
 	pthread_mutex_unlock(&s->mutex);
 }
 
+/* It may be ours, of an earlier try. */
+static enum http_verdict exists(struct http_op *op, struct error *err)
+{
+	const struct node_op *n = op->own;
+
+	op->request.maybe_done |= n->overtaken;
+	error_set(err, -EEXIST, "exists");
+	return HTTP_JUDGE_FAIL;
+}
+
+static enum http_verdict made_and_gone(struct error *err)
+{
+	error_set(err, -EIO, "it may have been made, and was changed or removed since");
+	return HTTP_JUDGE_FAIL;
+}
+
 /* 409: somebody has used a newer version, or another map is in force. */
 static enum http_verdict conflict(struct node_store *s, struct http_op *op, struct error *err)
 {
@@ -307,21 +324,23 @@ static enum http_verdict conflict(struct node_store *s, struct http_op *op, stru
 	if (reason && strcmp(reason, "map") == 0) {
 		node_store_ask_for_map(s, n->try[r->which].node);
 		n->wants_map = true;
+		r->maybe_done = true; /* it may be a replica that has the other one, and others have taken it */
 		error_set(err, -EIO, "the node has another map of the cluster");
 		return same_node(n, r->which);
 	}
-	if (reason && strcmp(reason, "exists") == 0 && op->kind == HTTP_OP_PUT) {
-		error_set(err, -EEXIST, "exists");
-		return HTTP_JUDGE_FAIL;
-	}
+	if (reason && strcmp(reason, "exists") == 0 && op->kind == HTTP_OP_PUT)
+		return exists(op, err);
 	text = http_answer_header(r, "X-Garner-Version");
 	if (!writes(op) || !reason || strcmp(reason, "newer") != 0 || !text || object_version_parse(text, &there)) {
 		error_set(err, -EIO, "the node refuses without a reason that is known");
 		return next_node(n);
 	}
 	version_clock_seen(&s->versions, there.counter);
+	/* What was made, seen and removed must not come to be once more. */
+	if (op->flags & STORE_PUT_CREATE_ONLY && r->maybe_done)
+		return made_and_gone(err);
 	n->version = version_clock_next(&s->versions);
-	r->maybe_done = true; /* with the version before, somewhere */
+	n->overtaken = true;
 	error_set(err, -EIO, "the object has been changed by others again and again");
 	return same_node(n, r->which);
 }
@@ -370,11 +389,9 @@ static enum http_verdict judge_status(struct node_store *s, struct http_op *op, 
 	case 409:
 		return conflict(s, op, err);
 	case 410:
-		error_set(err, -EIO, "it was made and is gone again");
-		return HTTP_JUDGE_FAIL;
+		return made_and_gone(err);
 	case 412:
-		error_set(err, -EEXIST, "exists");
-		return HTTP_JUDGE_FAIL;
+		return exists(op, err);
 	case 413:
 		error_set(err, -EFBIG, "the object is longer than a node takes");
 		return HTTP_JUDGE_FAIL;

@@ -164,6 +164,9 @@ static bool check_source(const struct checker *k, const struct history_record *r
 		return fail(k, r, w, "other bytes than were put under that version");
 	if (w->outcome == HISTORY_EXISTS && w->is_certain)
 		return fail(k, r, w, "what was refused is there");
+	/* All binding answers before the end of its maker were of that version. */
+	if (w->kind != HISTORY_PUT && w->outcome == HISTORY_DONE && object_version_compare(w->told, r->told) != 0)
+		return fail(k, r, w, "what was created once came to be twice");
 	return true;
 }
 

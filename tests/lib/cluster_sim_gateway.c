@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* cluster_sim_gateway.c: clients of a simulated cluster: each asks one thing after the other, makes versions by a clock that is wrong,
- * tries again elsewhere when no answer comes, with the same version, and with a higher one when it is told so. */
+ * tries again elsewhere when no answer comes, with the same version, and with a higher one when it is told so: not of a creation that
+ * may have come to be. */
 #include "lib/cluster_sim_private.h"
 
 #define TRIES 7
@@ -145,6 +146,11 @@ static void again(struct sim *s, unsigned at, bool is_unsure)
 		later(s, at, M_CONTINUE, 0, sim_between(s, 10 * MS, 500 * MS));
 }
 
+static bool creates(const struct gateway *g)
+{
+	return g->kind == COORDINATE_CREATE || g->kind == COORDINATE_CLAIM;
+}
+
 static bool is_own(const struct history_record *r, struct object_version v)
 {
 	for (unsigned t = 0; t < r->try_count; t++)
@@ -226,6 +232,11 @@ static void answered(struct sim *s, unsigned at, const struct message *m)
 		exists(s, at, m);
 		break;
 	case RESULT_NEWER:
+		/* What was made, seen and removed must not come to be once more. */
+		if (creates(g) && g->was_unsure && s->options.sabotage != SABOTAGE_CREATE_AGAIN) {
+			end(s, at, HISTORY_UNKNOWN);
+			break;
+		}
 		g->version = next_version(s, g);
 		if (g->tries < TRIES)
 			note_version(s, g);
@@ -233,7 +244,7 @@ static void answered(struct sim *s, unsigned at, const struct message *m)
 		break;
 	case RESULT_MAP:
 		g->map = s->map;
-		again(s, at, false);
+		again(s, at, true); /* other replicas may have taken it */
 		break;
 	case RESULT_GONE:
 		end(s, at, HISTORY_UNKNOWN);

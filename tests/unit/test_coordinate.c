@@ -639,6 +639,31 @@ static void a_creation_below_a_tombstone_or_floor_takes_a_higher_version(void **
 	end(r);
 }
 
+static void what_may_have_been_created_seen_and_removed_is_gone(void **state)
+{
+	struct rig *r = begin(COORDINATE_CREATE, 3, 2, 10);
+
+	(void)state;
+	sees(r, 1, 0, 0);
+	sees(r, 2, 0, 0);
+	accepts(r, 3);
+	put_says(r, 1, REPLICA_STALE, 12, OBJECT_TOMBSTONE);
+	put_says(r, 2, REPLICA_STALE, 12, OBJECT_TOMBSTONE);
+	assert_answer(r, RESULT_GONE, 12);
+	end(r);
+	/* After a second look, too. */
+	r = begin(COORDINATE_CREATE, 3, 2, 10);
+	sees(r, 1, 0, 0);
+	sees(r, 2, 0, 0);
+	accepts(r, 3);
+	put_says(r, 1, REPLICA_EXISTS, 12, 0);
+	put_says(r, 2, REPLICA_EXISTS, 12, 0);
+	sees(r, 1, 13, OBJECT_TOMBSTONE);
+	sees(r, 2, 13, OBJECT_TOMBSTONE);
+	assert_answer(r, RESULT_GONE, 13);
+	end(r);
+}
+
 static void a_creators_leftover_is_put_over_when_it_is_older(void **state)
 {
 	struct rig *r = begin(COORDINATE_CREATE, 3, 2, 10);
@@ -923,6 +948,7 @@ int main(void)
 		cmocka_unit_test(an_owner_who_has_looked_puts_at_once),
 		cmocka_unit_test(a_creation_of_what_is_there_touches_nothing),
 		cmocka_unit_test(a_creation_below_a_tombstone_or_floor_takes_a_higher_version),
+		cmocka_unit_test(what_may_have_been_created_seen_and_removed_is_gone),
 		cmocka_unit_test(a_creators_leftover_is_put_over_when_it_is_older),
 		cmocka_unit_test(of_two_creators_one_is_refused),
 		cmocka_unit_test(a_claim_that_is_won_is_put),

@@ -470,6 +470,32 @@ static void a_tombstone_is_gone_beyond_by_who_creates(void **state)
 	assert_object(f, "key", "new");
 }
 
+static void what_was_made_and_removed_meanwhile_is_not_made_once_more(void **state)
+{
+	struct fixture *f = *state;
+	struct object_version far = { (uint64_t)1 << 62, 7 };
+
+	/* The first try may have been it, whether it was answered or not. */
+	play_status(f, node_first_of(&f->cluster, "key"), 503, NULL, 1);
+	node_keep(&f->cluster, "pool/key", far, NULL, 0);
+	assert_int_equal(put(f, "key", "new", STORE_PUT_CREATE_ONLY), -EIO);
+	assert_null(node_find(&f->cluster, "pool/key")->bytes);
+	far.counter += 1000;
+	play(node_first_of(&f->cluster, "key"), NODE_DROPS, 1);
+	node_keep(&f->cluster, "pool/key", far, NULL, 0);
+	assert_int_equal(put(f, "key", "new", STORE_PUT_CREATE_ONLY), -EIO);
+	assert_null(node_find(&f->cluster, "pool/key")->bytes);
+	/* A replica with another map may have refused it, and the others not. */
+	play_all(f, NODE_GOOD);
+	far.counter += 1000;
+	play_status(f, node_first_of(&f->cluster, "epoch"), 409, "map", 1);
+	node_keep(&f->cluster, "pool/epoch", far, NULL, 0);
+	assert_int_equal(put(f, "epoch", "new", STORE_PUT_CREATE_ONLY), -EIO);
+	/* What replaces whatever is there is put. */
+	assert_int_equal(put(f, "key", "newer", 0), 0);
+	assert_object(f, "key", "newer");
+}
+
 static void all_tries_of_a_put_have_the_same_version(void **state)
 {
 	struct fixture *f = *state;
@@ -780,6 +806,7 @@ int main(void)
 		                            TEST(a_damaged_body_is_got_from_another_node),
 		                            TEST(a_newer_version_is_gone_beyond),
 		                            TEST(a_tombstone_is_gone_beyond_by_who_creates),
+		                            TEST(what_was_made_and_removed_meanwhile_is_not_made_once_more),
 		                            TEST(all_tries_of_a_put_have_the_same_version),
 		                            TEST(a_create_only_put_that_another_was_quicker_with_is_not_ours),
 		                            TEST(a_new_map_is_asked_for_when_a_node_has_one),
