@@ -4,6 +4,7 @@
 #include "cli/moment.h"
 
 #include "base/size.h"
+#include "base/time_text.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -27,6 +28,15 @@ static int print_range(void *arg, const struct image_range *r)
 	return interrupted() ? -EINTR : ferror(stdout) ? -EPIPE : 0;
 }
 
+static void tell_past(const struct moment *m)
+{
+	char when[TIME_TEXT_MAX];
+
+	if (m->is_past)
+		printf("%s@%s: %s (log %" PRIu64 ".%" PRIu32 ")\n", m->path, m->s.name,
+		       time_format(m->past.time_ns, when), m->past.segment, m->past.record);
+}
+
 static int diff(struct moment *from, struct moment *to, bool json, struct error *err)
 {
 	struct output o = { .json = json };
@@ -38,8 +48,11 @@ static int diff(struct moment *from, struct moment *to, bool json, struct error 
 	if (!rc && from->image != to->image)
 		rc = error_set(err, -EINVAL, "%s and %s are two images: only moments of one can be compared",
 		               from->path, to->path);
-	if (!rc && !json)
+	if (!rc && !json) {
+		tell_past(from);
+		tell_past(to);
 		printf("%16s  %16s  now\n", "offset", "length");
+	}
 	if (!rc)
 		rc = moment_diff(from, to, print_range, &o, err);
 	moment_release(to);
@@ -63,10 +76,10 @@ int cmd_diff(const struct command *c, int argc, char **argv)
 
 	if (rc != 0)
 		return command_parse_exit(rc);
-	if (moment_parse(words[0], &from, &err) || moment_parse(words[1], &to, &err))
+	if (moment_parse_any(words[0], &from, &err) || moment_parse_any(words[1], &to, &err))
 		return command_failed(c, &err);
 	if (!from.s.name[0] && !to.s.name[0])
-		return command_usage(c, "name a snapshot, as in vm1.raw@before-upgrade: both are the image as it is");
+		return command_usage(c, "name a moment, as in vm1.raw@before-upgrade: both are the image as it is");
 	interrupt_catch();
 	rc = diff(&from, &to, json, &err);
 	if (rc == -EPIPE)

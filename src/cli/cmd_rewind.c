@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* cmd_rewind.c: garner rewind: a new image as another one was at some moment, or that image itself. */
 #include "cli/command.h"
+#include "cli/moment.h"
 #include "cli/target.h"
 
 #include "base/time_text.h"
@@ -10,31 +11,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-/* "SEGMENT.RECORD" */
-static bool parse_position(const char *text, struct image_moment *m)
-{
-	int end = 0;
-
-	return text[0] >= '0' && text[0] <= '9' &&
-	       sscanf(text, "%20" SCNu64 ".%9" SCNu32 "%n", &m->segment, &m->record, &end) == 2 && !text[end] &&
-	       m->segment;
-}
-
-static int parse_moment(const char *text, struct image_moment *m, struct error *err)
-{
-	uint64_t now = clock_wall_ns();
-	int rc;
-
-	*m = (struct image_moment){ 0 };
-	if (parse_position(text, m))
-		return 0;
-	*m = (struct image_moment){ 0 };
-	rc = time_parse(text, now, &m->time_ns, err);
-	if (!rc && m->time_ns > now)
-		rc = error_set(err, -EINVAL, "'%s' is yet to come", text);
-	return rc;
-}
 
 /* What is asked for: `new` NULL: in place. */
 struct wish {
@@ -95,7 +71,7 @@ static int rewind_to_moment(const struct wish *w, struct error *err)
 	struct ctl_client *client = NULL;
 	struct image_moment m;
 	uint64_t id, dir;
-	int rc = parse_moment(w->to, &m, err);
+	int rc = moment_parse_past(w->to, &m, err);
 
 	if (!rc)
 		rc = target_want_image(w->image, err);

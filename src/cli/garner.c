@@ -105,8 +105,8 @@ static const struct command commands[] = {
 	  "                         What it shares is copied, and guests go on meanwhile; interrupted, it goes on when "
 	  "run again.\n",
 	  cmd_flatten },
-	{ "diff", "IMAGE@NAME IMAGE[@NAME] [--json]", "what differs between two moments of an image",
-	  "  IMAGE@NAME             a snapshot; without @NAME: the image as it is now\n"
+	{ "diff", "IMAGE@MOMENT IMAGE[@MOMENT] [--json]", "what differs between two moments of an image",
+	  "  IMAGE@MOMENT           a snapshot, or a time or log position as for rewind; without @MOMENT: now\n"
 	  "  --json                 for programs: a line for each range\n"
 	  "                         Says which ranges were written, by the map of the image: no data is read.\n",
 	  cmd_diff },

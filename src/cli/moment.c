@@ -3,6 +3,7 @@
 #include "cli/moment.h"
 
 #include "base/report.h"
+#include "base/time_text.h"
 #include "cli/target.h"
 
 #include <errno.h>
@@ -58,6 +59,50 @@ int moment_parse(const char *word, struct moment *m, struct error *err)
 	return moment_parse_named(word, m, err);
 }
 
+/* "SEGMENT.RECORD" */
+static bool parse_position(const char *text, struct image_moment *m)
+{
+	int end = 0;
+
+	return text[0] >= '0' && text[0] <= '9' &&
+	       sscanf(text, "%20" SCNu64 ".%9" SCNu32 "%n", &m->segment, &m->record, &end) == 2 && !text[end] &&
+	       m->segment;
+}
+
+int moment_parse_past(const char *text, struct image_moment *m, struct error *err)
+{
+	uint64_t now = clock_wall_ns();
+	int rc;
+
+	*m = (struct image_moment){ 0 };
+	if (parse_position(text, m))
+		return 0;
+	*m = (struct image_moment){ 0 };
+	rc = time_parse(text, now, &m->time_ns, err);
+	if (!rc && m->time_ns > now)
+		rc = error_set(err, -EINVAL, "'%s' is yet to come", text);
+	return rc;
+}
+
+int moment_parse_any(const char *word, struct moment *m, struct error *err)
+{
+	const char *at = strrchr(word, '@');
+	struct image_moment past;
+	struct error why = { 0 };
+	int rc;
+
+	if (!at || at == word || access(word, F_OK) == 0 || strlen(at + 1) > SNAPSHOT_NAME_MAX)
+		return moment_parse(word, m, err);
+	rc = moment_parse_past(at + 1, &past, &why);
+	if (rc && !snapshot_name_valid(at + 1))
+		return error_set(err, rc, "%s: %s", word, error_text(&why));
+	if (cut_up(word, (size_t)(at - word), at + 1, m, err))
+		return err->code;
+	m->may_be_past = !rc;
+	m->past = past;
+	return 0;
+}
+
 int moment_beside(const struct moment *m, const char *word, struct moment *other, struct error *err)
 {
 	int rc = check_name(word, err);
@@ -87,7 +132,12 @@ int moment_find(struct moment *m, const char *label, struct error *err)
 		m->passing = !rc || m->in_doubt;
 	}
 	if (!rc)
-		rc = ctl_snapshot_find(client, m->s.name, m->image, &m->s, err);
+		rc = snapshot_name_valid(m->s.name) ? ctl_snapshot_find(client, m->s.name, m->image, &m->s, err)
+		                                    : -ENOENT;
+	if (rc == -ENOENT && m->may_be_past) {
+		rc = ctl_moment_find(client, m->image, &m->past, err);
+		m->is_past = !rc;
+	}
 	ctl_disconnect(client);
 	return rc ? error_prefix(err, rc, "%s", m->path) : 0;
 }
@@ -144,8 +194,18 @@ int moment_open(const struct moment *m, int *fd, struct error *err)
 	return error_set(err, -ESTALE, "%s is another snapshot than a moment ago", path);
 }
 
+static const char *diff_word(const struct moment *m, char word[SNAPSHOT_NAME_MAX + 1])
+{
+	if (m->is_past)
+		snprintf(word, SNAPSHOT_NAME_MAX + 1, CTL_POSITION, m->past.segment, m->past.record);
+	else
+		snprintf(word, SNAPSHOT_NAME_MAX + 1, "%s", m->s.name);
+	return word;
+}
+
 int moment_diff(const struct moment *from, const struct moment *to, image_range_fn *each, void *arg, struct error *err)
 {
+	char a[SNAPSHOT_NAME_MAX + 1], b[SNAPSHOT_NAME_MAX + 1];
 	struct image_range *range;
 	struct ctl_client *client;
 	uint64_t begin = 0, id;
@@ -159,8 +219,8 @@ int moment_diff(const struct moment *from, const struct moment *to, image_range_
 		client = NULL;
 		rc = ctl_connect(to->path, &client, &id, err);
 		if (!rc)
-			rc = ctl_diff(client, to->image, from ? from->s.name : NULL, to->s.name, &begin, &range, &count,
-			              err);
+			rc = ctl_diff(client, to->image, from ? diff_word(from, a) : NULL, diff_word(to, b), &begin,
+			              &range, &count, err);
 		ctl_disconnect(client);
 		for (size_t k = 0; k < count && !rc; k++)
 			rc = each(arg, &range[k]);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* moment.h: moments of images as they are named on the command line: IMAGE@SNAPSHOT, or IMAGE, which is now.
+/* moment.h: moments of images as they are named on the command line: IMAGE@SNAPSHOT, or IMAGE, which is now; and IMAGE@TIME or
+ * IMAGE@SEGMENT.RECORD, a position of the log, where any moment will do.
  *
  * "Now" becomes a snapshot of its own where a moment is needed that stays what it is; it is deleted when the moment is let go.
  * Only for images in a mount. Blocks on the daemon.
@@ -12,15 +13,21 @@
 #include <limits.h>
 
 struct moment {
-	char path[PATH_MAX];    /* of the image */
-	struct snapshot_info s; /* its name is "" for now; the rest is known after moment_find() */
-	bool passing;           /* the snapshot was made by moment_find() ... */
-	bool in_doubt;          /* ... or may be, later: it was not waited for */
-	uint64_t image;         /* its id */
+	char path[PATH_MAX];       /* of the image */
+	struct snapshot_info s;    /* its name is "" for now; the rest is known after moment_find() */
+	bool passing;              /* the snapshot was made by moment_find() ... */
+	bool in_doubt;             /* ... or may be, later: it was not waited for */
+	uint64_t image;            /* its id */
+	bool may_be_past, is_past; /* it can be meant as, or was found as, a moment that has no name: */
+	struct image_moment past;
 };
 
 /* "IMAGE@NAME" or "IMAGE", cut up. What is there as a file is an image, whatever is in its name. -EINVAL, -ENAMETOOLONG. */
 int moment_parse(const char *word, struct moment *m, struct error *err);
+/* The same where times and positions may be given; a snapshot that has such a name is meant first. */
+int moment_parse_any(const char *word, struct moment *m, struct error *err);
+/* "SEGMENT.RECORD", or a time as time_parse() reads it, up to now. -EINVAL. */
+int moment_parse_past(const char *text, struct image_moment *m, struct error *err);
 /* The same where a snapshot has to be named. */
 int moment_parse_named(const char *word, struct moment *m, struct error *err);
 

@@ -45,6 +45,19 @@ static int ask_to_rewind(struct ctl_client *client, uint64_t id, uint64_t dir, c
 	return not_understood(ctl_call(client, request, moment_line, r, err), err);
 }
 
+int ctl_moment_find(struct ctl_client *client, uint64_t id, struct image_moment *m, struct error *err)
+{
+	struct rewound r = { .moment = *m };
+	char request[100];
+	int rc;
+
+	snprintf(request, sizeof request, "moment %016" PRIx64 " %" PRIu64 " %" PRIu32 " %" PRIu64, id, m->segment,
+	         m->record, m->time_ns);
+	rc = not_understood(ctl_call(client, request, moment_line, &r, err), err);
+	*m = r.moment;
+	return rc;
+}
+
 int ctl_rewind(struct ctl_client *client, uint64_t id, struct image_moment *m, uint64_t dir, const char *name,
                struct error *err)
 {

@@ -16,8 +16,10 @@
  *     snapshot delete|protect|unprotect NAME ID
  *     snapshot find NAME ID   one line: "ID ORIGIN TIME SIZE", the ids in hex, time in ns
  *     snapshot import NAME ID ORIGIN    one that holds what snapshot ORIGIN holds
- *     diff ID FROM TO BEGIN   what differs between two snapshots (FROM -: an empty image) from offset BEGIN on: lines "data|zero
- *                             OFFSET LENGTH"; after some thousands of them a line "more OFFSET": where to begin next
+ *     diff ID FROM TO BEGIN   what differs between two moments from offset BEGIN on, each a snapshot's name or @SEGMENT.RECORD, a position
+ *                             of the log (FROM -: an empty image): lines "data|zero OFFSET LENGTH"; after some thousands of them a line
+ *                             "more OFFSET": where to begin next
+ *     moment ID SEGMENT RECORD TIME    which moment that is (SEGMENT 0: of that time, in ns): "moment SEGMENT RECORD TIME"
  *     clean gently|now|dry-run ID   cleans the image; sends "phase PHASE DONE ALL" lines meanwhile, then "result" and the numbers of
  *                             struct clean_result in their order
  *     orphans now|dry-run     as engine_find_orphans(); sends "found N"
@@ -42,6 +44,7 @@
 #include "base/error.h"
 #include "image/image.h"
 
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -129,8 +132,9 @@ int ctl_snapshot_list(struct ctl_client *client, uint64_t id, bool json, ctl_lin
 int ctl_snapshot_find(struct ctl_client *client, const char *name, uint64_t id, struct snapshot_info *info,
                       struct error *err);
 int ctl_snapshot_import(struct ctl_client *client, const char *name, uint64_t id, uint64_t origin, struct error *err);
-/* What differs between two snapshots from offset *begin on, or some of it: *begin is then where to go on; else UINT64_MAX. The
- * ranges are malloc'ed. `from` NULL: an empty image. */
+/* What differs between two moments, by name or position (CTL_POSITION), from offset *begin on, or some of it: *begin is then where to go
+ * on; else UINT64_MAX. The ranges are malloc'ed. `from` NULL: an empty image. */
+#define CTL_POSITION "@%" PRIu64 ".%" PRIu32
 int ctl_diff(struct ctl_client *client, uint64_t id, const char *from, const char *to, uint64_t *begin,
              struct image_range **ranges, size_t *count, struct error *err);
 /* As engine_find_orphans(). */
@@ -151,6 +155,8 @@ int ctl_trash_list(struct ctl_client *client, int (*each)(void *arg, const struc
 int ctl_undelete(struct ctl_client *client, uint64_t id, uint64_t dir, const char *name, struct error *err);
 
 int ctl_clone(struct ctl_client *client, uint64_t id, uint64_t dir, const char *name, struct error *err);
+/* As engine_moment_find(). */
+int ctl_moment_find(struct ctl_client *client, uint64_t id, struct image_moment *m, struct error *err);
 /* As engine_rewind(). */
 int ctl_rewind(struct ctl_client *client, uint64_t id, struct image_moment *m, uint64_t dir, const char *name,
                struct error *err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* diff.c: snapshots found by name, and what differs between two of them: both ends of what is said on the socket about that.
+/* diff.c: snapshots found by name, and what differs between two moments: both ends of what is said on the socket about that.
  *
  * A diff goes in pieces, so that neither end holds all of a big one, and no worker of the daemon waits for a client that does
  * something with each range.
@@ -43,12 +43,19 @@ static int print_range(void *arg, const struct image_range *r)
 	return 0;
 }
 
-static int open_snapshot(struct engine *e, uint64_t image, const char *name, struct image **i, struct error *err)
+static int open_moment(struct engine *e, uint64_t image, const char *word, struct image **i, struct error *err)
 {
+	struct image_moment m = { 0 };
 	struct snapshot_info s;
-	int rc = engine_snapshot_find(e, image, name, &s, err);
+	int rc, end = 0;
 
-	return rc ? rc : image_open(e, s.id, IMAGE_READ, i, err);
+	if (word[0] != '@') {
+		rc = engine_snapshot_find(e, image, word, &s, err);
+		return rc ? rc : image_open(e, s.id, IMAGE_READ, i, err);
+	}
+	if (sscanf(word, "@%20" SCNu64 ".%10" SCNu32 "%n", &m.segment, &m.record, &end) != 2 || word[end] || !m.segment)
+		return error_set(err, -EINVAL, "'%.40s' is no position of a log", word);
+	return engine_moment_open(e, image, &m, i, err);
 }
 
 int ctl_print_diff(FILE *out, struct engine *e, uint64_t id, const char *from, const char *to, uint64_t begin,
@@ -56,10 +63,10 @@ int ctl_print_diff(FILE *out, struct engine *e, uint64_t id, const char *from, c
 {
 	struct printing p = { .out = out };
 	struct image *a = NULL, *b = NULL;
-	int rc = strcmp(from, "-") ? open_snapshot(e, id, from, &a, err) : 0;
+	int rc = strcmp(from, "-") ? open_moment(e, id, from, &a, err) : 0;
 
 	if (!rc)
-		rc = open_snapshot(e, id, to, &b, err);
+		rc = open_moment(e, id, to, &b, err);
 	if (!rc)
 		rc = image_diff(a, b, begin, print_range, &p, NULL, err);
 	if (b)

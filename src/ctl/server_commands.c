@@ -357,6 +357,22 @@ static int parse_moment(char **word, struct image_moment *m, struct error *err)
 	return rc;
 }
 
+static int run_moment(struct connection *c, char **word, int words, struct error *err)
+{
+	struct image_moment m;
+	uint64_t id;
+	int rc = parse_id(word[0], &id, err);
+
+	(void)words;
+	if (!rc)
+		rc = parse_moment(word + 1, &m, err);
+	if (!rc)
+		rc = engine_moment_find(connection_engine(c), id, &m, err);
+	if (!rc)
+		send_moment(c, "moment", &m);
+	return rc;
+}
+
 static int run_rewind(struct connection *c, char **word, int words, struct error *err)
 {
 	bool named = strcmp(word[2], "-") != 0;
@@ -480,21 +496,14 @@ static int run_space(struct connection *c, char **word, int words, struct error 
 }
 
 static const struct command commands[] = {
-	{ "status", 1, 2, run_status },
-	{ "images", 1, 1, run_images },
-	{ "flush", 1, 1, run_flush },
-	{ "takeover", 1, 1, run_takeover },
-	{ "clean", 2, 2, run_clean },
-	{ "space", 1, 1, run_space },
-	{ "orphans", 1, 1, run_orphans },
-	{ "trash", 0, 0, run_trash },
-	{ "undelete", 3, 3, run_undelete },
-	{ "clone", 3, 3, run_clone },
-	{ "rewind", 6, 6, run_rewind },
-	{ "history", 2, 2, run_history },
-	{ "keep", 2, 2, run_keep },
-	{ "diff", 4, 4, run_diff },
-	{ "snapshot", 3, 2 + CTL_SNAPSHOT_IMAGES_MAX, run_snapshot },
+	{ "status", 1, 2, run_status },     { "images", 1, 1, run_images },
+	{ "flush", 1, 1, run_flush },       { "takeover", 1, 1, run_takeover },
+	{ "clean", 2, 2, run_clean },       { "space", 1, 1, run_space },
+	{ "orphans", 1, 1, run_orphans },   { "trash", 0, 0, run_trash },
+	{ "undelete", 3, 3, run_undelete }, { "clone", 3, 3, run_clone },
+	{ "moment", 4, 4, run_moment },     { "rewind", 6, 6, run_rewind },
+	{ "history", 2, 2, run_history },   { "keep", 2, 2, run_keep },
+	{ "diff", 4, 4, run_diff },         { "snapshot", 3, 2 + CTL_SNAPSHOT_IMAGES_MAX, run_snapshot },
 	{ "flatten", 1, 1, run_flatten },
 };
 

@@ -270,6 +270,12 @@ int engine_rewind(struct engine *e, uint64_t image, struct image_moment *m, uint
 int engine_rewind_in_place(struct engine *e, uint64_t image, struct image_moment *m, struct image_moment *now,
                            struct error *err);
 
+/* The moment of an image that is meant by `*m`, found and filled in as above; nothing is made. Blocks on the store. */
+int engine_moment_find(struct engine *e, uint64_t image, struct image_moment *m, struct error *err);
+/* Opens an image as it was at a moment, for reading: to be compared (image_diff()), and closed by image_close(). For some time after
+ * that it is opened again at once. What it needs is held in the store meanwhile: -EROFS where the engine may not write. Else errors as above. Blocks. */
+int engine_moment_open(struct engine *e, uint64_t image, struct image_moment *m, struct image **i, struct error *err);
+
 /* Every moment of the last so many seconds can be had from now on; 0: those between which nothing was overwritten soon, and the ends of segments.
  * An owner elsewhere goes by it when it opens the image next. Blocks. -EINVAL: more than HISTORY_MAX_S. */
 #define HISTORY_MAX_S UINT64_C(315360000)
@@ -303,10 +309,10 @@ struct image_range {
 /* Returns 0 to go on; anything else ends the call, which returns that value. */
 typedef int image_range_fn(void *arg, const struct image_range *range);
 
-/* Calls each() for every range from offset `begin` on in which snapshot `to` may differ from snapshot `from` (NULL: from an empty
- * image), in order, neighbours of one kind joined; both are open, and of one image (else -EINVAL). What was written again
- * with the same bytes counts, and so does all between the ends when the sizes differ. Costs what differs and not what is there:
- * `nodes_read` (may be NULL) is how many map nodes had to be read. Blocks on the store. */
+/* Calls each() for every range from offset `begin` on in which `to` may differ from `from` (NULL: from an empty image), in order,
+ * neighbours of one kind joined. Both are snapshots, or engine_moment_open() opened them, and of one image (else -EINVAL). What was
+ * written again with the same bytes counts, and so does all between the ends when the sizes differ. Costs what differs and not
+ * what is there: `nodes_read` (may be NULL) is how many map nodes had to be read. Blocks on the store. */
 int image_diff(struct image *from, struct image *to, uint64_t begin, image_range_fn *each, void *arg,
                uint64_t *nodes_read, struct error *err);
 /* ---- cleaning ---------------------------------------------------------------------------------------------------- */

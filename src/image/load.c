@@ -212,12 +212,19 @@ static int base_of_clone(struct image *i, struct checkpoint *c, struct layer_lis
 
 static int replay_past(struct image *i, const struct layer_replay *r, struct error *err);
 
-/* Where it begins that is to be as it was at a moment. */
+/* What comes on top of where it begins that is to be as it was at a moment: in `list`. */
+static int replays_of_past(struct image *i, const struct beginning *b, struct layer_list *list, struct error *err)
+{
+	struct layer_replay own = { .from = b->held.whole_from, .to = b->to };
+	int rc = b->of_base ? image_layers_load(i, 0, list, err) : 0;
+
+	return rc || !own.from ? rc : layer_list_add_replay(list, &own, err);
+}
+
+/* Where that begins. */
 static int base_of_past(struct image *i, struct checkpoint *c, struct layer_list *list, struct error *err)
 {
 	const struct beginning *b = i->rewound;
-	struct layer_replay own = { .from = b->held.whole_from, .to = b->to };
-	int rc = b->of_base ? base_of_clone(i, c, list, err) : 0;
 
 	/* As the image itself has its layers, and not one that begins so. */
 	c->root = b->held.root;
@@ -225,7 +232,7 @@ static int base_of_past(struct image *i, struct checkpoint *c, struct layer_list
 	c->allocated = b->held.info.allocated_bytes >> i->grain_shift;
 	c->mtime_ns = b->held.info.mtime_ns;
 	c->layers = b->held.layers;
-	return rc || !own.from ? rc : layer_list_add_replay(list, &own, err);
+	return replays_of_past(i, b, list, err);
 }
 
 static int base_from_checkpoint(struct image *i, segment_no_t last, struct error *err)
@@ -308,7 +315,9 @@ static int replay(struct image *i, segment_no_t last, struct error *err)
 static int replay_past(struct image *i, const struct layer_replay *r, struct error *err)
 {
 	const struct fetch_source *source = image_source(i, map_entry(r->layer, r->from, 0));
-	struct replayed_log log = { .source = source, .layer = r->layer, .past = true };
+	struct replayed_log log = {
+		.source = source, .layer = r->layer, .past = true, .touched = i->past ? &i->past->touched : NULL
+	};
 	int rc = source ? 0 : error_set(err, -EBADMSG, "there is no layer %u", r->layer);
 
 	i->position = (struct log_position){ 0, 0 };
@@ -422,6 +431,20 @@ static int load_map(struct image *i, segment_no_t last, struct error *err)
 	return rebuild_map(i, last, err);
 }
 
+/* Brings the map of a checkpoint to the moment after it, and out of the memory of those that change. */
+static int load_past(struct image *i, struct error *err)
+{
+	struct layer_list list = { 0 };
+	int rc = replays_of_past(i, &i->past->b, &list, err);
+
+	grain_list_destroy(&i->past->touched);
+	for (size_t k = 0; !rc && k < list.replay_count; k++)
+		rc = replay_past(i, &list.replays[k], err);
+	layer_list_destroy(&list);
+	grain_list_settle(&i->past->touched);
+	return rc ? rc : image_save(i, err);
+}
+
 int image_load_snapshot(struct image *i, struct error *err)
 {
 	const struct snapshot *s = i->snapshot;
@@ -440,6 +463,8 @@ int image_load_snapshot(struct image *i, struct error *err)
 	grain_map_set_allocated(i->map, s->info.allocated_bytes >> i->grain_shift);
 	atomic_store(&i->size, s->info.size);
 	atomic_store(&i->mtime_ns, s->info.mtime_ns);
+	if (i->past && (rc = load_past(i, err)))
+		return rc;
 	i->loaded = true;
 	return 0;
 }

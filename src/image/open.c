@@ -53,6 +53,9 @@ static void image_free(struct image *i)
 	pthread_mutex_destroy(&i->view_mutex);
 	pthread_mutex_destroy(&i->state_mutex);
 	sodium_memzero(&i->source.key, sizeof i->source.key);
+	if (i->past)
+		grain_list_destroy(&i->past->touched);
+	free(i->past);
 	free((void *)(uintptr_t)i->snapshot);
 	free(i);
 }
@@ -175,12 +178,22 @@ void images_each(struct engine *e, void (*each)(struct image *i))
 	free(ids);
 }
 
+/* A moment that nobody has open any more: what is kept for it, here and in the store. */
+static void let_past_go(struct image *i)
+{
+	struct error err = { 0 };
+
+	if (map_db_forget(i->engine->db, i->id, &err))
+		report_warning("%s", error_text(&err));
+	moment_let_go(i->engine, &i->past->b.held);
+}
+
 bool image_unload(struct image *i, bool even_recent)
 {
 	struct engine *e = i->engine;
 	struct error err = { 0 };
 
-	if (i->loaded && grain_map_dirty(i->map) && !atomic_load(&i->failed)) {
+	if (i->loaded && !i->past && grain_map_dirty(i->map) && !atomic_load(&i->failed)) {
 		pthread_mutex_lock(&i->open_mutex);
 		if (image_save(i, &err))
 			report_debug("%s", error_text(&err));
@@ -196,6 +209,8 @@ bool image_unload(struct image *i, bool even_recent)
 	if (go)
 		hash_remove(e->images, i->id);
 	pthread_mutex_unlock(&e->mutex);
+	if (go && i->past)
+		let_past_go(i);
 	if (go)
 		image_free(i);
 	return go;
@@ -400,6 +415,34 @@ void image_close(struct image *i, unsigned flags)
 	pthread_mutex_unlock(&e->mutex);
 	if (gone)
 		engine_kick(e);
+}
+
+int image_open_past(struct engine *e, const struct beginning *b, struct image **image, struct error *err)
+{
+	struct image *i = image_new(e, b->held.info.id, b->held.grain_bytes, &b->held);
+	struct image_past *past = calloc(1, sizeof *past);
+	int rc = i && past ? 0 : -ENOMEM;
+
+	if (!rc) {
+		past->b = *b;
+		i->past = past;
+		i->refs = 1;
+		pthread_mutex_lock(&e->mutex);
+		rc = hash_put(e->images, i->id, i);
+		pthread_mutex_unlock(&e->mutex);
+	} else {
+		free(past);
+	}
+	if (rc) {
+		if (i)
+			image_free(i);
+		moment_let_go(e, &b->held);
+		return error_set(err, rc, "out of memory");
+	}
+	rc = image_open(e, i->id, IMAGE_READ, image, err);
+	/* One that cannot be loaded leaves memory as one does that was closed. */
+	image_put(i);
+	return rc;
 }
 
 /* One try. AGAIN, AGAIN_LATER: the image is in memory, as of its last reading, and nobody has it open. */

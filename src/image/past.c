@@ -340,3 +340,65 @@ int past_checkpoint(struct past *p, const struct image_moment *m, struct checkpo
 	rc = checkpoint_read(source, *segment, SIZE_MAX, c, err);
 	return rc == 1 ? error_set(err, -EBADMSG, "segment %" PRIu64 " has no checkpoint", *segment) : rc;
 }
+
+/* ---- what an image begins with ----------------------------------------------------------------------------------- */
+
+/* What the image itself began as, if it began as another one. */
+static int own_base(struct past *p, struct beginning *b, struct error *err)
+{
+	struct layer_list own;
+	int rc = layer_list_load(p->engine->pool, p->image, &own, err);
+
+	if (rc)
+		return rc == -ENOENT ? 0 : rc;
+	b->held.root = own.base.root;
+	b->held.info.size = own.base.info.size;
+	b->held.info.allocated_bytes = own.base.info.allocated_bytes;
+	b->held.info.mtime_ns = own.base.info.mtime_ns;
+	b->held.layers = (uint32_t)own.count;
+	b->of_base = true;
+	layer_list_destroy(&own);
+	return 0;
+}
+
+/* Records that come on top of a checkpoint may lead to layers that it does not know. */
+static int need_all_layers(struct past *p, struct beginning *b, struct error *err)
+{
+	struct layer_list own;
+	int rc = layer_list_load(p->engine->pool, p->image, &own, err);
+
+	if (rc)
+		return rc == -ENOENT ? 0 : rc;
+	if (own.count > b->held.layers)
+		b->held.layers = (uint32_t)own.count;
+	layer_list_destroy(&own);
+	return 0;
+}
+
+/* The segments to be held begin where the checkpoint was cut. */
+int past_beginning(struct past *p, const struct image_moment *m, struct beginning *b, struct error *err)
+{
+	struct checkpoint c;
+	segment_no_t last = m->record ? m->segment : m->segment - 1, from = 1, at;
+	int rc = past_checkpoint(p, m, &c, &at, err);
+
+	b->held.image = p->image;
+	b->held.segment = last;
+	b->held.grain_bytes = p->log->source.slot_bytes;
+	b->held.info.time_ns = m->time_ns;
+	b->to = (struct log_position){ m->segment, m->record };
+	if (!rc) {
+		b->held.root = c.root;
+		b->held.info.size = c.size;
+		b->held.info.allocated_bytes = c.allocated * p->log->source.slot_bytes;
+		b->held.info.mtime_ns = c.mtime_ns;
+		b->held.layers = c.layers;
+		from = c.position.segment;
+	} else if (rc == 1) {
+		rc = own_base(p, b, err);
+	}
+	if (!rc && !from)
+		rc = error_set(err, -EBADMSG, "the checkpoint before that moment is damaged");
+	b->held.whole_from = from <= last ? from : 0;
+	return rc || !b->held.whole_from ? rc : need_all_layers(p, b, err);
+}

@@ -53,6 +53,9 @@ int past_find(struct past *p, struct image_moment *m, struct error *err);
 int past_checkpoint(struct past *p, const struct image_moment *m, struct checkpoint *c, segment_no_t *segment,
                     struct error *err);
 
+/* What an image begins with that is as this one was at the moment: all but the name and id of what is to be held. */
+int past_beginning(struct past *p, const struct image_moment *m, struct beginning *b, struct error *err);
+
 /* Whether cleaning has come on meanwhile: -EAGAIN. To be asked after what is needed is held: from then on it stays. */
 int past_still_there(struct past *p, struct error *err);
 

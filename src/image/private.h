@@ -29,6 +29,7 @@
 #include "log/log.h"
 #include "log/upload.h"
 #include "map/checkpoint.h"
+#include "map/grain_list.h"
 #include "map/grain_map.h"
 #include "map/map_db.h"
 
@@ -111,6 +112,8 @@ struct image {
 	uint64_t id;
 	uint64_t log_id; /* of the image whose log it is: its own id, or that of which it is a snapshot */
 	const struct snapshot *snapshot; /* NULL: it is none; owned */
+	struct image_past
+		*past; /* what comes on top of that, where it is no snapshot but a moment that was opened; owned */
 	uint32_t grain_bytes;
 	unsigned grain_shift;
 	unsigned refs, opens, writers; /* guarded by engine->mutex */
@@ -378,7 +381,8 @@ struct replayed_log {
 	const struct fetch_source *source;
 	unsigned layer;
 	bool past;
-	bool checked; /* that the layers that are known are the image's */
+	bool checked;               /* that the layers that are known are the image's */
+	struct grain_list *touched; /* gets which grains records are of, in any order; or NULL */
 };
 /* Has the image be what it is after the record, which is of segment `number`. The open_mutex is held. Blocks on the
  * store. -ESTALE: nothing leads from here over that record. */
@@ -501,6 +505,15 @@ struct beginning {
 	bool of_base;           /* its root is what that image began with, and so does this one */
 	struct log_position to; /* with held.whole_from: the records from there to here come on top */
 };
+
+/* A moment of an image that is open for reading: an image in memory that has no name, whose map is that of the snapshot `held`, and the records
+ * after it. What is held goes when it leaves memory. */
+struct image_past {
+	struct beginning b;
+	struct grain_list touched; /* where the records may have changed that map: in order, and apart */
+};
+/* Opens such an image for reading; takes over what is held, also when it fails. Close it as any other. Blocks. */
+int image_open_past(struct engine *e, const struct beginning *b, struct image **image, struct error *err);
 
 /* Makes the image: its layers, and then its name. `entry` is that of the other image. When it fails nothing is held any more. */
 int image_begin(struct engine *e, const struct beginning *b, const struct catalog_entry *entry, uint64_t dir,

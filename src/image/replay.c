@@ -8,6 +8,13 @@
 #include <inttypes.h>
 #include <string.h>
 
+static int touch(struct replayed_log *log, grain_no_t first, uint64_t count, struct error *err)
+{
+	int rc = log->touched ? grain_list_add(log->touched, first, count) : 0;
+
+	return rc ? error_set(err, rc, "out of memory") : 0;
+}
+
 /* Sets entries (NULL: to nothing). */
 static int replay_entries(struct image *i, grain_no_t first, uint64_t count, const map_entry_t *entries,
                           struct error *err)
@@ -127,6 +134,8 @@ static int replay_share(struct image *i, struct replayed_log *log, segment_no_t 
 		rc = share_run(i, at, &list.runs[k], log->layer, err);
 		at += share_run_grains(&list.runs[k]);
 	}
+	if (!rc)
+		rc = touch(log, list.first, at - list.first, err);
 	return rc ? error_prefix(err, rc, "share in segment %" PRIu64, number) : 0;
 }
 
@@ -150,9 +159,11 @@ int image_replay_record(struct image *i, struct replayed_log *log, segment_no_t 
 		if (r->value >= MAP_GRAINS_MAX)
 			return error_set(err, -EBADMSG, "segment %" PRIu64 " holds grain %" PRIu64, number, r->value);
 		rc = replay_entries(i, r->value, 1, &entry, err);
+		rc = rc ? rc : touch(log, r->value, 1, err);
 		break;
 	case RECORD_ZERO:
 		rc = replay_zero(i, r->value, r->count, err);
+		rc = rc ? rc : touch(log, r->value, r->count, err);
 		break;
 	case RECORD_SHARE:
 		rc = replay_share(i, log, number, r, err);

@@ -7,72 +7,11 @@
 #include "image/past.h"
 
 #include "base/clock.h"
-#include "map/checkpoint.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <time.h>
-
-/* What the image itself began as, if it began as another one. */
-static int own_base(struct past *p, struct beginning *b, struct error *err)
-{
-	struct layer_list own;
-	int rc = layer_list_load(p->engine->pool, p->image, &own, err);
-
-	if (rc)
-		return rc == -ENOENT ? 0 : rc;
-	b->held.root = own.base.root;
-	b->held.info.size = own.base.info.size;
-	b->held.info.allocated_bytes = own.base.info.allocated_bytes;
-	b->held.info.mtime_ns = own.base.info.mtime_ns;
-	b->held.layers = (uint32_t)own.count;
-	b->of_base = true;
-	layer_list_destroy(&own);
-	return 0;
-}
-
-/* Records that come on top of a checkpoint may lead to layers that it does not know. */
-static int need_all_layers(struct past *p, struct beginning *b, struct error *err)
-{
-	struct layer_list own;
-	int rc = layer_list_load(p->engine->pool, p->image, &own, err);
-
-	if (rc)
-		return rc == -ENOENT ? 0 : rc;
-	if (own.count > b->held.layers)
-		b->held.layers = (uint32_t)own.count;
-	layer_list_destroy(&own);
-	return 0;
-}
-
-/* The segments to be held begin where the checkpoint was cut. */
-static int begin_at(struct past *p, const struct image_moment *m, struct beginning *b, struct error *err)
-{
-	struct checkpoint c;
-	segment_no_t last = m->record ? m->segment : m->segment - 1, from = 1, at;
-	int rc = past_checkpoint(p, m, &c, &at, err);
-
-	b->held.image = p->image;
-	b->held.segment = last;
-	b->held.grain_bytes = p->log->source.slot_bytes;
-	b->held.info.time_ns = m->time_ns;
-	b->to = (struct log_position){ m->segment, m->record };
-	if (!rc) {
-		b->held.root = c.root;
-		b->held.info.size = c.size;
-		b->held.info.allocated_bytes = c.allocated * p->log->source.slot_bytes;
-		b->held.info.mtime_ns = c.mtime_ns;
-		b->held.layers = c.layers;
-		from = c.position.segment;
-	} else if (rc == 1) {
-		rc = own_base(p, b, err);
-	}
-	if (!rc && !from)
-		rc = error_set(err, -EBADMSG, "the checkpoint before that moment is damaged");
-	b->held.whole_from = from <= last ? from : 0;
-	return rc || !b->held.whole_from ? rc : need_all_layers(p, b, err);
-}
 
 int engine_rewind(struct engine *e, uint64_t image, struct image_moment *m, uint64_t dir, const char *name,
                   struct node_attr *attr, struct error *err)
@@ -91,7 +30,7 @@ int engine_rewind(struct engine *e, uint64_t image, struct image_moment *m, uint
 	if (!rc)
 		rc = past_find(&p, m, err);
 	if (!rc)
-		rc = begin_at(&p, m, &b, err);
+		rc = past_beginning(&p, m, &b, err);
 	if (!rc)
 		rc = moment_hold_past(e, &b.held, id, &b.hold, err);
 	if (!rc && (rc = past_still_there(&p, err)))
@@ -172,7 +111,7 @@ static int rewind_alone(struct image *i, const struct catalog_entry *entry, cons
 		*m = (struct image_moment){ .segment = snapshot->segment, .time_ns = snapshot->info.time_ns };
 	} else if (!rc) {
 		rc = past_find(&p, m, err);
-		rc = rc ? rc : begin_at(&p, m, &b, err);
+		rc = rc ? rc : past_beginning(&p, m, &b, err);
 	}
 	segment_no_t next = p.end + 1;
 	past_close(&p);

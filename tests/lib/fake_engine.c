@@ -291,6 +291,21 @@ int engine_rewind(struct engine *e, uint64_t image, struct image_moment *m, uint
 	return 0;
 }
 
+int engine_moment_find(struct engine *e, uint64_t image, struct image_moment *m, struct error *err)
+{
+	if (!find(fake_of(e), image))
+		return error_set(err, -ERANGE, "that is before the image's first moment");
+	*m = (struct image_moment){ m->segment + 1, m->record + 1, m->time_ns + 1 };
+	return 0;
+}
+
+int engine_moment_open(struct engine *e, uint64_t image, struct image_moment *m, struct image **i, struct error *err)
+{
+	snprintf(fake_of(e)->moment, sizeof fake_of(e)->moment, "%" PRIu64 ".%" PRIu32, m->segment, m->record);
+	(void)image;
+	return image_open(e, 0x52, IMAGE_READ, i, err);
+}
+
 int engine_history(struct engine *e, uint64_t image, uint64_t since_ns, struct history *h,
                    int (*span)(void *arg, const struct history_span *s), void *arg, struct error *err)
 {

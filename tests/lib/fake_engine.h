@@ -17,6 +17,7 @@ struct fake_engine {
 	char cleaned[64];              /* which image engine_clean() was called for last, and how */
 	char cloned[300];              /* "ID DIR NAME" of the last engine_clone() */
 	char rewound[400];             /* "ID SEGMENT.RECORD TIME DIR NAME" of the last engine_rewind() */
+	char moment[40];               /* that was opened last: "SEGMENT.RECORD" */
 	uint64_t kept_s;               /* of the last engine_history_keep() */
 	char undeleted[300];           /* "ID DIR NAME" of the last engine_undelete() */
 	uint64_t ranges;               /* that image_diff() finds */

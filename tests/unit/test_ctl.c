@@ -250,6 +250,33 @@ static void a_diff_comes_in_pieces_and_leaves_nothing_open(void **state)
 	assert_int_equal(f->fake.opened, 0);
 }
 
+static void moments_are_found_and_compared_by_their_place(void **state)
+{
+	struct fixture *f = *state;
+	struct image_moment m = { 7, 8, 9 };
+	struct image_range *ranges;
+	struct error err = { 0 };
+	uint64_t begin = 0;
+	size_t count;
+
+	assert_int_equal(ctl_moment_find(f->client, 0xa1, &m, &err), 0);
+	assert_true(m.segment == 8 && m.record == 9 && m.time_ns == 10);
+	assert_int_equal(ctl_moment_find(f->client, 0xdead, &m, &err), -ERANGE);
+	f->fake.ranges = 1;
+	assert_int_equal(
+		ctl_diff(f->client, 0xa1, "@18446744073709551615.4294967295", "two", &begin, &ranges, &count, &err), 0);
+	free(ranges);
+	assert_string_equal(f->fake.moment, "18446744073709551615.4294967295");
+	begin = 0;
+	assert_int_equal(ctl_diff(f->client, 0xa1, NULL, "@3.0", &begin, &ranges, &count, &err), 0);
+	free(ranges);
+	assert_string_equal(f->fake.moment, "3.0");
+	assert_int_equal(ctl_call(f->client, "diff 00000000000000a1 @0.1 two 0", NULL, NULL, &err), -EINVAL);
+	assert_int_equal(ctl_call(f->client, "diff 00000000000000a1 - @1.1x 0", NULL, NULL, &err), -EINVAL);
+	assert_int_equal(ctl_call(f->client, "moment 00000000000000a1 1 x 0", NULL, NULL, &err), -EINVAL);
+	assert_int_equal(f->fake.opened, 0);
+}
+
 static void snapshots_are_asked_for_by_name_and_image(void **state)
 {
 	struct fixture *f = *state;
@@ -646,6 +673,7 @@ int main(void)
 		CTL_TEST(a_snapshot_says_when_its_moment_is_taken),
 		CTL_TEST(a_snapshot_is_given_up_at_the_deadline),
 		CTL_TEST(a_diff_comes_in_pieces_and_leaves_nothing_open),
+		CTL_TEST(moments_are_found_and_compared_by_their_place),
 		CTL_TEST(names_of_any_bytes_come_out_of_the_trash),
 		CTL_TEST(a_clone_is_asked_for_by_id_and_place),
 		CTL_TEST(rewinding_says_which_moment_it_was),

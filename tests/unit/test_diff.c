@@ -65,7 +65,7 @@ static int keep(void *arg, const struct image_range *range)
 	return 0;
 }
 
-static struct image *open_moment(uint64_t image, const char *name)
+static struct image *open_snapshot(uint64_t image, const char *name)
 {
 	struct snapshot_info info;
 	struct image *i = NULL;
@@ -78,9 +78,19 @@ static struct image *open_moment(uint64_t image, const char *name)
 	return i;
 }
 
-static int diff(uint64_t image, const char *from, const char *to, uint64_t begin, size_t most, struct ranges *r)
+/* Opens a moment anew by its position, or by its time. */
+static struct image *open_moment(uint64_t image, struct image_moment m)
 {
-	struct image *a = open_moment(image, from), *b = open_moment(image, to);
+	struct image *i = NULL;
+
+	if (engine_moment_open(f.engine, image, &m, &i, &err))
+		fail_msg("%" PRIu64 ".%u: %s", m.segment, m.record, error_text(&err));
+	return i;
+}
+
+/* Closes both. */
+static int diff_opened(struct image *a, struct image *b, uint64_t begin, size_t most, struct ranges *r)
+{
 	int rc;
 
 	*r = (struct ranges){ .most = most };
@@ -91,6 +101,37 @@ static int diff(uint64_t image, const char *from, const char *to, uint64_t begin
 	if (rc < 0)
 		fail_msg("%s", error_text(&err));
 	return rc;
+}
+
+static int diff(uint64_t image, const char *from, const char *to, uint64_t begin, size_t most, struct ranges *r)
+{
+	return diff_opened(open_snapshot(image, from), open_snapshot(image, to), begin, most, r);
+}
+
+/* The moment that it is now. */
+static struct image_moment now_of(uint64_t image)
+{
+	struct image_moment m = { .time_ns = clock_wall_ns() };
+
+	if (engine_moment_find(f.engine, image, &m, &err))
+		fail_msg("%s", error_text(&err));
+	return m;
+}
+
+static int no_span(void *arg, const struct history_span *s)
+{
+	(void)arg;
+	(void)s;
+	return 1;
+}
+
+static struct image_moment first_of(uint64_t image)
+{
+	struct history h;
+
+	if (engine_history(f.engine, image, 0, &h, no_span, NULL, &err) < 0)
+		fail_msg("%s", error_text(&err));
+	return h.oldest;
 }
 
 static void take(uint64_t image, const char *name)
@@ -106,8 +147,15 @@ struct past {
 	uint64_t size;
 	uint8_t *bytes; /* DISK of them */
 	bool *touched;
-	char name[8];
+	char name[8];           /* of a snapshot; "": there is none */
+	struct image_moment at; /* its place in the log, or (segment 0) its time */
 };
+
+/* By its name or by its place. */
+static struct image *open_past(uint64_t image, const struct past *p)
+{
+	return p->name[0] && random_once_in(&rnd, 2) ? open_snapshot(image, p->name) : open_moment(image, p->at);
+}
 
 static void touch(struct past *p, uint64_t offset, uint64_t len)
 {
@@ -185,7 +233,7 @@ static void check_pair(uint64_t image, struct past *all, int from, int to)
 	int first = from < to ? from + 1 : to + 1, last = from < to ? to : from;
 	struct ranges r, rest;
 
-	diff(image, from < 0 ? NULL : all[from].name, all[to].name, 0, SIZE_MAX, &r);
+	diff_opened(from < 0 ? NULL : open_past(image, &all[from]), open_past(image, &all[to]), 0, SIZE_MAX, &r);
 	check_shape(&r, &all[to], end);
 	memset(told, 0, sizeof told);
 	memset(touched, 0, sizeof touched);
@@ -207,7 +255,8 @@ static void check_pair(uint64_t image, struct past *all, int from, int to)
 		size_t k = random_below(&rnd, r.count);
 		uint64_t skip = random_below(&rnd, r.list[k].length);
 
-		diff(image, from < 0 ? NULL : all[from].name, all[to].name, r.list[k].offset + skip, SIZE_MAX, &rest);
+		diff_opened(from < 0 ? NULL : open_past(image, &all[from]), open_past(image, &all[to]),
+		            r.list[k].offset + skip, SIZE_MAX, &rest);
 		assert_int_equal(rest.count, r.count - k);
 		assert_int_equal(rest.list[0].offset, r.list[k].offset + skip);
 		assert_int_equal(rest.list[0].length, r.list[k].length - skip);
@@ -229,12 +278,14 @@ static void any_two_moments_differ_where_they_were_touched(void **state)
 	rnd.state = seed;
 	print_message("GARNER_TEST_SEED=%" PRIu64 "\n", seed);
 	id = image_fixture_create(f.engine, "disk");
+	assert_int_equal(engine_history_keep(f.engine, id, 3600, &err), 0);
 	for (unsigned k = 0; k < MOMENTS; k++) {
 		struct past *p = &all[k];
 
 		p->bytes = calloc(1, DISK);
 		p->touched = calloc(GRAINS, sizeof *p->touched);
-		snprintf(p->name, sizeof p->name, "m%u", k);
+		if (random_once_in(&rnd, 2))
+			snprintf(p->name, sizeof p->name, "m%u", k);
 		if (k) {
 			memcpy(p->bytes, all[k - 1].bytes, DISK);
 			p->size = all[k - 1].size;
@@ -242,7 +293,11 @@ static void any_two_moments_differ_where_they_were_touched(void **state)
 		i = image_fixture_open_image(f.engine, "disk");
 		for (unsigned n = (unsigned)random_below(&rnd, 25); n; n--)
 			change(i, p);
-		take(id, p->name);
+		if (p->name[0])
+			take(id, p->name);
+		p->at = (struct image_moment){ .time_ns = clock_wall_ns() };
+		if (random_once_in(&rnd, 2))
+			p->at = now_of(id);
 		image_fixture_close_image(i);
 		if (random_once_in(&rnd, 3))
 			continue;
@@ -322,6 +377,80 @@ static void only_the_ways_to_what_differs_are_read(void **state)
 	image_fixture_close_image(i);
 }
 
+static int count_key(void *arg, const struct store_entry *entry)
+{
+	(void)entry;
+	++*(unsigned *)arg;
+	return 0;
+}
+
+/* What holds moments of the image, in the store. */
+static unsigned holds(uint64_t image)
+{
+	char prefix[60];
+	unsigned count = 0;
+
+	snprintf(prefix, sizeof prefix, "images/%016" PRIx64 "/snapshots/", image);
+	assert_int_equal(store_list_each(f.engine->pool->store, prefix, NULL, count_key, &count, &err), 0);
+	return count;
+}
+
+/* Records that discard far more than there is, on either side of a checkpoint. */
+static void moments_cost_what_differs_and_leave_nothing(void **state)
+{
+	const uint64_t leaf = 2 * MIB, tib = (uint64_t)1 << 40;
+	uint64_t id = image_fixture_create(f.engine, "disk");
+	struct image *i = image_fixture_open_image(f.engine, "disk");
+	struct image_moment empty, full, none;
+	struct ranges r;
+
+	(void)state;
+	assert_int_equal(engine_history_keep(f.engine, id, 3600, &err), 0);
+	assert_int_equal(resize_wait(i, 16 * tib), 0);
+	assert_int_equal(discard_wait(i, 0, 16 * tib), 0);
+	empty = now_of(id);
+	for (uint64_t k = 0; k < 100; k++)
+		write_grain(i, k * 100 * leaf);
+	full = now_of(id);
+	assert_int_equal(discard_wait(i, 0, 16 * tib), 0);
+	none = now_of(id);
+	diff_opened(open_moment(id, empty), open_moment(id, none), 0, SIZE_MAX, &r);
+	assert_int_equal(r.count, 0);
+	assert_true(r.nodes < 10);
+	diff_opened(open_moment(id, empty), open_moment(id, full), 0, SIZE_MAX, &r);
+	assert_int_equal(r.count, 100);
+	assert_true(r.nodes < 300);
+	free(r.list);
+	diff_opened(open_moment(id, full), open_moment(id, none), 0, SIZE_MAX, &r);
+	assert_int_equal(r.count, 100);
+	assert_false(r.list[99].data);
+	assert_true(r.nodes < 300);
+	free(r.list);
+	/* One image for each moment, however often it is opened. */
+	assert_int_equal(holds(id), 3);
+	image_fixture_close_image(i);
+	image_fixture_close(&f);
+	image_fixture_open(&f, 0);
+	assert_int_equal(holds(id), 0);
+}
+
+static void a_moment_that_there_is_not_is_not_opened(void **state)
+{
+	uint64_t id = image_fixture_create(f.engine, "disk");
+	struct image *i = image_fixture_open_image(f.engine, "disk"), *a;
+	struct image_moment early = { .time_ns = 1 }, late = { .segment = 1000 };
+
+	(void)state;
+	write_grain(i, 0);
+	assert_int_equal(flush_wait(i, IMAGE_FLUSH_REMOTE), 0);
+	assert_int_equal(engine_moment_open(f.engine, id, &early, &a, &err), -ERANGE);
+	assert_int_equal(engine_moment_open(f.engine, id, &late, &a, &err), -ERANGE);
+	assert_int_equal(engine_moment_find(f.engine, id, &late, &err), -ERANGE);
+	assert_int_equal(engine_moment_find(f.engine, id + 1, &late, &err), -ENOENT);
+	assert_int_equal(holds(id), 0);
+	image_fixture_close_image(i);
+}
+
 /* The maps of a clone's moments lead into the log of what it was cloned from, and from there further. */
 static void a_clone_differs_by_what_was_written_to_it(void **state)
 {
@@ -351,6 +480,14 @@ static void a_clone_differs_by_what_was_written_to_it(void **state)
 		assert_int_equal(r.list[0].offset, (5 + depth) * leaf + GRAIN);
 		assert_int_equal(r.nodes, 2 * MAP_LEVELS);
 		free(r.list);
+		/* And its moments, of which the first is before any checkpoint of its own. */
+		diff_opened(open_moment(id, first_of(id)), open_moment(id, now_of(id)), 0, SIZE_MAX, &r);
+		assert_int_equal(r.count, 1);
+		assert_int_equal(r.list[0].offset, (5 + depth) * leaf + GRAIN);
+		free(r.list);
+		diff_opened(NULL, open_moment(id, first_of(id)), 0, SIZE_MAX, &r);
+		assert_int_equal(r.count, 600 + 599);
+		free(r.list);
 		/* Data and holes of all leaves, of which those that were written to are longer. */
 		diff(id, NULL, "two", 0, SIZE_MAX, &r);
 		assert_int_equal(r.count, 600 + 599);
@@ -372,8 +509,8 @@ static void only_snapshots_of_one_image_are_compared(void **state)
 	(void)state;
 	take(id, "one");
 	take(other, "one");
-	a = open_moment(id, "one");
-	b = open_moment(other, "one");
+	a = open_snapshot(id, "one");
+	b = open_snapshot(other, "one");
 	assert_int_equal(image_diff(a, b, 0, keep, &r, NULL, &err), -EINVAL);
 	assert_int_equal(image_diff(a, i, 0, keep, &r, NULL, &err), -EINVAL);
 	assert_int_equal(image_diff(i, a, 0, keep, &r, NULL, &err), -EINVAL);
@@ -390,6 +527,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(any_two_moments_differ_where_they_were_touched, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(only_the_ways_to_what_differs_are_read, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(moments_cost_what_differs_and_leave_nothing, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_moment_that_there_is_not_is_not_opened, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_clone_differs_by_what_was_written_to_it, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(only_snapshots_of_one_image_are_compared, set_up, tear_down),
 	};
