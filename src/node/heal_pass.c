@@ -2,7 +2,8 @@
 /* heal_pass.c: compares with each of the other nodes: digests of buckets, then the lists of those that differ, then what is missing.
  *
  * Only what both hold by the map is compared. A pass is complete when every other node was asked; a node that is leaving may be away,
- * as long as enough others hold what it held (a write quorum less one may be missing).
+ * as long as enough others hold what it held (a write quorum less one may be missing). Who had lost something when it was asked is asked
+ * once more when all others were: it may have got that again, and then another may have lost it that was asked later.
  */
 #include "node/heal_private.h"
 #include "node/object_wire.h"
@@ -32,9 +33,11 @@ struct heal_pass {
 	void *arg;
 	struct heal_pass_result result;
 	bool stopping;
-	size_t at;      /* which node of the map */
-	unsigned other; /* its id */
-	unsigned away;  /* leaving nodes that were not there */
+	size_t at;                     /* which node of the map comes next */
+	bool again[CLUSTER_NODES_MAX]; /* by place in the map: to be asked twice ... */
+	bool second;                   /* ... as is done now */
+	unsigned other;                /* its id */
+	unsigned away;                 /* leaving nodes that were not there */
 	struct object_bucket ours[OBJECT_BUCKETS], theirs[OBJECT_BUCKETS];
 	int status;         /* of what came from a thread of the store */
 	unsigned bucket;    /* being compared */
@@ -207,6 +210,15 @@ static bool taken(struct heal_pass *p, int rc, const struct peer_answer *a, cons
 	return !rc && a->status == 200;
 }
 
+/* Whether it lacks something that it is to hold. */
+static void note_vote(struct heal_pass *p, const struct peer_answer *a)
+{
+	const char *vote = message_header(a->head, WIRE_VOTE);
+
+	if (!vote || vote[0] != '1')
+		p->again[p->at - 1] = true;
+}
+
 static void listed(void *arg, int rc, const struct peer_answer *a, const struct error *err)
 {
 	struct heal_pass *p = arg;
@@ -217,6 +229,7 @@ static void listed(void *arg, int rc, const struct peer_answer *a, const struct 
 		fault(p, "its list makes no sense", NULL);
 		next_node(p);
 	} else {
+		note_vote(p, a);
 		more_entries(p);
 	}
 }
@@ -298,6 +311,7 @@ static void digested(void *arg, int rc, const struct peer_answer *a, const struc
 		next_node(p);
 		return;
 	}
+	note_vote(p, a);
 	text = message_header(a->head, WIRE_FLOOR);
 	if (text && object_version_parse(text, &floor) == 0 && object_version_compare(floor, p->result.floor) > 0)
 		p->result.floor = floor;
@@ -370,16 +384,30 @@ static bool may_be_passed_over(struct heal_pass *p, const struct cluster_node *c
 	return ++p->away < least_quorum(&p->map->map);
 }
 
-static void next_node(struct heal_pass *p)
+/* Goes on to the next node that is to be asked in this round. */
+static bool find_node(struct heal_pass *p)
 {
 	const struct cluster_map *map = &p->map->map;
 
-	for (; !p->stopping && p->at < map->node_count; p->at++) {
+	for (; p->at < map->node_count; p->at++) {
 		const struct cluster_node *c = &map->node[p->at];
-		if (c->id == p->node->self || may_be_passed_over(p, c))
-			continue;
-		p->at++;
-		p->other = c->id;
+		if (c->id != p->node->self && (!p->second || p->again[p->at]) && !may_be_passed_over(p, c))
+			return true;
+	}
+	return false;
+}
+
+static void next_node(struct heal_pass *p)
+{
+	bool found = !p->stopping && find_node(p);
+
+	if (!found && !p->stopping && !p->second) {
+		p->second = true;
+		p->at = 0;
+		found = find_node(p);
+	}
+	if (found) {
+		p->other = p->map->map.node[p->at++].id;
 		object_store_buckets(p->node->objects, both_hold, p, summed, p);
 		return;
 	}

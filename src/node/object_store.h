@@ -63,8 +63,8 @@ enum object_store_state {
 	OBJECT_STORE_LOST, /* a drive failed, is missing, or was wiped; or acknowledged objects are missing */
 };
 
-/* Ask after an answer has come (not before it was asked for) whether the answer may count as a vote: when a drive fails, the
- * state changes before the first answer that lacks its objects. *loss (NULL: not wanted) says which loss it is. Any thread; never
+/* Ask after an answer has come whether the answer may count as a vote: when a drive fails, the state changes before the first answer
+ * that lacks its objects. And before it was asked for, as what was missing then may have been got meanwhile. *loss (NULL: not wanted) says which loss it is. Any thread; never
  * blocks. */
 enum object_store_state object_store_state(struct object_store *s, uint64_t *loss);
 

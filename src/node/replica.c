@@ -22,6 +22,7 @@ struct replica_exchange {
 	bool is_put;
 	/* what came back, on its way to the loop */
 	int status;
+	bool voted; /* its answers counted when it came */
 	bool vote, had, claimed, already, more;
 	struct object_meta meta;
 	struct object_version floor;
@@ -38,6 +39,12 @@ struct replica_exchange {
 	/* of a comparison */
 	unsigned other;
 };
+
+/* Once the answer has come: it counts only if nothing was missing before it was asked for, either. Any thread. */
+static void set_vote(struct replica_exchange *e)
+{
+	e->vote = e->voted && node_votes(e->x.node);
+}
 
 /* Whether this node is to hold it, by the map that the request goes by. Any thread. */
 static bool is_held_here(const struct replica_exchange *e, const char *name)
@@ -59,6 +66,7 @@ static struct replica_exchange *begin(struct node *n, struct server_request *r, 
 	}
 	if (name)
 		snprintf(e->name, sizeof e->name, "%s", name);
+	e->voted = node_votes(n);
 	exchange_begin(&e->x, ops, n, r);
 	return e;
 }
@@ -167,7 +175,7 @@ static void was_put(void *arg, const struct object_put_result *result)
 	e->meta = result->was;
 	e->claimed = result->claimed;
 	e->already = result->already;
-	e->vote = node_votes(e->x.node);
+	set_vote(e);
 	post(e, put_answer);
 }
 
@@ -300,7 +308,7 @@ static void looked(void *arg, int status, const struct object_meta *meta)
 	struct replica_exchange *e = arg;
 
 	e->status = status;
-	e->vote = node_votes(e->x.node);
+	set_vote(e);
 	e->floor = object_store_floor(e->x.node->objects);
 	if (!status) {
 		e->had = true;
@@ -366,7 +374,7 @@ static void was_read(void *arg, int status, const struct object_meta *meta, void
 {
 	struct replica_exchange *e = arg;
 
-	e->vote = node_votes(e->x.node);
+	set_vote(e);
 	if (meta) {
 		e->had = true;
 		e->meta = *meta;
@@ -444,7 +452,7 @@ static void listed(void *arg, int status, const struct object_entry *entries, si
 
 	e->status = status;
 	e->more = more;
-	e->vote = node_votes(e->x.node);
+	set_vote(e);
 	e->text = status ? NULL : evbuffer_new();
 	for (size_t i = 0; e->text && i < count; i++) {
 		wire_meta_format(&entries[i].meta, meta);
@@ -504,7 +512,7 @@ static void summed(void *arg, int status, const struct object_bucket buckets[OBJ
 	char digest[2 * sizeof buckets[0].digest + 1];
 
 	e->status = status;
-	e->vote = node_votes(e->x.node);
+	set_vote(e);
 	e->floor = object_store_floor(e->x.node->objects);
 	e->text = status ? NULL : evbuffer_new();
 	for (size_t i = 0; e->text && i < OBJECT_BUCKETS; i++) {

@@ -22,6 +22,7 @@ struct call {
 	struct map_ref *map;
 	char name[OBJECT_NAME_MAX + 1];
 	uint64_t began_ns;
+	bool voted;                 /* this node's answers counted then */
 	replica_done_fn *done;      /* or */
 	replica_read_fn *read_done; /* of a read */
 	void *arg;
@@ -58,6 +59,7 @@ static struct call *call_new(struct node *n, unsigned id, struct map_ref *map, c
 	c->map = map_ref_get(map);
 	snprintf(c->name, sizeof c->name, "%s", name);
 	c->began_ns = clock_monotonic_ns();
+	c->voted = node_votes(n);
 	c->done = done;
 	c->arg = arg;
 	node_begin(n);
@@ -262,7 +264,7 @@ static void ask(struct call *c, const char *method, struct wire_headers *h, uint
 static void vote_here(struct call *c)
 {
 	c->answer.answered = true;
-	c->answer.vote = node_votes(c->node);
+	c->answer.vote = c->voted && node_votes(c->node);
 }
 
 static void looked_here(void *arg, int status, const struct object_meta *meta)

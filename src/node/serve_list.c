@@ -40,7 +40,8 @@ struct question {
 	struct listing *l;
 	struct node_page *to;
 	int status;
-	bool vote, more;
+	bool vote; /* what it says counts. Of this node: did so when it was asked, until it has answered */
+	bool more;
 	size_t count;
 	struct list_entry *entries;
 	char *text;
@@ -174,7 +175,7 @@ static void listed(void *arg, int status, const struct object_entry *entries, si
 	for (size_t i = 0; i < count; i++)
 		room += strlen(entries[i].name) + 1;
 	q->status = status;
-	q->vote = node_votes(q->l->x.node);
+	q->vote = q->vote && node_votes(q->l->x.node);
 	q->more = more;
 	q->text = malloc(room + 1);
 	q->entries = calloc(count + 1, sizeof *q->entries);
@@ -291,6 +292,7 @@ static void ask_all(struct listing *l)
 		q->l = l;
 		q->to = &l->node[i];
 		if (q->to->id == l->x.node->self) {
+			q->vote = node_votes(l->x.node);
 			object_store_list(l->x.node->objects, l->prefix, l->after[0] ? l->after : NULL, PAGE, listed,
 			                  q);
 		} else if (ask_peer(q)) {

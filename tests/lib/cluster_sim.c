@@ -564,6 +564,7 @@ const char *sim_sabotage_name(enum sim_sabotage kind)
 		"strays",
 		"old wins",
 		"short list",
+		"asked once",
 		"created again",
 	};
 

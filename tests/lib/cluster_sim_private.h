@@ -98,7 +98,7 @@ struct message {
 	struct coordinate_reply reply;
 	enum coordinate_agreed agreed;
 	enum coordinate_result result;
-	bool flag; /* M_RELEASE: upto. M_REQUEST, M_ANSWER: a listing. M_READ_REPLY: the body is there */
+	bool flag; /* M_RELEASE: upto. M_REQUEST, M_ANSWER: a listing. M_READ_REPLY: the body is there. M_PULLED: it has lost nothing */
 	struct object_version floor;
 	struct copy all[OBJECTS]; /* M_PULLED, M_LISTED; M_ANSWER of a listing */
 };
@@ -117,9 +117,9 @@ struct hint {
 
 /* A pull of all others. */
 struct pass {
-	bool is_on, is_raising;
+	bool is_on, is_raising, is_second;
 	uint64_t id, map;
-	uint32_t waits; /* bits of nodes */
+	uint32_t waits, again; /* bits of nodes: of whom an answer is waited for; who is asked twice */
 };
 
 struct node {

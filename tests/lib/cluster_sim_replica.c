@@ -193,6 +193,22 @@ static void end_pass(struct sim *s, unsigned node)
 		sim_trace(s, i, "node %u has passed, map %u", node + 1, (unsigned)n->map);
 }
 
+/* All were asked. Who had lost something when it was asked may have got that again, and then another may have lost it that was asked
+ * after that: so those are asked once more. */
+static void ask_again(struct sim *s, unsigned node)
+{
+	struct pass *p = &s->node[node].pass;
+
+	if (!p->again || p->is_second) {
+		end_pass(s, node);
+		return;
+	}
+	p->is_second = true;
+	p->id = ++s->next_id;
+	p->waits = p->again;
+	send_pulls(s, node);
+}
+
 /* Whether all that it should hold was put in place: a full disk must not make a pass look whole. */
 static bool take_all(struct sim *s, unsigned node, const struct message *m)
 {
@@ -219,8 +235,10 @@ static void pulled(struct sim *s, const struct message *m)
 	if (!n->pass.is_on || n->pass.is_raising || m->op != n->pass.id)
 		return;
 	n->pass.waits &= ~(1u << m->from);
+	if (!m->flag)
+		n->pass.again |= 1u << m->from;
 	if (!n->pass.waits)
-		end_pass(s, m->to);
+		ask_again(s, m->to);
 }
 
 /* All it has that `m->from` should hold, and can be read. */
@@ -233,6 +251,7 @@ static void answer_pull(struct sim *s, const struct message *m)
 		answer.op = 0;
 	answer.map = n->map;
 	answer.floor = n->floor;
+	answer.flag = !has_lost(n) || s->options.sabotage == SABOTAGE_ASK_ONCE;
 	for (unsigned i = 0; i < OBJECTS; i++) {
 		struct copy copy;
 
