@@ -2,13 +2,18 @@
 /* agreement_etcd.c: the agreement of a cluster of several nodes, in etcd, by its JSON gateway.
  *
  * A call is a few rounds: look, decide by the rules, change if nothing has changed meanwhile (a transaction that compares the key's
- * revision), else decide again with what is there now. A claim begins with the transaction. Reads are linearizable, which is etcd's
- * default. A request whose answer was lost is sent again, to the next endpoint: if the first one was carried out after all, the second
- * changes nothing and shows what is there, which the rules then find to be what was wanted.
+ * revision), else decide again with what is there now. Reads are linearizable, which is etcd's default. A request whose answer was lost
+ * is sent again, to the next endpoint: if the first one was carried out after all, the second changes nothing and shows what is there,
+ * which the rules then find to be what was wanted.
+ *
+ * The first one may also be carried out later. A claim that was refused must not come to be then, when the one that was in its way has
+ * been released: so each release changes a key, one of 256 by the name, and a claim looks at that first and is made only if it
+ * has not changed since.
  */
 #include "node/agreement_private.h"
 
 #include "base/clock.h"
+#include "base/crc32c.h"
 #include "node/etcd_json.h"
 #include "store/http.h"
 
@@ -43,7 +48,7 @@ struct rounds {
 	struct agreement_call *call;
 	char *body;
 	struct iovec iov;
-	bool txn;
+	bool txn, guarding;       /* else a look; at `guard` */
 	enum agreement_step step; /* what the transaction does */
 	unsigned endpoint;        /* of the newest try */
 	unsigned count;
@@ -53,9 +58,12 @@ struct rounds {
 	bool changing;
 	uint64_t end_ns;
 	char key[sizeof((struct etcd *)0)->prefix + AGREEMENT_KEY_MAX];
+	char guard[sizeof((struct etcd *)0)->prefix + 20]; /* of a claim, or a release; else "" */
+	int64_t guard_revision;
 };
 
 static void look(struct rounds *r);
+static void look_at_guard(struct rounds *r);
 static void decide(struct rounds *r);
 
 /* ---- the end ---- */
@@ -148,6 +156,8 @@ static void txn_done(struct rounds *r, struct error *err)
 		end(r, rc, err);
 	} else if (changed) {
 		end(r, 0, err);
+	} else if (!found.value && r->call->kind == AGREEMENT_CLAIM) {
+		look_at_guard(r); /* something was released */
 	} else {
 		free(r->call->found);
 		r->call->found = found.value;
@@ -155,6 +165,20 @@ static void txn_done(struct rounds *r, struct error *err)
 		r->revision = found.revision;
 		decide(r);
 	}
+}
+
+static void guard_done(struct rounds *r, struct error *err)
+{
+	struct etcd_found found;
+	int rc = etcd_range_parse(r->request.buf, r->request.length, r->guard, AGREEMENT_VALUE_MAX, &found, err);
+
+	if (rc) {
+		end(r, rc, err);
+		return;
+	}
+	free(found.value);
+	r->guard_revision = found.revision;
+	decide(r); /* as if there were no claim: the transaction says if there is */
 }
 
 static void range_done(struct rounds *r, struct error *err)
@@ -185,6 +209,8 @@ static void done(struct http_request *request)
 		end(r, rc, &err);
 	else if (r->txn)
 		txn_done(r, &err);
+	else if (r->guarding)
+		guard_done(r, &err);
 	else
 		range_done(r, &err);
 	free(answer);
@@ -230,6 +256,12 @@ static void look(struct rounds *r)
 	send_body(r, etcd_range_body(r->key), false);
 }
 
+static void look_at_guard(struct rounds *r)
+{
+	r->guarding = true;
+	send_body(r, etcd_range_body(r->guard), false);
+}
+
 /* With what is there (call->found, r->revision). */
 static void decide(struct rounds *r)
 {
@@ -255,7 +287,8 @@ static void decide(struct rounds *r)
 		r->changing = true;
 	}
 	send_body(r,
-	          etcd_txn_body(r->key, r->revision, r->step == AGREEMENT_PUT ? call->value : NULL, call->value_length),
+	          etcd_txn_body(r->key, r->revision, r->step == AGREEMENT_PUT ? call->value : NULL, call->value_length,
+	                        r->guard[0] ? &(struct etcd_guard){ r->guard, r->guard_revision } : NULL),
 	          true);
 }
 
@@ -272,8 +305,11 @@ static void etcd_start(struct agreement *a, struct agreement_call *call)
 	r->call = call;
 	r->end_ns = clock_monotonic_ns() + e->options.deadline_ms * MS;
 	snprintf(r->key, sizeof r->key, "%s%s", e->prefix, call->key);
+	if (call->kind == AGREEMENT_CLAIM || call->kind == AGREEMENT_RELEASE)
+		snprintf(r->guard, sizeof r->guard, "%sreleases/%02x", e->prefix,
+		         (unsigned)(crc32c(0, call->key, strlen(call->key)) & 0xff));
 	if (call->kind == AGREEMENT_CLAIM)
-		decide(r); /* as if there were none: the transaction says if there is */
+		look_at_guard(r);
 	else
 		look(r);
 }

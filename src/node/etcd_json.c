@@ -32,23 +32,65 @@ char *etcd_range_body(const char *key)
 	return body;
 }
 
-char *etcd_txn_body(const char *key, int64_t revision, const void *value, size_t length)
+/* Texts may be NULL: memory was short. */
+static char *compare(const char *name, int64_t revision)
+{
+	char *text = NULL;
+
+	if (!name ||
+	    asprintf(&text, "{\"key\":\"%s\",\"target\":\"MOD\",\"result\":\"EQUAL\",\"mod_revision\":\"%" PRId64 "\"}",
+	             name, revision) < 0)
+		return NULL;
+	return text;
+}
+
+static char *put(const char *name, const char *value)
+{
+	char *text = NULL;
+
+	if (!name || !value || asprintf(&text, "{\"request_put\":{\"key\":\"%s\",\"value\":\"%s\"}}", name, value) < 0)
+		return NULL;
+	return text;
+}
+
+static char *erase(const char *name)
+{
+	char *text = NULL;
+
+	if (!name || asprintf(&text, "{\"request_delete_range\":{\"key\":\"%s\"}}", name) < 0)
+		return NULL;
+	return text;
+}
+
+static char *transaction(const char *name, const char *compares[2], const char *changes[2])
+{
+	char *body = NULL;
+
+	if (!name || !compares[0] || !changes[0] ||
+	    asprintf(&body,
+	             "{\"compare\":[%s%s%s],\"success\":[%s%s%s],"
+	             "\"failure\":[{\"request_range\":{\"key\":\"%s\"}}]}",
+	             compares[0], compares[1] ? "," : "", compares[1] ? compares[1] : "", changes[0],
+	             changes[1] ? "," : "", changes[1] ? changes[1] : "", name) < 0)
+		return NULL;
+	return body;
+}
+
+char *etcd_txn_body(const char *key, int64_t revision, const void *value, size_t length, const struct etcd_guard *guard)
 {
 	char *name = base64(key, strlen(key)), *text = base64(value ? value : "", value ? length : 0);
-	char *body = NULL, *change = NULL;
-	int rc = -1;
+	char *other = guard ? base64(guard->key, strlen(guard->key)) : NULL, *body = NULL;
+	char *compares[2] = { compare(name, revision), guard && value ? compare(other, guard->revision) : NULL };
+	char *changes[2] = { value ? put(name, text) : erase(name), guard && !value ? put(other, "") : NULL };
 
-	if (name && text)
-		rc = value ? asprintf(&change, "{\"request_put\":{\"key\":\"%s\",\"value\":\"%s\"}}", name, text)
-		           : asprintf(&change, "{\"request_delete_range\":{\"key\":\"%s\"}}", name);
-	if (rc >= 0 && asprintf(&body,
-	                        "{\"compare\":[{\"key\":\"%s\",\"target\":\"MOD\",\"result\":\"EQUAL\","
-	                        "\"mod_revision\":\"%" PRId64 "\"}],\"success\":[%s],"
-	                        "\"failure\":[{\"request_range\":{\"key\":\"%s\"}}]}",
-	                        name, revision, change, name) < 0)
-		body = NULL;
-	if (rc >= 0)
-		free(change);
+	if (!guard || compares[1] || changes[1])
+		body = transaction(name, (const char *[]){ compares[0], compares[1] },
+		                   (const char *[]){ changes[0], changes[1] });
+	for (int k = 0; k < 2; k++) {
+		free(compares[k]);
+		free(changes[k]);
+	}
+	free(other);
 	free(text);
 	free(name);
 	return body;
@@ -163,7 +205,8 @@ int etcd_txn_parse(const void *body, size_t length, const char *key, size_t valu
 	responses = json_object_get(answer, "responses");
 	*done = json_is_true(succeeded);
 	range = json_object_get(json_array_get(responses, 0), "response_range");
-	if ((succeeded && !json_is_boolean(succeeded)) || json_array_size(responses) != 1)
+	if ((succeeded && !json_is_boolean(succeeded)) || json_array_size(responses) < 1 ||
+	    (!*done && json_array_size(responses) != 1))
 		rc = -EPROTO;
 	else if (!*done)
 		rc = json_is_object(range) ? read_range(range, key, value_max, found) : -EPROTO;

@@ -21,9 +21,16 @@ struct etcd_found {
 /* The body of a POST to /v3/kv/range that asks for one key. malloc'ed, or NULL: no memory. */
 char *etcd_range_body(const char *key);
 
+/* A second key of a transaction: a put is made only if its last change was `revision`, too; a deletion changes it. */
+struct etcd_guard {
+	const char *key;
+	int64_t revision;
+};
+
 /* The body of a POST to /v3/kv/txn: if the last change of the key was `revision` (0: there is none), puts `value` there, or deletes it when
- * `value` is NULL; else gets it. malloc'ed, or NULL: no memory. */
-char *etcd_txn_body(const char *key, int64_t revision, const void *value, size_t length);
+ * `value` is NULL; else gets it. `guard` may be NULL. malloc'ed, or NULL: no memory. */
+char *etcd_txn_body(const char *key, int64_t revision, const void *value, size_t length,
+                    const struct etcd_guard *guard);
 
 /* Read answers of status 200. 0 and `*found` (free its value) or -ENOMEM; -EPROTO, with `err`, when it is no answer of etcd to that, or
  * holds a value of more than `value_max` bytes. */

@@ -207,7 +207,13 @@ static void claim(struct sim *s, const struct message *m, struct message *answer
 		answer->copy = (struct copy){ .version = c->version, .digest = c->body };
 		return;
 	}
-	*c = (struct claim){ .is_held = true, .version = m->copy.version, .body = m->copy.digest };
+	if (m->releases != c->releases) {
+		answer->agreed = AGREED_FAILED;
+		return;
+	}
+	*c = (struct claim){
+		.is_held = true, .version = m->copy.version, .body = m->copy.digest, .releases = c->releases
+	};
 	if (s->claimed_count == s->claimed_room) {
 		s->claimed_room = s->claimed_room ? 2 * s->claimed_room : 256;
 		s->claimed = realloc(s->claimed, s->claimed_room * sizeof *s->claimed);
@@ -232,9 +238,10 @@ static void agreement_message(struct sim *s, const struct message *m)
 	answer.object = m->object;
 	if (m->kind == M_CLAIM)
 		claim(s, m, &answer);
-	else if (m->kind == M_RELEASE && c->is_held && (order == 0 || (m->flag && order < 0)))
+	else if (m->kind == M_RELEASE && c->is_held && (order == 0 || (m->flag && order < 0))) {
 		c->is_held = false;
-	else if (m->kind == M_RAISE) {
+		c->releases++;
+	} else if (m->kind == M_RAISE) {
 		sim_set_map(s, &s->maps[s->map]);
 		answer.map = s->map;
 	}

@@ -162,6 +162,7 @@ static void ask_agreement(struct sim *s, struct operation *op, const struct coor
 	m.object = op->object;
 	m.flag = step->upto;
 	m.copy = (struct copy){ .version = step->meta.version, .digest = op->body };
+	m.releases = s->claim[op->object].releases; /* as if it had been asked for just now */
 	sim_send(s, m);
 }
 

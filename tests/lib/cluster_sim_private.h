@@ -97,6 +97,7 @@ struct message {
 	enum coordinate_kind operation;
 	struct coordinate_reply reply;
 	enum coordinate_agreed agreed;
+	unsigned releases; /* M_CLAIM: before which it was begun */
 	enum coordinate_result result;
 	bool flag; /* M_RELEASE: upto. M_REQUEST, M_ANSWER: a listing. M_READ_REPLY: the body is there. M_PULLED: it has lost nothing */
 	struct object_version floor;
@@ -190,6 +191,7 @@ struct claim {
 	bool is_held;
 	struct object_version version;
 	uint64_t body;
+	unsigned releases; /* of all claims of that name */
 };
 
 struct sim {

@@ -246,6 +246,7 @@ struct between {
 	struct http_server server;
 	char url[64];
 	atomic_uint lose;        /* so many answers to transactions are lost */
+	char *txn;               /* the newest transaction; of the server's thread while a call is under way */
 	struct http_reply reply; /* the newest; freed with the next */
 };
 
@@ -260,7 +261,12 @@ static void hand_on(void *arg, const struct http_server_request *r, struct http_
 	a->status = (int)ask_member(1, what, body, &b->reply);
 	a->body = b->reply.body;
 	a->body_length = b->reply.length;
-	free(body);
+	if (strcmp(what, "txn") == 0) {
+		free(b->txn);
+		b->txn = body;
+	} else {
+		free(body);
+	}
 	if (strcmp(what, "txn") == 0 && atomic_load(&b->lose)) {
 		atomic_fetch_sub(&b->lose, 1);
 		a->drop = true;
@@ -300,6 +306,41 @@ static void what_was_done_and_lost_is_recognised(void **state)
 	agreement_close(a);
 	http_server_stop(&b.server);
 	http_reply_destroy(&b.reply);
+	free(b.txn);
+}
+
+/* A member that stood still goes on with what it was asked, long after another one has answered. */
+static void a_refused_claim_does_not_come_to_be_later(void **state)
+{
+	struct http_reply reply = { 0 };
+	struct between b = { 0 };
+	struct agreement *a;
+
+	wanted(state);
+	http_server_start(&b.server, hand_on, &b);
+	snprintf(b.url, sizeof b.url, "http://127.0.0.1:%u", b.server.port);
+	a = open_at(*state, b.url, 30000);
+	assert_int_equal(claim_only(a, "pool/key", 5, "first"), 0);
+	assert_int_equal(claim_only(a, "pool/key", 9, "refused"), -EEXIST);
+	char *late = strdup(b.txn);
+	assert_non_null(late);
+	assert_int_equal(release_upto(a, "pool/key", 5), 0);
+	assert_int_equal(ask_member(1, "txn", late, &reply), 200);
+	http_reply_destroy(&reply);
+	free(late);
+	assert_int_equal(claim_only(a, "pool/key", 10, "second"), 0);
+	/* Nor does one that was made, and released. */
+	late = strdup(b.txn);
+	assert_non_null(late);
+	assert_int_equal(release_upto(a, "pool/key", 10), 0);
+	assert_int_equal(ask_member(1, "txn", late, &reply), 200);
+	http_reply_destroy(&reply);
+	free(late);
+	assert_int_equal(claim_only(a, "pool/key", 11, "third"), 0);
+	agreement_close(a);
+	http_server_stop(&b.server);
+	http_reply_destroy(&b.reply);
+	free(b.txn);
 }
 
 /* ---- what does not fit ---- */
@@ -456,6 +497,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(without_a_majority_calls_fail_and_afterwards_they_work, setup,
 		                                teardown),
 		cmocka_unit_test_setup_teardown(what_was_done_and_lost_is_recognised, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_refused_claim_does_not_come_to_be_later, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_damaged_value_is_refused_and_left_as_it_is, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_answer_of_a_stranger_is_taken_for_a_result, setup, teardown),
 		cmocka_unit_test_setup_teardown(space_that_is_used_up_is_said_at_once, setup, teardown),
