@@ -182,10 +182,14 @@ static enum http_verdict judge(struct http_job *job, struct http_attempt *a, str
 	enum http_verdict verdict = HTTP_JUDGE_BY_STATUS;
 
 	if (r->judge) {
+		uint8_t *buf = r->buf;
+
 		r->which = job->attempt[1] == a;
+		r->buf = a->buf; /* a second try has its own */
 		job->judged = a;
 		verdict = r->judge(r, err);
 		job->judged = NULL;
+		r->buf = buf;
 	}
 	if (verdict != HTTP_JUDGE_BY_STATUS)
 		return verdict;

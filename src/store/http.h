@@ -72,7 +72,8 @@ struct http_request {
 	/* Writes URL and header lines of one try: http_head_url(), http_head_add(). On the engine's thread: must not block. Returns
 	 * 0, -EAGAIN (a log-in is being renewed: tried again in a moment), or another negative errno, which ends the request. */
 	int (*prepare)(struct http_request *r, struct http_head *head, struct error *err);
-	/* May be NULL. On the engine's thread, after each answer of any status. */
+	/* May be NULL. On the engine's thread, after each answer of any status. Meanwhile `buf` is where the answer's body is: of the
+	 * second of two tries, elsewhere. */
 	enum http_verdict (*judge)(struct http_request *r, struct error *err);
 	/* May be NULL. On the engine's thread, when a try ended without an answer and may be made again: HTTP_JUDGE_AGAIN, _AT_ONCE, or
 	 * _FAIL with another error than `err` holds already, if it is to be. */

@@ -303,6 +303,42 @@ static void what_never_changes_is_asked_of_any_replica(void **state)
 	assert_string_equal(f->cluster.read, "latest");
 }
 
+static atomic_bool held;
+
+/* The first read of pool/slow is never answered. */
+static bool hold_first(struct fake_node *n, const struct http_server_request *r, const char *path,
+                       const struct evkeyvalq *query, struct http_server_answer *a)
+{
+	bool is_read = strcmp(path, "/v1/object/pool/slow") == 0 && r->method == EVHTTP_REQ_GET;
+
+	(void)n;
+	(void)query;
+	a->hold = is_read && !atomic_exchange(&held, true);
+	return a->hold;
+}
+
+static void a_slow_node_is_passed_by_the_second_that_is_asked(void **state)
+{
+	struct fixture *f = *state;
+	struct store_stats before, after;
+	uint64_t length;
+	char buf[10];
+
+	atomic_store(&held, false);
+	assert_int_equal(put(f, "slow", "text", 0), 0);
+	for (int i = 0; i < 100; i++) /* by which is known how long an answer takes */
+		assert_int_equal(get_immutable(f, "slow", buf, sizeof buf, &length), 0);
+	memset(buf, 0, sizeof buf);
+	store_get_stats(f->store, &before);
+	f->cluster.more = hold_first;
+	assert_int_equal(get_immutable(f, "slow", buf, sizeof buf, &length), 0);
+	assert_int_equal(length, 4);
+	assert_memory_equal(buf, "text", 4);
+	store_get_stats(f->store, &after);
+	assert_true(after.hedges > before.hedges);
+	assert_int_equal(after.retries, before.retries);
+}
+
 static void requests_go_to_the_first_of_an_objects_nodes(void **state)
 {
 	struct fixture *f = *state;
@@ -797,6 +833,7 @@ int main(void)
 		                            TEST(many_are_removed_be_they_there_or_not),
 		                            TEST(a_segment_is_made_by_quorum_and_anything_else_by_a_claim),
 		                            TEST(what_never_changes_is_asked_of_any_replica),
+		                            TEST(a_slow_node_is_passed_by_the_second_that_is_asked),
 		                            TEST(requests_go_to_the_first_of_an_objects_nodes),
 		                            TEST(who_acknowledged_the_last_put_can_be_told),
 		                            TEST(a_session_is_learnt_once_and_again_after_a_restart),
