@@ -83,6 +83,17 @@ static void fault(struct heal_pass *p, const char *what, const char *why)
 
 /* ---- entries ---- */
 
+/* During a pause nothing goes on but by its end: else that would find the pass somewhere else. */
+static void entry_done(struct looked_at *l)
+{
+	struct heal_pass *p = l->pass;
+
+	free(l);
+	p->under_way--;
+	if (!loop_timer_is_set(&p->pace))
+		more_entries(p);
+}
+
 static void pulled(void *arg, int status)
 {
 	struct looked_at *l = arg;
@@ -96,12 +107,9 @@ static void pulled(void *arg, int status)
 		p->result.failed++;
 		fault(p, l->entry.name, strerror(-status));
 	}
-	free(l);
-	p->under_way--;
 	if (wait_ms && !loop_timer_is_set(&p->pace))
 		loop_timer_set(&p->pace, wait_ms);
-	if (!loop_timer_is_set(&p->pace))
-		more_entries(p);
+	entry_done(l);
 }
 
 static bool is_missing(const struct object_meta *ours, const struct object_meta *theirs)
@@ -126,9 +134,7 @@ static void looked(void *arg, unsigned id, const struct replica_answer *a)
 	}
 	if (a->status && a->status != -ENOENT)
 		fault(p, l->entry.name, a->why);
-	free(l);
-	p->under_way--;
-	more_entries(p);
+	entry_done(l);
 }
 
 static void list_bucket(struct heal_pass *p);
@@ -455,4 +461,6 @@ struct heal_pass *heal_pass_begin(struct node *n, heal_pass_fn *done, void *arg)
 void heal_pass_stop(struct heal_pass *p)
 {
 	p->stopping = true;
+	if (loop_timer_is_set(&p->pace))
+		loop_timer_set(&p->pace, 0);
 }

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "lib/object_wait.h"
 #include "lib/real_nodes.h"
 
 #include <errno.h>
@@ -329,6 +330,65 @@ static void a_node_joins_and_another_leaves(void **state)
 	real_nodes_end(&nodes);
 }
 
+/* ---- what is copied slowly ---- */
+
+#define PAGE 500 /* entries of a list, as heal_pass.c asks for them */
+
+static void doze_here(void *arg)
+{
+	(void)arg;
+	nanosleep(&(struct timespec){ .tv_nsec = 500000000 }, NULL);
+}
+
+static uint64_t passes_of(size_t i)
+{
+	struct heal_stats stats;
+
+	heal_get_stats(nodes.node[i].node->heal, &stats);
+	return stats.passes;
+}
+
+/* Puts the n-th of the names that are in one bucket, on nodes [0, to). */
+static void put_in_bucket(unsigned n, size_t to, size_t length)
+{
+	unsigned number = 0;
+	char name[32];
+
+	for (unsigned count = 0; count <= n; number++) {
+		snprintf(name, sizeof name, "p/key-%08u", number);
+		count += object_bucket_of(name) == 7;
+	}
+	for (size_t i = 0; i < to; i++)
+		assert_int_equal(put_made(nodes.node[i].node->objects, name, number, length, 0, OBJECT_RULE_COPY, NULL),
+		                 0);
+}
+
+/* The second node finds that the first of many objects is missing, and pauses after it was copied. The pause is over while the third
+ * node, which does nothing just then, is asked for its digests. */
+static void a_pause_of_copying_may_end_while_a_node_is_waited_for(void **state)
+{
+	uint64_t before;
+
+	(void)state;
+	NEEDS_ETCD;
+	real_nodes_begin(&nodes, &etcd, 3, 3, 2);
+	for (size_t i = 0; i < 3; i++)
+		nodes.node[i].options.heal_ms = 3600000;
+	for (unsigned n = 1; n < PAGE; n++)
+		put_in_bucket(n, 3, 1);
+	nanosleep(&(struct timespec){ .tv_sec = 1, .tv_nsec = 500000000 }, NULL);
+	real_nodes_calm(&nodes);
+	nodes.node[1].options.heal_rate = 10000;
+	before = passes_of(1);
+	put_in_bucket(0, 1, 1000);
+	real_nodes_heal(&nodes, 1);
+	assert_int_equal(loop_run(nodes.node[2].node->loop, doze_here, NULL), 0);
+	real_nodes_calm(&nodes);
+	assert_int_equal(passes_of(1), before + 1);
+	assert_int_equal(objects_of(1), PAGE);
+	real_nodes_end(&nodes);
+}
+
 /* ---- what is damaged ---- */
 
 static int flip_one(const char *path, const struct stat *st, int type, struct FTW *where)
@@ -399,6 +459,7 @@ int main(void)
 		cmocka_unit_test(without_a_quorum_nothing_is_said_to_be_done),
 		cmocka_unit_test(a_wiped_node_is_filled_again_before_it_counts),
 		cmocka_unit_test(a_node_joins_and_another_leaves),
+		cmocka_unit_test(a_pause_of_copying_may_end_while_a_node_is_waited_for),
 		cmocka_unit_test(damaged_copies_are_never_given_and_are_mended),
 	};
 
