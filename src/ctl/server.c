@@ -33,7 +33,7 @@ struct connection {
 	struct ctl_server *server;
 	int fd;             /* -1: free */
 	size_t have;        /* bytes in `in` */
-	uint64_t active_ns; /* when the peer last did something */
+	uint64_t active_ns; /* when the peer last did something, or was answered */
 	atomic_bool busy;   /* a worker has it: only `gone` may be touched by the poll thread */
 	atomic_bool gone;   /* the peer closed, or cannot be written to */
 	char in[CTL_REQUEST_MAX];
@@ -117,6 +117,7 @@ static void request_job(void *arg)
 	int rc = server_run_request(c, c->request, &err);
 
 	send_end(c, rc, &err);
+	c->active_ns = clock_monotonic_ns();
 	c->busy = false; /* from here on it is the poll thread's */
 	wake(s);
 }

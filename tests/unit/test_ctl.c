@@ -15,7 +15,9 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -29,6 +31,17 @@ struct fixture {
 	struct ctl_server *server;
 	struct ctl_client *client;
 };
+
+/* Seconds that have passed without anybody waiting for them. */
+static _Atomic long later_s;
+
+int clock_gettime(clockid_t clock, struct timespec *time)
+{
+	int rc = (int)syscall(SYS_clock_gettime, clock, time);
+
+	time->tv_sec += later_s;
+	return rc;
+}
 
 static struct fixture fixture;
 static char lines[8][CTL_LINE_MAX];
@@ -355,6 +368,25 @@ static void a_snapshot_is_given_up_at_the_deadline(void **state)
 	assert_int_equal(ctl_status(f->client, 0, true, NULL, NULL, &err), -ENOTCONN);
 }
 
+static bool pass_two_minutes(void *arg, uint64_t bytes_left)
+{
+	(void)bytes_left;
+	later_s += *(long *)arg;
+	*(long *)arg = 0;
+	return true;
+}
+
+static void a_command_that_took_long_is_followed_by_another(void **state)
+{
+	struct fixture *f = *state;
+	struct error err = { 0 };
+	long seconds = 120;
+
+	assert_int_equal(ctl_flush(f->client, 0xa1, pass_two_minutes, &seconds, &err), 0);
+	assert_int_equal(seconds, 0);
+	assert_int_equal(ctl_status(f->client, 0, true, NULL, NULL, &err), 0);
+}
+
 static int keep_trashed(void *arg, const struct ctl_trashed *t)
 {
 	struct ctl_trashed *kept = arg;
@@ -672,6 +704,7 @@ int main(void)
 		CTL_TEST(snapshots_are_asked_for_by_name_and_image),
 		CTL_TEST(a_snapshot_says_when_its_moment_is_taken),
 		CTL_TEST(a_snapshot_is_given_up_at_the_deadline),
+		CTL_TEST(a_command_that_took_long_is_followed_by_another),
 		CTL_TEST(a_diff_comes_in_pieces_and_leaves_nothing_open),
 		CTL_TEST(moments_are_found_and_compared_by_their_place),
 		CTL_TEST(names_of_any_bytes_come_out_of_the_trash),
