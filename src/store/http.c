@@ -124,6 +124,11 @@ static void try_again(struct http_job *job, uint64_t wait_ms, const struct error
 
 static void back_off(struct http_job *job, uint64_t at_least_ms, const struct error *why)
 {
+	uint64_t now = clock_monotonic_ns(), left_ms = job->end_ns > now ? (job->end_ns - now) / MS : 0;
+
+	/* A server that asks for more time than there is may be there sooner, as it would if it had asked for none. */
+	if (at_least_ms >= left_ms)
+		at_least_ms = left_ms / 2;
 	job->at_once = 0;
 	job->backoff_ms = http_backoff_ms(job->backoff_ms, randombytes_random());
 	try_again(job, job->backoff_ms > at_least_ms ? job->backoff_ms : at_least_ms, why);
