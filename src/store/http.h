@@ -3,9 +3,10 @@
  *
  * A request waits in the queue of its class until it may start, is tried as often as its deadline allows (after connection
  * faults, timeouts, 408, 429 and 5xx, with decorrelated jitter, honouring a Retry-After that ends before the deadline), and
- * ends with one call of done(). Connections are kept and used again; HTTP/2 is used where a TLS server offers it. A read that somebody waits for, and
- * whose answer takes longer than nearly all do, is asked for a second time (hedged); the first whole answer counts. Knows
- * nothing of S3, Swift, keys or segments: a request's prepare() writes its head, its judge() reads what the answer means.
+ * ends with one call of done(). Connections are kept and used again; HTTP/2 is used where a TLS server offers it. A read
+ * that somebody waits for, and whose answer takes longer than nearly all do, is asked for a second time (hedged); the first
+ * whole answer counts. Knows nothing of S3, Swift, keys or segments: a request's prepare() writes its head, its judge() reads
+ * what the answer means.
  */
 #ifndef GARNER_STORE_HTTP_H
 #define GARNER_STORE_HTTP_H

@@ -336,7 +336,11 @@ static enum http_verdict conflict(struct node_store *s, struct http_op *op, stru
 		return next_node(n);
 	}
 	version_clock_seen(&s->versions, there.counter);
-	/* What was made, seen and removed must not come to be once more. */
+	/* What was made, seen and removed must not come to be once more; nor must what others have made since go that was removed. */
+	if (op->kind == HTTP_OP_REMOVE && r->maybe_done) {
+		error_set(err, -EIO, "it may have been removed, and was made anew since");
+		return HTTP_JUDGE_FAIL;
+	}
 	if (op->flags & STORE_PUT_CREATE_ONLY && r->maybe_done)
 		return made_and_gone(err);
 	n->version = version_clock_next(&s->versions);

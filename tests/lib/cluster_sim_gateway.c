@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* cluster_sim_gateway.c: clients of a simulated cluster: each asks one thing after the other, makes versions by a clock that is wrong,
- * tries again elsewhere when no answer comes, with the same version, and with a higher one when it is told so: not of a creation that
- * may have come to be. */
+ * tries again elsewhere when no answer comes, with the same version, and with a higher one when it is told so: not of a creation or
+ * removal that may have come to be. */
 #include "lib/cluster_sim_private.h"
 
 #define TRIES 7
@@ -232,7 +232,11 @@ static void answered(struct sim *s, unsigned at, const struct message *m)
 		exists(s, at, m);
 		break;
 	case RESULT_NEWER:
-		/* What was made, seen and removed must not come to be once more. */
+		/* What was made, seen and removed must not come to be once more; nor be removed twice what was made anew. */
+		if (g->kind == COORDINATE_REMOVE && g->was_unsure) {
+			end(s, at, HISTORY_UNKNOWN);
+			break;
+		}
 		if (creates(g) && g->was_unsure && s->options.sabotage != SABOTAGE_CREATE_AGAIN) {
 			end(s, at, HISTORY_UNKNOWN);
 			break;

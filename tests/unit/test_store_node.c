@@ -532,6 +532,26 @@ static void what_was_made_and_removed_meanwhile_is_not_made_once_more(void **sta
 	assert_object(f, "key", "newer");
 }
 
+static void what_was_removed_and_made_anew_meanwhile_is_not_removed_once_more(void **state)
+{
+	struct fixture *f = *state;
+	struct object_version far = { (uint64_t)1 << 62, 7 };
+
+	/* The first try may have been it, and another host has made what is there now. */
+	assert_int_equal(put(f, "key", "old", 0), 0);
+	play_status(f, node_first_of(&f->cluster, "key"), 503, NULL, 1);
+	node_keep(&f->cluster, "pool/key", far, "new", 3);
+	assert_int_equal(store_remove_wait(f->store, "key", NULL), -EIO);
+	assert_object(f, "key", "new");
+	/* Who removes it knowing that has it removed. */
+	assert_int_equal(store_remove_wait(f->store, "key", NULL), 0);
+	/* It is older, however its maker's clock goes, when nothing can have been done before. */
+	far.counter += (uint64_t)1 << 40;
+	node_keep(&f->cluster, "pool/key", far, "ahead", 5);
+	assert_int_equal(store_remove_wait(f->store, "key", NULL), 0);
+	assert_null(node_find(&f->cluster, "pool/key")->bytes);
+}
+
 static void all_tries_of_a_put_have_the_same_version(void **state)
 {
 	struct fixture *f = *state;
@@ -844,6 +864,7 @@ int main(void)
 		                            TEST(a_newer_version_is_gone_beyond),
 		                            TEST(a_tombstone_is_gone_beyond_by_who_creates),
 		                            TEST(what_was_made_and_removed_meanwhile_is_not_made_once_more),
+		                            TEST(what_was_removed_and_made_anew_meanwhile_is_not_removed_once_more),
 		                            TEST(all_tries_of_a_put_have_the_same_version),
 		                            TEST(a_create_only_put_that_another_was_quicker_with_is_not_ours),
 		                            TEST(a_new_map_is_asked_for_when_a_node_has_one),
