@@ -46,6 +46,7 @@ struct heal {
 		recovers; /* what the last pass has shown is made durable; among it that nothing is lost any more */
 	int note_status;
 	bool needs_pass; /* the last one was not complete, or none was made yet */
+	bool soon;       /* the timer is set for the next pass to begin soon, and not to be put off */
 	struct heal_pass_result last;
 	struct loop_timer timer;
 	struct heal_stats stats;
@@ -243,6 +244,7 @@ static void wait_for_next(struct heal *h)
 	if (h->stopping || h->pass || h->noting || h->sweeping)
 		return;
 	loop_timer_set(&h->timer, h->again ? SOON_MS : has_to_be_complete(h) ? AGAIN_MS : h->node->options->heal_ms);
+	h->soon = h->again;
 	h->again = false;
 }
 
@@ -332,6 +334,7 @@ static void begin_pass(void *heal)
 {
 	struct heal *h = heal;
 
+	h->soon = false;
 	settle(h);
 	if (h->pass || h->noting || h->sweeping || h->stopping) {
 		h->again = true;
@@ -346,10 +349,12 @@ void heal_now(struct heal *h)
 {
 	if (h->stopping)
 		return;
-	if (h->pass || h->noting || h->sweeping)
+	if (h->pass || h->noting || h->sweeping) {
 		h->again = true;
-	else
+	} else if (!h->soon) {
+		h->soon = true;
 		loop_timer_set(&h->timer, SOON_MS);
+	}
 }
 
 void heal_map_changed(struct heal *h)

@@ -348,6 +348,26 @@ static uint64_t passes_of(size_t i)
 	return stats.passes;
 }
 
+/* Whether so many passes come to their ends while others are asked for all the time. */
+static bool heals_when_asked(size_t i, uint64_t passes)
+{
+	uint64_t before = passes_of(i);
+
+	for (int tries = 0; tries < 400 && passes_of(i) < before + passes; tries++) {
+		real_nodes_heal(&nodes, i);
+		nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
+	}
+	return passes_of(i) >= before + passes;
+}
+
+static void a_pass_is_not_put_off_by_who_asks_for_another(void **state)
+{
+	(void)state;
+	real_nodes_begin(&nodes, &etcd, 1, 1, 1);
+	assert_true(heals_when_asked(0, 3));
+	real_nodes_end(&nodes);
+}
+
 /* Puts the n-th of the names that are in one bucket, on nodes [0, to). */
 static void put_in_bucket(unsigned n, size_t to, size_t length)
 {
@@ -459,6 +479,7 @@ int main(void)
 		cmocka_unit_test(without_a_quorum_nothing_is_said_to_be_done),
 		cmocka_unit_test(a_wiped_node_is_filled_again_before_it_counts),
 		cmocka_unit_test(a_node_joins_and_another_leaves),
+		cmocka_unit_test(a_pass_is_not_put_off_by_who_asks_for_another),
 		cmocka_unit_test(a_pause_of_copying_may_end_while_a_node_is_waited_for),
 		cmocka_unit_test(damaged_copies_are_never_given_and_are_mended),
 	};
