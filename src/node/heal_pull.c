@@ -102,6 +102,8 @@ void heal_pull(struct node *n, unsigned id, struct map_ref *map, const char *nam
 	if (meta->flags & OBJECT_TOMBSTONE)
 		object_store_remove(n->objects, name, meta->version, meta->flags & OBJECT_CLAIMED, OBJECT_RULE_COPY,
 		                    was_put, p);
-	else
+	else if (object_store_takes(n->objects, meta->length))
 		replica_read(n, id, map, name, meta->version, 0, SIZE_MAX, was_read, p);
+	else /* it would be read again and again, by every pass */
+		end_soon(p, -ENOSPC);
 }

@@ -357,6 +357,14 @@ struct drive *store_place(struct object_store *s, const char *name, uint64_t byt
 	return best;
 }
 
+bool object_store_takes(struct object_store *s, uint64_t bytes)
+{
+	for (size_t i = 0; i < s->drive_count; i++)
+		if (drive_takes(&s->drive[i], bytes, false))
+			return true;
+	return false;
+}
+
 /* ---- confirm ---- */
 
 struct done_job {

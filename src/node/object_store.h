@@ -172,6 +172,9 @@ void object_store_confirm(struct object_store *s, const char *name, struct objec
 void object_store_forget(struct object_store *s, const char *name, struct object_version version, object_done_fn *done,
                          void *arg);
 
+/* Whether a drive takes a new object of so many bytes now, as far as is known. Any thread; does not wait for I/O but for statvfs(2). */
+bool object_store_takes(struct object_store *s, uint64_t bytes);
+
 /* ---- many ---- */
 
 struct object_entry {

@@ -11,6 +11,7 @@
 
 #include "lib/object_wait.h"
 #include "lib/real_nodes.h"
+#include "node/object_store_private.h"
 
 #include <errno.h>
 
@@ -409,6 +410,55 @@ static void a_pause_of_copying_may_end_while_a_node_is_waited_for(void **state)
 	real_nodes_end(&nodes);
 }
 
+/* ---- what has no room ---- */
+
+struct peers_look {
+	struct node *node;
+	uint64_t bytes_in;
+};
+
+static void look_at_peers(void *arg)
+{
+	struct peers_look *l = arg;
+	struct peer_stats s;
+
+	l->bytes_in = 0;
+	for (size_t i = 0; i < CLUSTER_NODES_MAX; i++) {
+		if (!l->node->neighbours[i].id)
+			continue;
+		peer_get_stats(l->node->neighbours[i].peer, &s);
+		l->bytes_in += s.bytes_in;
+	}
+}
+
+static void a_node_that_is_full_does_not_fetch_what_it_cannot_keep(void **state)
+{
+	struct peers_look before, now;
+	uint64_t bodies = 0;
+	static uint8_t body[65536];
+
+	(void)state;
+	NEEDS_ETCD;
+	real_nodes_begin(&nodes, &etcd, 3, 3, 2);
+	real_nodes_calm(&nodes);
+	before.node = now.node = nodes.node[2].node;
+	now.node->objects->drive[0].reserve = UINT64_MAX;
+	put_some(0, 100, 1);
+	for (unsigned i = 0; i < 100; i++)
+		bodies += body_of(i, 1, body);
+	read_some(0, 100, 1);
+	assert_int_equal(loop_run(now.node->loop, look_at_peers, &before), 0);
+	assert_true(heals_when_asked(2, 2));
+	assert_int_equal(loop_run(now.node->loop, look_at_peers, &now), 0);
+	assert_true(now.bytes_in - before.bytes_in < bodies);
+	assert_int_equal(objects_of(2), 0);
+	/* Once there is room it gets all of it. */
+	now.node->objects->drive[0].reserve = 1;
+	real_nodes_calm(&nodes);
+	assert_int_equal(objects_of(2), 100);
+	real_nodes_end(&nodes);
+}
+
 /* ---- what is damaged ---- */
 
 static int flip_one(const char *path, const struct stat *st, int type, struct FTW *where)
@@ -481,6 +531,7 @@ int main(void)
 		cmocka_unit_test(a_node_joins_and_another_leaves),
 		cmocka_unit_test(a_pass_is_not_put_off_by_who_asks_for_another),
 		cmocka_unit_test(a_pause_of_copying_may_end_while_a_node_is_waited_for),
+		cmocka_unit_test(a_node_that_is_full_does_not_fetch_what_it_cannot_keep),
 		cmocka_unit_test(damaged_copies_are_never_given_and_are_mended),
 	};
 
