@@ -145,6 +145,21 @@ static bool has_begun(const struct log_view *view)
 	return view->term_count && view->terms[view->term_count - 1].epoch == view->newest_epoch;
 }
 
+/* Of the terms that were just loaded, with owner_host as their object says it. */
+static int find_writer(struct pool *p, uint64_t image, struct log_view *view, struct error *err)
+{
+	struct epoch_object o;
+	int rc;
+
+	view->writer_host = view->term_count ? view->owner_host : 0;
+	if (!view->term_count || view->owner_host)
+		return 0;
+	rc = epoch_object_get(p, image, view->terms[view->term_count - 1].epoch, &o, err);
+	if (!rc)
+		view->writer_host = o.host;
+	return rc;
+}
+
 int log_view_load(struct pool *p, uint64_t image, struct log_view *view, struct error *err)
 {
 	struct epoch_object o;
@@ -157,6 +172,8 @@ int log_view_load(struct pool *p, uint64_t image, struct log_view *view, struct 
 	rc = epoch_object_get(p, image, view->newest_epoch, &o, err);
 	if (!rc)
 		rc = terms_load_newest(p, image, view->newest_epoch, view, err);
+	if (!rc)
+		rc = find_writer(p, image, view, err);
 	if (rc) {
 		log_view_destroy(view);
 		return rc;
@@ -232,6 +249,8 @@ int epoch_claim(struct pool *p, uint64_t image, const struct host *host, struct 
 	if (rc)
 		return rc;
 	rc = terms_load_newest(p, image, epoch - 1, &terms, err);
+	if (!rc)
+		rc = find_writer(p, image, &terms, err);
 	if (rc) {
 		log_view_destroy(&terms);
 		return error_prefix(err, rc, "claimed epoch %" PRIu64 ", but cannot read the terms before it", epoch);
@@ -239,6 +258,7 @@ int epoch_claim(struct pool *p, uint64_t image, const struct host *host, struct 
 	free(view->terms);
 	view->terms = terms.terms;
 	view->term_count = terms.term_count;
+	view->writer_host = terms.writer_host;
 	view->newest_epoch = epoch;
 	view->owner_host = host->id;
 	memcpy(view->owner_name, mine.name, sizeof view->owner_name);

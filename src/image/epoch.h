@@ -40,6 +40,7 @@ struct log_view {
 	uint64_t owner_host;   /* of newest_epoch */
 	char owner_name[65];   /* its hostname */
 	bool released;         /* it handed over in order */
+	uint64_t writer_host;  /* of the newest term: what only it has goes on with the log; 0: there is no term */
 	struct term *terms;    /* oldest first */
 	size_t term_count;
 	struct log_position checkpoint; /* as the head says; segment 0: not known */
@@ -86,7 +87,7 @@ struct host {
 };
 
 /* Claims epoch view->newest_epoch + 1 for `host`. -EBUSY when another host was quicker; -ETIMEDOUT, -EAGAIN when that cannot be told:
- * load the view anew and try again, the epoch may have been made. Updates the view's epoch, owner. No term yet. */
+ * load the view anew and try again, the epoch may have been made. Updates the view's epoch, owner, and the terms that are older. */
 int epoch_claim(struct pool *p, uint64_t image, const struct host *host, struct log_view *view, struct error *err);
 
 /* The same; where the store has no create-only puts, a claim of which nothing can be told (by the two above, or -EIO) is made again

@@ -316,7 +316,7 @@ int image_load_to_read(struct image *i, struct error *err)
 	i->followed_ns = clock_monotonic_ns();
 	if (i->snapshot)
 		return image_load_snapshot(i, err);
-	return image_load(i, view.owner_host == i->engine->host.id, err);
+	return image_load(i, view.writer_host == i->engine->host.id, err);
 }
 
 bool image_unload_at_end(struct image *i)

@@ -225,7 +225,9 @@ int image_acquire(struct image *i, bool force, struct error *err)
 	i->view = view;
 	i->epoch = view.newest_epoch;
 	pthread_mutex_unlock(&i->view_mutex);
-	rc = image_load(i, ours && !force, err);
+	/* Not whose the epoch was: an earlier claim of ours may have got no further, and another host's term be the newest. */
+	bool goes_on = !force && view.writer_host == e->host.id;
+	rc = image_load(i, goes_on, err);
 	if (rc)
 		return rc;
 	/* Only now that the end is known does the term begin; the view is changed where readers cannot look meanwhile. */
@@ -243,7 +245,7 @@ int image_acquire(struct image *i, bool force, struct error *err)
 	log_view_destroy(&old);
 	if (rc)
 		return rc;
-	if (!ours || force)
+	if (!goes_on)
 		i->last = i->stored_end;
 	return start_log(i, err);
 }

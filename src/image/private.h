@@ -360,7 +360,7 @@ void engine_set_urgency(struct engine *e);
 /* ---- load.c: the map as of the end of the log ---- */
 
 /* Loads or catches up: looks at the store (by i->view) and the local segments, and replays up to their end. open_mutex is held.
- * `ours`: the last owner was this host, and the epoch has been claimed: local segments past the store's end go on with the log.
+ * `ours`: the newest term is this host's, and the epoch has been claimed: local segments past the store's end go on with the log.
  * Else they are set aside. */
 int image_load(struct image *i, bool ours, struct error *err);
 /* The newest checkpoint in a segment. Blocks. */

@@ -239,6 +239,7 @@ int epoch_begin_term(struct pool *p, uint64_t image, struct log_view *view, segm
 		free(view->terms);
 		view->terms = terms;
 		view->term_count = count;
+		view->writer_host = view->owner_host;
 		terms = NULL;
 	}
 out:

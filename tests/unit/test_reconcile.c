@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* test_reconcile.c: what is here of a log, against what is in the store, when an image is opened. */
 #include "lib/image_fixture.h"
+#include "lib/spy_store.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -133,12 +134,119 @@ static void test_the_same_without_sqlite(void **state)
 	test_segment_that_is_whole_in_the_store_only_is_taken_from_there(state);
 }
 
+/* ---- what another host went on without ---- */
+
+#define UNSENT 8u
+
+/* Host 0 ends with UNSENT segments and more that are not in the store. Its own id is `*self`. */
+static uint64_t leave_unsent(struct host *self)
+{
+	static struct spy_store spy;
+	uint8_t buf[GRAIN];
+	struct error err = { 0 };
+
+	fixture.options.stop_deadline_ms = 100;
+	image_fixture_open(&fixture, 0);
+	*self = fixture.engine->host;
+	spy_store_over(&spy, fixture.engine->pool->store);
+	fixture.engine->pool->store = &spy.store;
+	uint64_t id = image_fixture_create(fixture.engine, "disk");
+	struct image *i = image_fixture_open_image(fixture.engine, "disk");
+	memset(buf, 'x', sizeof buf);
+	assert_int_equal(write_wait(i, 0, buf, sizeof buf), sizeof buf);
+	assert_int_equal(flush_wait(i, IMAGE_FLUSH_REMOTE), 0);
+	atomic_store(&spy.put_error, -EIO);
+	memset(buf, 'a', sizeof buf);
+	for (unsigned k = 0; k < UNSENT; k++) {
+		assert_int_equal(write_wait(i, GRAIN, buf, sizeof buf), sizeof buf);
+		assert_int_equal(write_wait(i, 0, buf, sizeof buf), sizeof buf);
+		log_close_segment(atomic_load(&i->log));
+	}
+	image_fixture_close_image(i);
+	assert_int_equal(engine_close(fixture.engine, &err), -EAGAIN);
+	fixture.engine = NULL;
+	spy_store_destroy(&spy);
+	fixture.options.stop_deadline_ms = 0;
+	return id;
+}
+
+/* Host 1 takes over, and goes on for some segments, fewer than are left. */
+static void go_on_elsewhere(void)
+{
+	uint8_t buf[GRAIN];
+	struct node_attr attr;
+	struct error err = { 0 };
+
+	image_fixture_open(&fixture, 1);
+	assert_int_equal(engine_lookup(fixture.engine, NODE_ROOT, "disk", &attr, &err), 0);
+	assert_int_equal(engine_takeover(fixture.engine, attr.id, &err), 0);
+	struct image *i = image_fixture_open_image(fixture.engine, "disk");
+	memset(buf, 'b', sizeof buf);
+	assert_int_equal(write_wait(i, GRAIN, buf, sizeof buf), sizeof buf);
+	assert_int_equal(flush_wait(i, IMAGE_FLUSH_REMOTE), 0);
+	image_fixture_close_image(i);
+	image_fixture_close(&fixture);
+}
+
+/* Claims the image for a host that then gets no further. Returns the end of the log. */
+static segment_no_t claim_only(uint64_t id, const struct host *self)
+{
+	struct log_view view;
+	struct error err = { 0 };
+	struct pool *pool;
+	segment_no_t end;
+
+	assert_int_equal(pool_open(fixture.store, NULL, NULL, &pool, &err), 0);
+	assert_int_equal(log_view_load(pool, id, &view, &err), 0);
+	assert_int_equal(log_find_end_from(pool, id, &view, 0, &end, &err), 0);
+	assert_int_equal(epoch_claim(pool, id, self, &view, &err), 0);
+	log_view_destroy(&view);
+	pool_close(pool);
+	return end;
+}
+
+/* As if host 0 had crashed when it had begun segment `last`. */
+static void cut_local(uint64_t id, segment_no_t last)
+{
+	char path[400];
+
+	assert_true(unsync(id, last));
+	for (segment_no_t n = last + 1; n < last + 2 * UNSENT; n++) {
+		snprintf(path, sizeof path, "%s/images/%016llx/%016llx.seg", fixture.cache[0], (unsigned long long)id,
+		         (unsigned long long)n);
+		assert_true(!unlink(path) || errno == ENOENT);
+	}
+}
+
+/* The claim of one who got no further makes nothing a part of the log that another host has gone on with. */
+static void test_claim_alone_makes_nothing_part_of_the_log(void **state)
+{
+	uint8_t buf[GRAIN];
+	struct host self;
+
+	(void)state;
+	uint64_t id = leave_unsent(&self);
+	go_on_elsewhere();
+	segment_no_t end = claim_only(id, &self);
+	cut_local(id, end + 1);
+	image_fixture_open(&fixture, 0);
+	struct image *i = image_fixture_open_image(fixture.engine, "disk");
+	assert_int_equal(read_wait(i, GRAIN, buf, sizeof buf), sizeof buf);
+	for (unsigned b = 0; b < sizeof buf; b++)
+		assert_int_equal(buf[b], 'b');
+	image_fixture_close_image(i);
+	assert_true(is_set_aside(id));
+	image_fixture_close(&fixture);
+	image_fixture_verify(&fixture);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_segment_that_is_whole_in_the_store_only_is_taken_from_there,
 		                                set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_the_same_without_sqlite, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_claim_alone_makes_nothing_part_of_the_log, set_up, tear_down),
 	};
 
 	alarm(300);
