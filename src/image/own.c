@@ -350,10 +350,11 @@ static void stop_log(struct image *i)
 	struct log *log = atomic_exchange(&i->log, NULL);
 	struct timespec pause = { .tv_nsec = 1000000 };
 
+	/* Flushes that wait for the store use them, too. What is sealed from here on is queued, and stays in its file. */
+	upload_stop(i->upload);
 	while (atomic_load(&i->users))
 		nanosleep(&pause, NULL);
 	log_drain(log);
-	upload_stop(i->upload);
 	i->last = log_position(log).segment - 1;
 	uint64_t oldest, left = upload_bytes(i->upload, &oldest) + log_open_bytes(log);
 	atomic_fetch_sub(&i->engine->unsent, left);

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-3.0-only */
+/* test_flush.c: flushes that wait for a store which is away: what ends their waiting. */
+#include "lib/image_fixture.h"
+#include "lib/spy_store.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define GRAIN 4096u
+
+static struct {
+	struct image_fixture f;
+	struct spy_store spy;
+	struct image *image;
+} t;
+
+static int set_up(void **state)
+{
+	(void)state;
+	memset(&t, 0, sizeof t);
+	image_fixture_init(&t.f, false);
+	t.f.options.stop_deadline_ms = 100;
+	t.f.options.seal_after_ms = 3600 * 1000;
+	image_fixture_open(&t.f, 0);
+	image_fixture_create(t.f.engine, "disk");
+	spy_store_over(&t.spy, t.f.engine->pool->store);
+	t.f.engine->pool->store = &t.spy.store;
+	t.image = image_fixture_open_image(t.f.engine, "disk");
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	spy_store_destroy(&t.spy);
+	image_fixture_destroy(&t.f);
+	return 0;
+}
+
+static void write_a_grain(void)
+{
+	uint8_t buf[GRAIN];
+
+	memset(buf, 'x', sizeof buf);
+	assert_int_equal(write_wait(t.image, 0, buf, sizeof buf), sizeof buf);
+}
+
+/* Something is left here. */
+static void close_all(void)
+{
+	struct error err = { 0 };
+
+	image_fixture_close_image(t.image);
+	assert_int_equal(engine_close(t.f.engine, &err), -EAGAIN);
+	t.f.engine = NULL;
+}
+
+static bool no_more(void *arg, uint64_t left)
+{
+	(void)arg;
+	(void)left;
+	return false;
+}
+
+/* Its asking for the store's answer goes on without the one who asked, and is no use of the image. */
+static void test_a_flush_that_was_given_up_keeps_nobody_from_closing(void **state)
+{
+	struct error err = { 0 };
+
+	(void)state;
+	atomic_store(&t.spy.put_error, -EIO);
+	write_a_grain();
+	assert_int_equal(engine_flush(t.f.engine, t.image->id, no_more, NULL, &err), -EINTR);
+	close_all();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_a_flush_that_was_given_up_keeps_nobody_from_closing, set_up,
+		                                tear_down),
+	};
+
+	alarm(300);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
