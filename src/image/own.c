@@ -24,6 +24,11 @@ bool image_stop(struct image *i, const char *state, int error, const char *detai
 	}
 	pthread_mutex_unlock(&i->state_mutex);
 	engine_wake_dirty_waiters(i->engine);
+	/* What a flush waits for may never come to be uploaded. */
+	if (first && image_use_log(i)) {
+		upload_refuse(i->upload);
+		image_unuse_log(i);
+	}
 	return first;
 }
 

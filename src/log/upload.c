@@ -55,7 +55,7 @@ struct upload {
 	bool moving;         /* somebody calls the stored hooks */
 	bool looking;        /* for the key of looked + 1 */
 	segment_no_t looked; /* segments up to this one, and after `stored`, were not there */
-	bool stopping, failed;
+	bool stopping, failed, refusing;
 };
 
 static void start_more(struct upload *u);
@@ -519,7 +519,7 @@ int upload_wait(struct upload *u, segment_no_t number, upload_done_fn *done, voi
 	pthread_mutex_lock(&u->mutex);
 	if (number <= u->stored)
 		result = 0;
-	else if (u->failed || u->stopping)
+	else if (u->failed || u->stopping || u->refusing)
 		result = -EIO;
 	else
 		TAILQ_INSERT_TAIL(&u->waiters, w, link);
@@ -529,6 +529,15 @@ int upload_wait(struct upload *u, segment_no_t number, upload_done_fn *done, voi
 		free(w);
 	}
 	return 0;
+}
+
+void upload_refuse(struct upload *u)
+{
+	pthread_mutex_lock(&u->mutex);
+	u->refusing = true;
+	struct waiter *list = ready_waiters(u, true);
+	pthread_mutex_unlock(&u->mutex);
+	answer(list, -EIO);
 }
 
 void upload_stop(struct upload *u)

@@ -66,6 +66,9 @@ uint64_t upload_bytes(struct upload *u, uint64_t *oldest_ns);
 typedef void upload_done_fn(void *arg, int result);
 int upload_wait(struct upload *u, segment_no_t number, upload_done_fn *done, void *arg);
 
+/* Nobody waits any more: who does, and who comes, is answered with -EIO. What is queued goes to the store all the same. Any thread. */
+void upload_refuse(struct upload *u);
+
 /* Starts nothing more, waits for what is under way, answers waiters with -EIO. What is queued stays in its files. */
 void upload_stop(struct upload *u);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* test_flush.c: flushes that wait for a store which is away: what ends their waiting. */
+#include "lib/fault_disk.h"
 #include "lib/image_fixture.h"
 #include "lib/spy_store.h"
 
@@ -14,6 +15,7 @@
 static struct {
 	struct image_fixture f;
 	struct spy_store spy;
+	struct fault_disk disk;
 	struct image *image;
 } t;
 
@@ -22,6 +24,8 @@ static int set_up(void **state)
 	(void)state;
 	memset(&t, 0, sizeof t);
 	image_fixture_init(&t.f, false);
+	fault_disk_init(&t.disk);
+	t.f.options.disk = &t.disk.disk;
 	t.f.options.stop_deadline_ms = 100;
 	t.f.options.seal_after_ms = 3600 * 1000;
 	image_fixture_open(&t.f, 0);
@@ -37,6 +41,7 @@ static int tear_down(void **state)
 	(void)state;
 	spy_store_destroy(&t.spy);
 	image_fixture_destroy(&t.f);
+	fault_disk_destroy(&t.disk);
 	return 0;
 }
 
@@ -77,11 +82,25 @@ static void test_a_flush_that_was_given_up_keeps_nobody_from_closing(void **stat
 	close_all();
 }
 
+/* What it waits for never comes to be uploaded. */
+static void test_a_flush_is_answered_when_the_log_fails(void **state)
+{
+	(void)state;
+	write_a_grain();
+	assert_int_equal(flush_wait(t.image, IMAGE_FLUSH_REMOTE), 0);
+	write_a_grain();
+	atomic_store(&t.disk.write_error, -EIO);
+	assert_int_equal(flush_wait(t.image, IMAGE_FLUSH_REMOTE), -EIO);
+	atomic_store(&t.disk.write_error, 0);
+	close_all();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_a_flush_that_was_given_up_keeps_nobody_from_closing, set_up,
 		                                tear_down),
+		cmocka_unit_test_setup_teardown(test_a_flush_is_answered_when_the_log_fails, set_up, tear_down),
 	};
 
 	alarm(300);
