@@ -342,11 +342,12 @@ static int append_piece(struct write_op *w)
 	pthread_rwlock_rdlock(&i->gate);
 	int rc = log_reserve(log, w->records, w->count, &w->append, wake, w);
 	if (!rc) {
+		/* Before it can be sent. */
+		engine_unsent_add(i->engine, (uint64_t)w->slots * i->grain_bytes);
 		rc = log_fill(log, &w->append, w->records, w->slot_data);
 		if (!rc)
 			apply(w);
 		log_complete(log, &w->append);
-		engine_unsent_add(i->engine, (uint64_t)w->slots * i->grain_bytes);
 	}
 	pthread_rwlock_unlock(&i->gate);
 	return rc;

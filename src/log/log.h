@@ -131,7 +131,7 @@ int log_wait_sealed(struct log *l, segment_no_t number, uint8_t digest[DIGEST_BY
  * overwrite. */
 void log_keep_all(struct log *l, bool all);
 
-/* Bytes in slots of segments that are not sealed. */
+/* Bytes in slots of segments that were not given to the hook `complete` yet. */
 uint64_t log_open_bytes(struct log *l);
 /* Monotonic time of the oldest record that is not sealed; 0: none. */
 uint64_t log_oldest_ns(struct log *l);

@@ -60,10 +60,10 @@ struct log {
 	bool syncing; /* somebody leads a sync */
 
 	TAILQ_HEAD(closing_list, closing) closing; /* in order of numbers */
-	uint64_t closing_bytes;
-	unsigned closing_stages; /* how many of closing hold a stage */
-	bool writing_open;       /* a job writes out what is in the open segment's stage */
-	unsigned writers;        /* jobs that write out */
+	uint64_t closing_bytes;                    /* of those that are not complete */
+	unsigned closing_stages;                   /* how many of closing hold a stage */
+	bool writing_open;                         /* a job writes out what is in the open segment's stage */
+	unsigned writers;                          /* jobs that write out */
 	bool sealing;
 	segment_no_t last_sealed;
 	uint8_t digest[DIGEST_BYTES];   /* of last_sealed */

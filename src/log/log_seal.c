@@ -65,6 +65,16 @@ static int seal_segment(struct segment *s, bool stream, struct error *err)
 	return 0;
 }
 
+/* It is the upload's from here on, whether or not it comes to be sealed. */
+static void give_complete(struct log *l, struct segment *s)
+{
+	if (l->options.hooks.complete)
+		l->options.hooks.complete(l->options.arg, s);
+	pthread_mutex_lock(&l->mutex);
+	l->closing_bytes -= (uint64_t)s->slot_count * l->shape.slot_bytes;
+	pthread_mutex_unlock(&l->mutex);
+}
+
 void log_seal_job(void *arg)
 {
 	struct log *l = arg;
@@ -84,8 +94,8 @@ void log_seal_job(void *arg)
 		bool stream = log_is_stream(l, s, s->slot_count), all = l->options.keep_all;
 		pthread_mutex_unlock(&l->mutex);
 		int rc = chain_segment(l, s, all, &err);
-		if (!rc && l->options.hooks.complete)
-			l->options.hooks.complete(l->options.arg, s);
+		if (!rc)
+			give_complete(l, s);
 		if (!rc)
 			rc = seal_segment(s, stream, &err);
 		if (rc) {
@@ -95,7 +105,6 @@ void log_seal_job(void *arg)
 		}
 		pthread_mutex_lock(&l->mutex);
 		TAILQ_REMOVE(&l->closing, c, link);
-		l->closing_bytes -= (uint64_t)s->slot_count * l->shape.slot_bytes;
 		l->last_sealed = s->number;
 		memcpy(l->digest, s->digest, sizeof l->digest);
 		l->image_size = s->image_size;

@@ -95,12 +95,38 @@ static void test_a_flush_is_answered_when_the_log_fails(void **state)
 	close_all();
 }
 
+/* The segment could not be sealed, and was in the store. What the other image writes has room. */
+static void test_what_failed_is_not_counted_twice(void **state)
+{
+	struct error err = { 0 };
+
+	(void)state;
+	write_a_grain();
+	spy_hold_puts(&t.spy, true);
+	atomic_store(&t.disk.sync_error, -EIO);
+	assert_int_equal(flush_wait(t.image, IMAGE_FLUSH_REMOTE), -EIO);
+	image_fixture_close_image(t.image);
+	pthread_mutex_lock(&t.image->open_mutex);
+	log_drain(atomic_load(&t.image->log));
+	spy_wait_held(&t.spy, 1);
+	spy_hold_puts(&t.spy, false);
+	while (spy_let_go(&t.spy, ""))
+		;
+	assert_int_equal(image_release(t.image, 0, true, &err), -EAGAIN);
+	pthread_mutex_unlock(&t.image->open_mutex);
+	assert_int_equal(atomic_load(&t.f.engine->unsent), 0);
+	atomic_store(&t.disk.sync_error, 0);
+	assert_int_equal(engine_close(t.f.engine, &err), 0);
+	t.f.engine = NULL;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_a_flush_that_was_given_up_keeps_nobody_from_closing, set_up,
 		                                tear_down),
 		cmocka_unit_test_setup_teardown(test_a_flush_is_answered_when_the_log_fails, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_what_failed_is_not_counted_twice, set_up, tear_down),
 	};
 
 	alarm(300);
