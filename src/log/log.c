@@ -219,20 +219,28 @@ static void prepare_job(void *arg)
 		l->no_room = 0;
 		if (number == l->last_opened + 1)
 			log_wake_room_waiters(l);
+		else if (!l->draining && !STAILQ_EMPTY(&l->room_waiters))
+			log_prepare_next(l); /* the one that they wait for may have failed meanwhile */
 	}
 	pthread_mutex_unlock(&l->mutex);
 	log_job_end(l);
 }
 
-/* One; a stream fills a segment in less time than it takes to make its file, so for that several are made at once. */
+/* One; a stream fills a segment in less time than it takes to make its file, so for that several are made at once. Those behind one that
+ * could not be made are there, and still that one is to be made first. */
 void log_prepare_next(struct log *l)
 {
-	unsigned wanted = l->stream ? l->options.ahead : 1, made = l->makers;
+	unsigned wanted = l->stream ? l->options.ahead : 1, all = l->makers, ready = 0;
 
-	for (segment_no_t n = l->last_opened + 1; n <= l->last_opened + LOG_AHEAD_MAX; n++)
-		made += *ahead(l, n) != NULL;
-	for (; made < wanted && !l->failed && log_job_start(l, prepare_job, 0); made++)
+	for (segment_no_t n = l->last_opened + 1; n <= l->last_opened + LOG_AHEAD_MAX; n++) {
+		all += *ahead(l, n) != NULL;
+		ready += *ahead(l, n) && ready == n - l->last_opened - 1;
+	}
+	for (unsigned made = l->makers + ready; made < wanted && all < LOG_AHEAD_MAX; made++, all++) {
+		if (l->failed || !log_job_start(l, prepare_job, 0))
+			break;
 		l->makers++;
+	}
 }
 
 /* ---- reservations ---- */

@@ -2,7 +2,7 @@
 /* test_log.c: reservations and the making of segments: what is appended is found in order and whole, over the ends of segments,
  * with many threads, and with a full disk.
  */
-#include "log/log.h"
+#include "log/log_private.h"
 
 #include "lib/log_fixture.h"
 #include "lib/random.h"
@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -473,6 +474,33 @@ static void segment_that_cannot_be_made_leaves_nothing_behind(void **state)
 	assert_null(segment_pin_known(f->set, 1));
 }
 
+/* Of two segments that are made at once the second comes to be, and the first does not: it is made when it is needed. */
+static void segment_that_could_not_be_made_is_made_when_another_is_ready(void **state)
+{
+	struct log_fixture *f = *state;
+	struct log_options o = log_fixture_options(f);
+	char *second = segment_path(f->set, 2);
+
+	o.ahead = 2;
+	f->log = log_new(&o);
+	assert_non_null(f->log);
+	assert_int_equal(append_grains(f->log, 0, 1, 1), 0);
+	assert_int_equal(mkdir(second, 0700), 0); /* nothing can be renamed to that */
+	pthread_mutex_lock(&f->log->mutex);
+	f->log->stream = true;
+	log_prepare_next(f->log);
+	while (f->log->makers)
+		pthread_cond_wait(&f->log->changed, &f->log->mutex);
+	f->log->stream = false;
+	pthread_mutex_unlock(&f->log->mutex);
+	log_fixture_wait(f, &f->short_of_space, 1);
+	assert_int_equal(rmdir(second), 0);
+	free(second);
+	for (unsigned k = 0; k < 3; k++)
+		assert_int_equal(append_grains(f->log, 0, TEST_SLOTS, 2), 0);
+	assert_int_equal(log_flush_wait(f->log), 0);
+}
+
 /* ---- failure ---- */
 
 static void write_that_fails_stops_the_log(void **state)
@@ -622,6 +650,7 @@ int main(void)
 		U(full_disk_fails_writes_where_told_to),
 		U(full_disk_holds_writes_back_until_there_is_room),
 		U(segment_that_cannot_be_made_leaves_nothing_behind),
+		U(segment_that_could_not_be_made_is_made_when_another_is_ready),
 		T(write_that_fails_stops_the_log),
 		T(log_that_is_failed_refuses_everything_and_says_so_once),
 		U(failure_wakes_those_who_wait_for_room),
