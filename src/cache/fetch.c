@@ -29,7 +29,7 @@ void fetch_op_done(struct fetch_op *op, int rc)
 
 /* Adds a reader to the chunk's fetch, made if there is none: returns 1 then, else 0, -ENOMEM, or -EALREADY when the chunk has become
  * present meanwhile: then there is nothing to wait for. A fetch that was made begins with fetch_go_on(). */
-static int join(struct segment *s, uint32_t chunk, struct fetch_reader *r)
+static int join(const struct fetch_source *source, struct segment *s, uint32_t chunk, struct fetch_reader *r)
 {
 	bool ahead = !r->buf;
 	struct fetch *f;
@@ -49,6 +49,7 @@ static int join(struct segment *s, uint32_t chunk, struct fetch_reader *r)
 			goto out;
 		}
 		f->segment = s;
+		f->source = source;
 		f->chunk = chunk;
 		f->stage = FETCH_WAITS;
 		f->ahead = ahead;
@@ -102,7 +103,7 @@ static bool fetch_chunk(const struct fetch_source *source, struct fetch_op *op, 
 	}
 	*r = (struct fetch_reader){ .op = op, .buf = buf, .skip = skip, .len = len };
 	atomic_fetch_add(&op->pending, 1);
-	rc = join(s, chunk, r);
+	rc = join(source, s, chunk, r);
 	if (rc >= 0)
 		return rc > 0;
 	free(r);
@@ -198,7 +199,7 @@ void fetch_read(const struct fetch_source *source, struct fetch_op *op, segment_
 		buf += part;
 		len -= part;
 	}
-	fetch_go_on(source, s);
+	fetch_go_on(s);
 	segment_unpin(s);
 }
 
@@ -215,7 +216,7 @@ uint32_t fetch_ahead(const struct fetch_source *source, struct fetch_op *op, seg
 	for (uint32_t c = chunk; c < chunk + count; c++)
 		if (segment_chunk_state(s, c) == CHUNK_ABSENT)
 			begun += fetch_chunk(source, op, s, c, 0, NULL, 0);
-	fetch_go_on(source, s);
+	fetch_go_on(s);
 	segment_unpin(s);
 	return begun;
 }
@@ -231,7 +232,7 @@ void fetch_table(const struct fetch_source *source, struct fetch_op *op, segment
 	/* A file of its own has the table, or all chunks. */
 	if (!atomic_load(&s->chunk)) {
 		fetch_chunk(source, op, s, FETCH_TABLE, 0, NULL, 0);
-		fetch_go_on(source, s);
+		fetch_go_on(s);
 	}
 	segment_unpin(s);
 }

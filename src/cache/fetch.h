@@ -17,7 +17,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-/* One image as the cache sees it. Constant while reads are under way. */
+/* One image as the cache sees it. Constant, and where it is, while reads are under way that were begun with it. */
 struct fetch_source {
 	struct cache *cache;
 	struct store *store;

@@ -31,7 +31,8 @@ enum fetch_stage {
 
 /* A chunk on its way. Lives in its segment's list until its readers are answered. */
 struct fetch {
-	struct segment *segment; /* pinned */
+	struct segment *segment;           /* pinned */
+	const struct fetch_source *source; /* of who asked first, and waits: other images may read the same segment */
 	uint32_t chunk;
 	enum fetch_stage stage;       /* guarded by the segment's mutex */
 	struct fetch_reader *readers; /* likewise */
@@ -49,7 +50,7 @@ struct fetch {
 void fetch_op_done(struct fetch_op *op, int rc);
 
 /* Has the fetches of the segment that wait for its table go on, unless one of them has the turn already. The segment is pinned. */
-void fetch_go_on(const struct fetch_source *source, struct segment *s);
+void fetch_go_on(struct segment *s);
 
 /* Reports why the segment cannot be read: one error and one warning until it was read again, however many chunks are asked for. */
 __attribute__((format(printf, 3, 4))) void fetch_tell(struct segment *s, enum report_level level, const char *format,

@@ -24,7 +24,7 @@
 
 /* The turn for the table of one segment. */
 struct turn {
-	struct fetch_source source; /* a copy: the image's may be rebuilt */
+	struct fetch_source source; /* of that fetch; a copy */
 	struct segment *segment;    /* pinned, by the fetch that has the turn */
 	struct fetch *fetch;        /* which that is */
 	struct segment_meta meta;
@@ -191,7 +191,7 @@ static void run_done(void *arg, int status, uint64_t length, const struct error 
 			again += !chunk_arrived(run, f, length);
 	}
 	if (again)
-		fetch_go_on(&run->source, s);
+		fetch_go_on(s);
 	while (again--)
 		segment_unpin(s);
 	run_free(run);
@@ -345,7 +345,7 @@ static void turn_done(struct turn *t, const uint8_t *table)
 	struct fetch *list = take_waiting(t);
 
 	/* For those that come after; the segment is pinned by those in the list. */
-	fetch_go_on(&t->source, t->segment);
+	fetch_go_on(t->segment);
 	start_runs(t, table, list);
 	turn_free(t);
 }
@@ -363,7 +363,7 @@ static void turn_failed(struct turn *t, int rc, const char *text)
 		           text);
 		leave_turn(t->fetch);
 	}
-	fetch_go_on(&t->source, t->segment);
+	fetch_go_on(t->segment);
 	if (again)
 		segment_unpin(t->segment);
 	else
@@ -517,15 +517,16 @@ static void meta_done(void *arg, int status, uint64_t length, const struct error
 }
 
 /* A fetch has the turn. */
-static void take_turn(const struct fetch_source *source, struct fetch *f)
+static void take_turn(struct fetch *f)
 {
+	const struct fetch_source *source = f->source;
 	struct segment *s = f->segment;
 	struct turn *t = calloc(1, sizeof *t);
 	uint8_t *table = NULL;
 
 	if (!t) {
 		leave_turn(f);
-		fetch_go_on(source, s);
+		fetch_go_on(s);
 		fetch_end(f, -ENOMEM, NULL, 0);
 		return;
 	}
@@ -550,7 +551,7 @@ static void take_turn(const struct fetch_source *source, struct fetch *f)
 		store_get(t->source.store, t->key, 0, t->buf, t->length, STORE_GET_IMMUTABLE, meta_done, t);
 }
 
-void fetch_go_on(const struct fetch_source *source, struct segment *s)
+void fetch_go_on(struct segment *s)
 {
 	struct fetch *f, *first = NULL;
 
@@ -564,5 +565,5 @@ void fetch_go_on(const struct fetch_source *source, struct segment *s)
 		first->stage = FETCH_META;
 	pthread_mutex_unlock(&s->mutex);
 	if (first)
-		take_turn(source, first);
+		take_turn(first);
 }

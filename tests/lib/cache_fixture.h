@@ -320,8 +320,8 @@ static inline void reading_done(struct fetch_op *op)
 	sem_post(&((struct reading *)op)->done);
 }
 
-static inline void reading_begin(struct cache_fixture *c, struct reading *r, segment_no_t number, uint32_t slot,
-                                 uint32_t skip, size_t len)
+static inline void reading_begin_of(const struct fetch_source *source, struct reading *r, segment_no_t number,
+                                    uint32_t slot, uint32_t skip, size_t len)
 {
 	sem_init(&r->done, 0, 0);
 	r->number = number;
@@ -330,8 +330,14 @@ static inline void reading_begin(struct cache_fixture *c, struct reading *r, seg
 	r->len = len;
 	memset(r->buf, 0xee, sizeof r->buf);
 	fetch_op_begin(&r->op, reading_done);
-	fetch_read(&c->source, &r->op, number, slot, skip, r->buf, len);
+	fetch_read(source, &r->op, number, slot, skip, r->buf, len);
 	r->later = !fetch_op_end(&r->op);
+}
+
+static inline void reading_begin(struct cache_fixture *c, struct reading *r, segment_no_t number, uint32_t slot,
+                                 uint32_t skip, size_t len)
+{
+	reading_begin_of(&c->source, r, number, slot, skip, len);
 }
 
 /* Waits for its answer: 0 with the right bytes, or an error with none of them. */

@@ -137,6 +137,46 @@ static void readers_of_one_chunk_share_one_get(void **state)
 	assert_int_equal(fixture_gets(c), 2);
 }
 
+/* Another image that reads the same log. */
+struct neighbour {
+	struct cache_fixture *fixture;
+	atomic_bool gone;
+};
+
+static uint64_t epoch_of_neighbour(void *arg, segment_no_t number)
+{
+	struct neighbour *n = arg;
+
+	must(!atomic_load(&n->gone), "who has its answer is still asked");
+	return fixture_epoch_of(n->fixture, number);
+}
+
+/* An image may be freed once it has its answer, while others wait on for the same segment. */
+static void fetches_of_others_do_without_who_has_its_answer(void **state)
+{
+	struct cache_fixture *c = *state;
+	struct neighbour n = { .fixture = c };
+	struct fetch_source own = c->source, theirs = c->source;
+	static struct reading first, second, third;
+
+	theirs.epoch_of = epoch_of_neighbour;
+	theirs.arg = &n;
+	put_segment(c, 1, TEST_SLOTS);
+	spy_hold_gets(&c->spy, true);
+	atomic_store(&c->spy.get_error, -EIO);
+	reading_begin_of(&theirs, &first, 1, 0, 0, TEST_GRAIN);
+	reading_begin_of(&own, &second, 1, CHUNK_SLOTS, 0, TEST_GRAIN);
+	reading_begin_of(&own, &third, 1, 2 * CHUNK_SLOTS, 0, TEST_GRAIN);
+	spy_wait_held_gets(&c->spy, 1);
+	assert_true(spy_let_get_go(&c->spy));
+	assert_int_equal(reading_end(&first), -EIO);
+	atomic_store(&n.gone, true);
+	spy_hold_gets(&c->spy, false);
+	assert_true(spy_let_get_go(&c->spy));
+	assert_int_equal(reading_end(&second), -EIO);
+	assert_int_equal(reading_end(&third), -EIO);
+}
+
 static void chunks_of_one_segment_get_its_header_once(void **state)
 {
 	struct cache_fixture *c = *state;
@@ -907,6 +947,7 @@ int main(void)
 		T(chunk_without_a_needed_slot_is_zeros_and_not_asked_for),
 		T(read_past_what_a_chunk_holds_fails_alone),
 		T(readers_of_one_chunk_share_one_get),
+		T(fetches_of_others_do_without_who_has_its_answer),
 		T(chunks_of_one_segment_get_its_header_once),
 		T(one_read_of_many_chunks_is_answered_once_all_are_here),
 		T(fetch_that_finds_the_table_here_lets_the_others_go_on),
