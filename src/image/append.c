@@ -33,8 +33,8 @@ static void room_wait(struct room_wait *w)
 	pthread_mutex_unlock(&w->mutex);
 }
 
-/* Reserves a place for one record, waiting for room. With `gate`, that is closed when this returns 0, and open while it waits. */
-static int reserve_wait(struct image *i, struct record *r, struct log_append *append, bool gate)
+/* Reserves a place for one record, waiting for room. */
+static int reserve_wait(struct image *i, struct record *r, struct log_append *append)
 {
 	struct log *log = atomic_load(&i->log);
 	int rc;
@@ -42,11 +42,7 @@ static int reserve_wait(struct image *i, struct record *r, struct log_append *ap
 	do {
 		struct room_wait w;
 		room_wait_init(&w);
-		if (gate)
-			pthread_rwlock_wrlock(&i->gate);
 		rc = log_reserve(log, r, 1, append, room_wake, &w);
-		if (gate && rc)
-			pthread_rwlock_unlock(&i->gate);
 		if (rc == -EAGAIN)
 			room_wait(&w);
 		room_wait_destroy(&w);
@@ -58,7 +54,7 @@ int image_append_wait(struct image *i, struct record *r, const void *data, segme
 {
 	struct log *log = atomic_load(&i->log);
 	struct log_append append;
-	int rc = reserve_wait(i, r, &append, false);
+	int rc = reserve_wait(i, r, &append);
 
 	if (rc)
 		return rc;
@@ -182,18 +178,22 @@ void image_lock_grains(struct image *i, struct range_lock *lock, grain_no_t firs
 
 /* ---- at a cut ---- */
 
-int image_append_at_cut(struct image *i, struct record *r)
+int image_try_append_at_cut(struct image *i, struct record *r, struct room_wait *w)
 {
 	struct log *log = atomic_load(&i->log);
 	struct log_append append;
 	const void *none = NULL;
-	int rc = reserve_wait(i, r, &append, true);
 
-	if (rc)
-		return rc;
-	rc = log_fill(log, &append, r, &none);
-	log_complete(log, &append);
+	room_wait_init(w);
+	pthread_rwlock_wrlock(&i->gate);
+	int rc = log_reserve(log, r, 1, &append, room_wake, w);
+	if (!rc) {
+		rc = log_fill(log, &append, r, &none);
+		log_complete(log, &append);
+	}
 	if (rc)
 		pthread_rwlock_unlock(&i->gate);
+	if (rc != -EAGAIN)
+		room_wait_destroy(w);
 	return rc;
 }

@@ -295,9 +295,6 @@ int image_op_read_grain(struct op *op, grain_no_t grain, uint8_t *buf, bool *fet
  * the segment's number, and the sequence after it. Blocks. */
 int image_append_wait(struct image *i, struct record *r, const void *data, segment_no_t *number, uint64_t *sequence);
 
-/* Appends a record without a slot at a cut: on success the gate is held for writing, and the record is the last of the log. */
-int image_append_at_cut(struct image *i, struct record *r);
-
 /* Waits for its turn among those who write. 0 or an error. */
 int image_pace_wait(struct image *i, uint64_t bytes);
 /* Appends records and has `apply` change the map accordingly, as writes do: what that needs is in memory and stays
@@ -316,6 +313,9 @@ struct room_wait {
 int image_try_append_moves(struct image *i, struct record *records, size_t count, const void *const *data, bool anew,
                            struct room_wait *w);
 void image_wait_for_room(struct room_wait *w);
+/* Appends a record without a slot at a cut: on success the gate is held for writing, and the record is the last of the log. Else it is not
+ * held; -EAGAIN: image_wait_for_room() is to be called, without a gate. */
+int image_try_append_at_cut(struct image *i, struct record *r, struct room_wait *w);
 
 /* ---- gather.c: moves ---- */
 

@@ -16,15 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Closes the gate at a moment when a mark can be appended there (a checkpoint's), or at any moment. The mark keeps packing from
- * dropping slots that the map at the cut points at. */
-static int close_gate(struct image *i, bool mark)
-{
-	struct record r = { .kind = RECORD_MARK, .slot = RECORD_NO_SLOT, .time_ns = clock_wall_ns() };
-
-	return mark ? image_append_at_cut(i, &r) : pthread_rwlock_wrlock(&i->gate);
-}
-
 /* The batch and state at a cut: the gate is closed. */
 static int take_cut(struct image *i, struct map_batch **batch, struct map_state *st)
 {
@@ -48,13 +39,10 @@ static int cannot_cut(struct image *i, int rc, struct error *err)
 	return error_set(err, rc, "cannot cut the log of image %016" PRIx64 ": %s", i->id, strerror(-rc));
 }
 
-static int cut(struct image *i, bool mark, struct map_batch **batch, struct map_state *st, struct error *err)
+static int cut(struct image *i, struct map_batch **batch, struct map_state *st, struct error *err)
 {
-	int rc = close_gate(i, mark);
-
-	if (rc)
-		return cannot_cut(i, rc, err);
-	rc = take_cut(i, batch, st);
+	pthread_rwlock_wrlock(&i->gate);
+	int rc = take_cut(i, batch, st);
 	pthread_rwlock_unlock(&i->gate);
 	return rc ? cannot_cut(i, rc, err) : 0;
 }
@@ -128,7 +116,7 @@ int image_save(struct image *i, struct error *err)
 {
 	struct map_batch *batch;
 	struct map_state st;
-	int rc = cut(i, false, &batch, &st, err);
+	int rc = cut(i, &batch, &st, err);
 
 	return rc ? rc : save_cut(i, batch, &st, err);
 }
@@ -351,6 +339,34 @@ out:
 	return rc ? error_prefix(err, rc, "cannot write a checkpoint of image %016" PRIx64, i->id) : 0;
 }
 
+static void open_gates(struct image *const *images, size_t count)
+{
+	for (size_t k = 0; k < count; k++)
+		pthread_rwlock_unlock(&images[k]->gate);
+}
+
+/* Closes the gates of all, each with a mark in the log, which keeps packing from dropping slots that the map at the cut points at. While one
+ * of the logs has no room all are open: those who write, and hold the threads that make room, must not wait for it. */
+static int close_gates(struct image *const *images, size_t count, struct error *err)
+{
+	struct room_wait w;
+
+	for (size_t k = 0; k < count;) {
+		struct record r = { .kind = RECORD_MARK, .slot = RECORD_NO_SLOT, .time_ns = clock_wall_ns() };
+		int rc = image_try_append_at_cut(images[k], &r, &w);
+		if (!rc) {
+			k++;
+			continue;
+		}
+		open_gates(images, k);
+		if (rc != -EAGAIN)
+			return cannot_cut(images[k], rc, err);
+		image_wait_for_room(&w);
+		k = 0;
+	}
+	return 0;
+}
+
 int images_checkpoint(struct image *const *images, size_t count, const struct snapshot_watch *watch, struct error *err)
 {
 	struct cut {
@@ -358,26 +374,20 @@ int images_checkpoint(struct image *const *images, size_t count, const struct sn
 		struct map_state state;
 		int rc;
 	} *cuts = calloc(count, sizeof *cuts);
-	size_t closed = 0;
-	int rc = cuts ? 0 : error_set(err, -ENOMEM, "out of memory");
+	int rc = cuts ? close_gates(images, count, err) : error_set(err, -ENOMEM, "out of memory");
 
-	for (; !rc && closed < count; closed += !rc) {
-		rc = close_gate(images[closed], true);
-		if (rc)
-			cannot_cut(images[closed], rc, err);
-	}
 	/* Nothing is written to any of them now. */
-	for (size_t k = 0; k < closed; k++)
-		cuts[k].rc = rc ? rc : take_cut(images[k], &cuts[k].batch, &cuts[k].state);
-	for (size_t k = 0; k < closed; k++)
-		pthread_rwlock_unlock(&images[k]->gate);
+	for (size_t k = 0; !rc && k < count; k++)
+		cuts[k].rc = take_cut(images[k], &cuts[k].batch, &cuts[k].state);
+	if (!rc)
+		open_gates(images, count);
 	for (size_t k = 0; !rc && k < count; k++)
 		if (cuts[k].rc)
 			rc = cannot_cut(images[k], cuts[k].rc, err);
 	if (!rc && watch && !watch->taken(watch->arg))
 		rc = error_set(err, -EINTR, "given up");
 	/* A batch that was taken must be given back, whatever became of the others. */
-	for (size_t k = 0; k < closed; k++)
+	for (size_t k = 0; cuts && k < count; k++)
 		if (cuts[k].batch) {
 			cuts[k].rc = save_cut(images[k], cuts[k].batch, &cuts[k].state, rc ? NULL : err);
 			rc = rc ? rc : cuts[k].rc;

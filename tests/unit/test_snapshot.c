@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "image/pool_copy.h"
 #include "image/verify.h"
+#include "log/log_private.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -24,6 +26,7 @@
 #define MIB ((size_t)1 << 20)
 #define DISK (3 * MIB)
 #define MOMENTS 6
+#define APPENDERS 12 /* as many as the engine has threads to go on on */
 
 static struct image_fixture f;
 static struct error err;
@@ -535,10 +538,58 @@ static void a_copy_of_the_pool_has_the_same_snapshots(void **state)
 	}
 }
 
+/* ---- a group of which one has no room in its log yet ---- */
+
+/* As an operation that goes on on the engine's threads, and comes to append when the group waits. */
+struct appender {
+	struct image *first, *second;
+};
+
+static bool is_waited_for(struct log *l)
+{
+	pthread_mutex_lock(&l->mutex);
+	bool any = !STAILQ_EMPTY(&l->room_waiters);
+	pthread_mutex_unlock(&l->mutex);
+	return any;
+}
+
+static void append_job(void *arg)
+{
+	struct appender *a = arg;
+	struct timespec pause = { .tv_nsec = 1000000 };
+
+	while (!is_waited_for(atomic_load(&a->second->log)))
+		nanosleep(&pause, NULL);
+	pthread_rwlock_rdlock(&a->first->gate);
+	pthread_rwlock_unlock(&a->first->gate);
+}
+
+/* Room for the second is made on threads that may all wait for the gate of the first. */
+static void test_group_waits_for_room_with_open_gates(void **state)
+{
+	uint64_t a = image_fixture_create(f.engine, "a"), b = image_fixture_create(f.engine, "b");
+	struct image *first = image_fixture_open_image(f.engine, a < b ? "a" : "b"),
+		     *second = image_fixture_open_image(f.engine, a < b ? "b" : "a");
+	uint64_t ids[] = { first->id, second->id };
+	struct appender appender = { first, second };
+	uint8_t buf[4096] = "x";
+
+	(void)state;
+	assert_int_equal(write_wait(first, 0, buf, sizeof buf), sizeof buf);
+	for (unsigned k = 0; k < APPENDERS; k++)
+		assert_int_equal(executor_run(f.engine->work, append_job, &appender), 0);
+	if (engine_snapshot_create(f.engine, ids, 2, "group", &err))
+		fail_msg("%s", error_text(&err));
+	executor_drain(f.engine->work);
+	image_fixture_close_image(first);
+	image_fixture_close_image(second);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+		T(test_group_waits_for_room_with_open_gates),
 		T(a_snapshot_stays_what_it_was),
 		T(a_group_is_one_moment),
 		T(names_are_taken_once_and_kept_when_protected),
