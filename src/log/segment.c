@@ -19,6 +19,7 @@ struct segment_set {
 	uint64_t image;
 	pthread_mutex_t mutex; /* guards the table; a leaf lock but for pins */
 	struct hash *table;
+	struct segment *gone; /* forgotten, and pinned when that was last looked at */
 };
 
 struct segment_set *segment_set_new(struct disk *disk, const char *dir, const uint8_t pool[POOL_UUID_BYTES],
@@ -71,6 +72,10 @@ void segment_set_free(struct segment_set *set)
 	if (set->table)
 		while ((s = hash_next(set->table, &cursor, &number)))
 			segment_free(s);
+	while ((s = set->gone)) {
+		set->gone = s->next_gone;
+		segment_free(s);
+	}
 	hash_free(set->table);
 	free(set->dir);
 	pthread_mutex_destroy(&set->mutex);
@@ -147,17 +152,42 @@ void segment_unpin(struct segment *s)
 	atomic_fetch_sub(&s->pins, 1);
 }
 
+/* Takes those out of `gone` that nobody has pinned any more: nobody can pin them anew. The mutex is held. */
+static struct segment *let_go(struct segment_set *set)
+{
+	struct segment **at = &set->gone, *list = NULL, *s;
+
+	while ((s = *at)) {
+		if (atomic_load(&s->pins)) {
+			at = &s->next_gone;
+			continue;
+		}
+		*at = s->next_gone;
+		s->next_gone = list;
+		list = s;
+	}
+	return list;
+}
+
 int segment_forget(struct segment_set *set, segment_no_t number)
 {
 	pthread_mutex_lock(&set->mutex);
-	struct segment *s = hash_remove(set->table, number);
+	struct segment *s = hash_remove(set->table, number), *list;
+	if (s) {
+		s->local = false;
+		s->next_gone = set->gone;
+		set->gone = s;
+	}
+	list = let_go(set);
 	pthread_mutex_unlock(&set->mutex);
 	char *path = segment_path(set, number);
 	int rc = path ? disk_unlink(set->disk, path) : -ENOMEM;
 
 	free(path);
-	if (s)
+	while ((s = list)) {
+		list = s->next_gone;
 		segment_free(s);
+	}
 	return rc == -ENOENT ? 0 : rc;
 }
 

@@ -60,10 +60,11 @@ struct segment {
 	int sync_error;        /* sticky: a sync of the file failed once */
 	uint64_t *
 		checksums; /* per slot: bit 32 set and data_crc, or 0: no record, while chunks are being verified; else NULL */
-	struct fetch *fetches;   /* cache/fetch.c: chunks on their way */
-	uint8_t told;            /* likewise: levels of report.h at which it was said that it cannot be read */
-	bool punched;            /* the file has holes: it cannot be recycled */
-	struct retired *retired; /* arrays of states that somebody may look at still */
+	struct fetch *fetches;     /* cache/fetch.c: chunks on their way */
+	uint8_t told;              /* likewise: levels of report.h at which it was said that it cannot be read */
+	bool punched;              /* the file has holes: it cannot be recycled */
+	struct retired *retired;   /* arrays of states that somebody may look at still */
+	struct segment *next_gone; /* guarded by the set's mutex: forgotten, and still pinned */
 
 	/* Written by the log's owner before the life that makes them valid. */
 	uint32_t record_count, slot_count; /* closed and later */
@@ -98,7 +99,8 @@ struct segment *segment_pin(struct segment_set *set, segment_no_t number);
 struct segment *segment_pin_known(struct segment_set *set, segment_no_t number);
 void segment_unpin(struct segment *s);
 
-/* Forgets the segment and deletes its file (an unpinned one; recovery and deletion of images). */
+/* Forgets the segment and deletes its file (recovery and deletion of images, and what was made ahead of need). Who has it pinned may look at
+ * it until he lets it go. */
 int segment_forget(struct segment_set *set, segment_no_t number);
 
 /* The file of a local segment, opened if need be; NULL with an error when there is none or it is damaged. The segment is

@@ -255,6 +255,25 @@ static void assert_found(struct place *p, segment_no_t number, int life, uint32_
 	segment_unpin(s);
 }
 
+/* Another one may have the number meanwhile. */
+static void forgotten_segment_stays_for_who_has_it_pinned(void **state)
+{
+	struct place *p = *state;
+	struct segment *s = segment_pin(p->set, 1);
+
+	assert_int_equal(segment_set_shape(s, &p->shape, CHUNK_PRESENT), 0);
+	assert_int_equal(segment_forget(p->set, 1), 0);
+	assert_null(segment_pin_known(p->set, 1));
+	struct segment *other = segment_pin(p->set, 1);
+	assert_ptr_not_equal(other, s);
+	assert_int_equal(s->number, 1);
+	assert_int_equal(segment_chunk_state(s, 3), CHUNK_PRESENT);
+	segment_unpin(s);
+	segment_unpin(other);
+	assert_int_equal(segment_forget(p->set, 1), 0);
+	assert_null(segment_pin_known(p->set, 1));
+}
+
 static void scan_finds_each_segment_in_its_life(void **state)
 {
 	struct place *p = *state;
@@ -567,6 +586,7 @@ int main(void)
 		T(set_says_whose_segments_it_holds),
 		T(every_segment_is_visited_pinned),
 		T(forgotten_segment_is_gone_with_its_file),
+		T(forgotten_segment_stays_for_who_has_it_pinned),
 		T(scan_finds_each_segment_in_its_life),
 		T(scan_finds_which_chunks_are_here),
 		T(scan_leaves_foreign_files_alone),
