@@ -436,8 +436,10 @@ static int make_local(struct turn *t, const struct segment_meta *meta, const str
 			rc = segment_file_create_stored(segment_set_disk(s->set), path, &h,
 			                                meta->slots * meta->slot_bytes, records, meta->record_count,
 			                                &file, &err);
-		if (!rc)
-			rc = segment_set_shape(s, &file->shape, CHUNK_ABSENT);
+		if (!rc && (rc = segment_set_shape(s, &file->shape, CHUNK_ABSENT))) {
+			segment_file_close(file);
+			disk_unlink(segment_set_disk(s->set), path);
+		}
 		if (rc) {
 			report_debug("not cached: %s: %s", path, error_text(&err));
 		} else {

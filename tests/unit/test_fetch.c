@@ -177,6 +177,21 @@ static void fetches_of_others_do_without_who_has_its_answer(void **state)
 	assert_int_equal(reading_end(&third), -EIO);
 }
 
+/* It was known with another shape, as may be when another host went on with the log. */
+static void segment_of_another_shape_is_read_and_leaves_no_file(void **state)
+{
+	struct cache_fixture *c = *state;
+	struct segment *s = segment_pin(c->log.set, 1);
+	struct segment_shape shape;
+
+	assert_int_equal(segment_shape(TEST_GRAIN, 2 * TEST_SEGMENT, &shape), 0);
+	assert_int_equal(segment_set_shape(s, &shape, CHUNK_ABSENT), 0);
+	segment_unpin(s);
+	put_segment(c, 1, TEST_SLOTS);
+	assert_int_equal(read_chunk(c, 1, 0), 0);
+	assert_false(file_is_here(c, 1));
+}
+
 static void chunks_of_one_segment_get_its_header_once(void **state)
 {
 	struct cache_fixture *c = *state;
@@ -948,6 +963,7 @@ int main(void)
 		T(read_past_what_a_chunk_holds_fails_alone),
 		T(readers_of_one_chunk_share_one_get),
 		T(fetches_of_others_do_without_who_has_its_answer),
+		T(segment_of_another_shape_is_read_and_leaves_no_file),
 		T(chunks_of_one_segment_get_its_header_once),
 		T(one_read_of_many_chunks_is_answered_once_all_are_here),
 		T(fetch_that_finds_the_table_here_lets_the_others_go_on),
