@@ -46,7 +46,7 @@ static bool has_too_much(struct image *i)
 	uint64_t target = i->engine->options.gc_target, waiting = waiting_slots(i);
 
 	pthread_mutex_lock(&s->mutex);
-	uint64_t stored = s->stored + (atomic_load(&s->slots) - s->appended), allocated = grain_map_allocated(i->map);
+	uint64_t stored = s->stored + (atomic_load(&s->slots) - s->appended), allocated = image_allocated(i);
 	uint64_t live = s->live + allocated - (allocated < s->allocated ? allocated : s->allocated);
 	bool looked = s->stored != 0;
 	pthread_mutex_unlock(&s->mutex);

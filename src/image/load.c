@@ -385,8 +385,7 @@ static int rebuild_map(struct image *i, segment_no_t last, struct error *err)
 
 	if (!map)
 		return error_set(err, -ENOMEM, "out of memory");
-	grain_map_free(i->map);
-	i->map = map;
+	image_replace_map(i, map);
 	atomic_store(&i->rows_damaged, false);
 	rc = base_from_checkpoint(i, last, err);
 	return rc ? rc : replay(i, last, err);

@@ -30,7 +30,7 @@ static void from_entry(const struct catalog_entry *entry, struct node_attr *attr
 void image_stat(struct image *i, struct node_attr *attr)
 {
 	attr->size = atomic_load(&i->size);
-	attr->allocated_bytes = grain_map_allocated(i->map) << i->grain_shift;
+	attr->allocated_bytes = image_allocated(i) << i->grain_shift;
 	attr->mtime_ns = atomic_load(&i->mtime_ns);
 	attr->grain_bytes = i->grain_bytes;
 }

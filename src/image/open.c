@@ -111,6 +111,23 @@ static struct image *image_new(struct engine *e, uint64_t id, uint32_t grain_byt
 	return i;
 }
 
+uint64_t image_allocated(struct image *i)
+{
+	pthread_mutex_lock(&i->state_mutex);
+	uint64_t grains = grain_map_allocated(i->map);
+	pthread_mutex_unlock(&i->state_mutex);
+	return grains;
+}
+
+void image_replace_map(struct image *i, struct grain_map *map)
+{
+	pthread_mutex_lock(&i->state_mutex);
+	struct grain_map *old = i->map;
+	i->map = map;
+	pthread_mutex_unlock(&i->state_mutex);
+	grain_map_free(old);
+}
+
 struct image *image_get(struct engine *e, uint64_t id)
 {
 	pthread_mutex_lock(&e->mutex);

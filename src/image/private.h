@@ -189,7 +189,7 @@ struct image {
 	struct readahead readahead;
 	struct defrag defrag;
 	struct trace trace;
-	struct grain_map *map;
+	struct grain_map *map;      /* set under open_mutex and state_mutex */
 	pthread_rwlock_t node_lock; /* read: a node's row is read and installed; write: saved nodes become droppable */
 	struct range_locks locks;
 	pthread_rwlock_t gate; /* read: reservation to map update; write: a cut of the log */
@@ -460,6 +460,10 @@ struct image *image_get(struct engine *e, uint64_t id);
 void image_put(struct image *i);
 /* Whether this host owns the image now: its log is here, and more of it may be here than in the store. */
 bool image_is_owned(struct engine *e, uint64_t id);
+/* Grains that are mapped. For who only looks at the image: it may be rewound or loaded meanwhile. */
+uint64_t image_allocated(struct image *i);
+/* Gives it another map, and frees the one that it had. Nobody uses that but by image_allocated(); the open_mutex is held. */
+void image_replace_map(struct image *i, struct grain_map *map);
 /* References to all images in memory: `*images` is malloc'ed. */
 int images_get_all(struct engine *e, struct image ***images, size_t *count);
 /* Calls each() with every image in memory, one after the other, and a reference to that one alone, which it gives back. May take long. */

@@ -71,9 +71,8 @@ static int take_over_past(struct image *i, const struct beginning *b, segment_no
 
 	if (!map)
 		return error_set(err, -ENOMEM, "out of memory");
-	grain_map_free(i->map);
-	i->map = map;
 	i->loaded = false;
+	image_replace_map(i, map);
 	i->rewound = b;
 	rc = image_acquire(i, false, err);
 	i->rewound = NULL;

@@ -46,7 +46,7 @@ static void status_of(struct image *i, struct image_status *st)
 
 	*st = (struct image_status){ .id = i->id, .sync = policy_name[e->options.sync] };
 	st->size = atomic_load(&i->size);
-	st->allocated_bytes = grain_map_allocated(i->map) << i->grain_shift;
+	st->allocated_bytes = image_allocated(i) << i->grain_shift;
 	pthread_mutex_lock(&i->view_mutex);
 	st->epoch = i->view.newest_epoch;
 	if (st->epoch && !i->view.released)
