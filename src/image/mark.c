@@ -70,6 +70,9 @@ static int add_remembered(struct clean *c, struct root_list *l)
 		if (listed)
 			continue;
 		rc = snapshot_load_any(e->pool, c->image->id, mine[k].info.name, &now, c->err);
+		/* Deleted by somebody else; who has it open has a copy. */
+		if (rc == -ENOENT && e->pool->store->capabilities & STORE_READ_LATEST)
+			snapshot_forget(e, mine[k].info.id);
 		rc = rc == -ENOENT ? 0 : rc ? rc : add_root(l, &now);
 	}
 	free(mine);

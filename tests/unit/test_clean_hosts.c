@@ -460,6 +460,25 @@ static void test_an_image_is_cleaned_by_itself(void **state)
 	image_fixture_close_image(i);
 }
 
+/* Nor is it asked for at each cleaning. */
+static void test_a_snapshot_that_another_host_deleted_is_forgotten(void **state)
+{
+	struct snapshot s;
+	struct image *i;
+	uint64_t id;
+
+	(void)state;
+	i = make_disk(&id, 2);
+	assert_int_equal(engine_snapshot_create(f.engine, &id, 1, "one", &err), 0);
+	assert_int_equal(snapshot_load(f.engine->pool, id, "one", &s, &err), 0);
+	clean(f.engine, id);
+	assert_int_equal(snapshot_get(f.engine, s.info.id, &s), 0);
+	assert_int_equal(snapshot_remove(f.engine->pool, id, "one", &err), 0);
+	clean(f.engine, id);
+	assert_int_equal(snapshot_get(f.engine, s.info.id, &s), -ENOENT);
+	image_fixture_close_image(i);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -476,6 +495,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_cleaned_image_can_be_copied_and_copied_again, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_what_a_fenced_host_uploaded_is_found_and_goes, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_an_image_is_cleaned_by_itself, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_a_snapshot_that_another_host_deleted_is_forgotten, set_up,
+		                                tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
