@@ -25,16 +25,22 @@ void engine_delete_later(struct engine *e)
 	engine_kick(e);
 }
 
+/* How long it has been there. */
+static uint64_t age_of(const struct trashed *t)
+{
+	uint64_t age = clock_wall_ns() - t->time_ns;
+
+	/* Of a clock that was put back the age is huge. */
+	return (int64_t)age < 0 ? 0 : age;
+}
+
 /* Its time is up, or it is looked at again when it is. */
 static int from_trash(void *arg, const struct trashed *t)
 {
 	struct engine *e = arg;
-	uint64_t age = clock_wall_ns() - t->time_ns, keep = e->options.trash_ms * 1000000;
+	uint64_t age = age_of(t), keep = e->options.trash_ms * 1000000;
 	int rc = 0;
 
-	/* Of a clock that was put back the age is huge. */
-	if ((int64_t)age < 0)
-		age = 0;
 	pthread_mutex_lock(&e->mutex);
 	if (age >= keep) {
 		rc = hash_put(e->deletions, t->entry.id, e);
@@ -211,7 +217,19 @@ static bool take_out_snapshots(struct engine *e, uint64_t id)
 	return out;
 }
 
-/* 0: gone; -EAGAIN: not now; or an error. */
+/* Whether the mark that was found is still there, and as old: the image may have been open here for long since, and been had back elsewhere.
+ * 0; -ENOENT: it is not; or an error. */
+static int check_mark(struct engine *e, uint64_t id, struct error *err)
+{
+	struct trashed t;
+	int rc = catalog_trash_get(e->catalog, id, &t, err);
+
+	if (!rc && age_of(&t) < e->options.trash_ms * 1000000)
+		rc = error_set(err, -ENOENT, "it was had back meanwhile, and deleted again");
+	return rc;
+}
+
+/* 0: gone; 1: it is not to be deleted; -EAGAIN: not now; or an error. */
 static int delete_image(struct engine *e, uint64_t id, struct error *err)
 {
 	struct log_view view = { 0 };
@@ -222,12 +240,18 @@ static int delete_image(struct engine *e, uint64_t id, struct error *err)
 	rc = take_out_snapshots(e, id) && take_out(e, id) ? log_view_load(e->pool, id, &view, err) : -EAGAIN;
 	if (rc)
 		return rc;
-	bool foreign = view.newest_epoch && view.owner_host != e->host.id && !view.released;
+	bool written = view.newest_epoch, foreign = written && view.owner_host != e->host.id && !view.released;
 	log_view_destroy(&view);
 	if (foreign)
 		return error_set(err, -EBUSY, "another host owns it");
+	rc = check_mark(e, id, err);
+	if (rc && (rc != -ENOENT || written))
+		return rc == -ENOENT ? 1 : rc;
 	clean_forget(e, id);
 	remove_local(e, id);
+	/* Another host was quicker. */
+	if (rc)
+		return 0;
 	rc = engine_layers_release(e, id, err);
 	if (rc < 0)
 		return rc;
@@ -254,13 +278,15 @@ void engine_delete_now(struct engine *e, bool at_end)
 
 		if (rc == -EAGAIN)
 			continue; /* open: its turn comes again */
-		if (rc == -EBUSY)
+		if (rc == 1)
+			engine_delete_later(e); /* if it is in the trash again, its time comes */
+		else if (rc == -EBUSY)
 			report_debug("image %016" PRIx64 " stays in the trash: %s", ids[k], error_text(&err));
 		else if (rc)
 			report_notice("image %016" PRIx64 " stays in the trash: %s", ids[k], error_text(&err));
 		pthread_mutex_lock(&e->mutex);
 		hash_remove(e->deletions, ids[k]);
-		if (!rc)
+		if (rc >= 0)
 			free(hash_remove(e->unlinked, ids[k]));
 		pthread_mutex_unlock(&e->mutex);
 	}

@@ -217,10 +217,49 @@ static void what_a_longer_time_keeps_a_shorter_one_lets_go(void **state)
 	assert_false(is_stored(id));
 }
 
+static bool is_to_go(struct engine *e, uint64_t id)
+{
+	pthread_mutex_lock(&e->mutex);
+	bool there = hash_get(e->deletions, id);
+	pthread_mutex_unlock(&e->mutex);
+	return there;
+}
+
+/* Hosts may keep the trash for different times, or their clocks differ. */
+static void what_another_host_had_back_is_not_deleted_when_it_is_closed_here(void **state)
+{
+	struct timespec pause = { .tv_nsec = 1000000 };
+	char buf[100] = "";
+	struct image *reader;
+
+	(void)state;
+	image_fixture_close(&f);
+	f.options.trash_ms = 1;
+	image_fixture_open(&f, 0);
+	uint64_t id = make("disk", "what was written");
+	assert_int_equal(image_open(f.engine, id, IMAGE_READ, &reader, &err), 0);
+	f.options.trash_ms = HOUR_MS;
+	struct engine *other = image_fixture_open_beside(&f, 1);
+	assert_int_equal(engine_unlink(f.engine, NODE_ROOT, "disk", &err), 0);
+	while (!is_to_go(f.engine, id))
+		nanosleep(&pause, NULL);
+	assert_int_equal(engine_undelete(other, id, 0, NULL, &err), 0);
+	image_close(reader, IMAGE_READ);
+	while (is_to_go(f.engine, id))
+		nanosleep(&pause, NULL);
+	assert_true(is_stored(id));
+	assert_int_equal(image_open(other, id, IMAGE_READ, &reader, &err), 0);
+	assert_int_equal(read_wait(reader, 0, buf, 16), 16);
+	assert_string_equal(buf, "what was written");
+	image_close(reader, IMAGE_READ);
+	assert_int_equal(engine_close(other, &err), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+		T(what_another_host_had_back_is_not_deleted_when_it_is_closed_here),
 		T(a_deleted_image_comes_back_with_its_bytes_and_attributes),
 		T(it_comes_back_after_the_mount_on_another_host),
 		T(a_replaced_image_comes_back_under_another_name),
