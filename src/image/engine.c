@@ -364,6 +364,7 @@ static int open_parts(struct engine *e, struct error *err)
 		return rc;
 	e->images = hash_new();
 	e->sets = hash_new();
+	e->old_sets = hash_new();
 	e->unlinked = hash_new();
 	e->deletions = hash_new();
 	e->snapshots = hash_new();
@@ -374,8 +375,8 @@ static int open_parts(struct engine *e, struct error *err)
 	e->prefetch = executor_new("garner-ahead", PREFETCH_THREADS, false);
 	e->sharing = executor_new("garner-share", 1, false);
 	e->catalog = catalog_new(e->pool, e->db);
-	if (!e->images || !e->sets || !e->unlinked || !e->deletions || !e->snapshots || !e->garbage || !e->budget ||
-	    !e->work || !e->packers || !e->prefetch || !e->sharing || !e->catalog ||
+	if (!e->images || !e->sets || !e->old_sets || !e->unlinked || !e->deletions || !e->snapshots || !e->garbage ||
+	    !e->budget || !e->work || !e->packers || !e->prefetch || !e->sharing || !e->catalog ||
 	    asprintf(&spare_dir, "%s/spare", e->cache_dir) < 0)
 		return error_set(err, -ENOMEM, "cannot start: out of memory or threads");
 	rc = spare_pool_new(e->disk, spare_dir, SPARES, &e->spares, err);
@@ -406,6 +407,8 @@ static void engine_free(struct engine *e)
 	catalog_free(e->catalog);
 	while (e->sets && (set = hash_next(e->sets, &cursor, &id)))
 		segment_set_free(set);
+	for (cursor = 0; e->old_sets && (set = hash_next(e->old_sets, &cursor, &id));)
+		segment_set_free(set);
 	for (cursor = 0; e->unlinked && (entry = hash_next(e->unlinked, &cursor, &id));)
 		free(entry);
 	for (cursor = 0; e->snapshots && (entry = hash_next(e->snapshots, &cursor, &id));)
@@ -414,6 +417,7 @@ static void engine_free(struct engine *e)
 	clean_forget_all(e);
 	hash_free(e->images);
 	hash_free(e->sets);
+	hash_free(e->old_sets);
 	hash_free(e->unlinked);
 	hash_free(e->deletions);
 	cache_free(e->cache);

@@ -74,6 +74,7 @@ struct engine {
 	pthread_mutex_t mutex;  /* guards what follows */
 	struct hash *images;    /* id -> struct image: loaded ones */
 	struct hash *sets;      /* id -> struct segment_set: of every image with files here */
+	struct hash *old_sets;  /* address -> struct segment_set: of images that were deleted, with no segments */
 	struct hash *unlinked;  /* id -> catalog entry: names gone, still open */
 	struct hash *snapshots; /* id -> struct snapshot: those that were looked up or listed */
 	struct hash *garbage;   /* image id -> what waits for its deletion (sweep.c) */

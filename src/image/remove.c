@@ -143,32 +143,21 @@ void engine_read_trash(struct engine *e, bool now)
 	pthread_mutex_unlock(&e->mutex);
 }
 
-static int forget_segment(void *arg, struct segment *s)
-{
-	segment_no_t *number = arg;
-
-	if (!s->local)
-		return 0;
-	*number = s->number;
-	return 1;
-}
-
 /* Deletes the local segments and what SQLite holds. */
 static void remove_local(struct engine *e, uint64_t id)
 {
-	segment_no_t number;
-
 	pthread_mutex_lock(&e->mutex);
 	struct segment_set *set = hash_remove(e->sets, id);
 	pthread_mutex_unlock(&e->mutex);
 	if (!set)
 		return;
 	cache_forget_set(e->cache, set);
-	while (segment_set_each(set, forget_segment, &number) == 1)
-		if (segment_forget(set, number))
-			break;
+	(void)segment_set_forget_all(set); /* what stays is found at the next start */
 	disk_rmdir(e->disk, segment_set_dir(set));
-	segment_set_free(set);
+	/* Another host may have flattened a clone that is open here for reading: it still looks there. */
+	pthread_mutex_lock(&e->mutex);
+	(void)hash_put(e->old_sets, (uint64_t)(uintptr_t)set, set);
+	pthread_mutex_unlock(&e->mutex);
 	map_db_forget(e->db, id, NULL);
 }
 

@@ -191,6 +191,27 @@ int segment_forget(struct segment_set *set, segment_no_t number)
 	return rc == -ENOENT ? 0 : rc;
 }
 
+int segment_set_forget_all(struct segment_set *set)
+{
+	size_t cursor = 0, count = 0;
+	segment_no_t number;
+	int rc = 0;
+
+	pthread_mutex_lock(&set->mutex);
+	segment_no_t *numbers = malloc((hash_count(set->table) + 1) * sizeof *numbers);
+	while (numbers && hash_next(set->table, &cursor, &number))
+		numbers[count++] = number;
+	pthread_mutex_unlock(&set->mutex);
+	if (!numbers)
+		return -ENOMEM;
+	for (size_t k = 0; k < count; k++) {
+		int one = segment_forget(set, numbers[k]);
+		rc = rc ? rc : one;
+	}
+	free(numbers);
+	return rc;
+}
+
 int segment_set_shape(struct segment *s, const struct segment_shape *shape, uint8_t state)
 {
 	_Atomic uint8_t *states = atomic_load(&s->chunk);

@@ -103,6 +103,9 @@ void segment_unpin(struct segment *s);
  * it until he lets it go. */
 int segment_forget(struct segment_set *set, segment_no_t number);
 
+/* The same of all. The first error. */
+int segment_set_forget_all(struct segment_set *set);
+
 /* The file of a local segment, opened if need be; NULL with an error when there is none or it is damaged. The segment is
  * pinned. */
 struct segment_file *segment_open_file(struct segment *s, struct error *err);

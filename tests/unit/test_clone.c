@@ -493,6 +493,47 @@ struct writer {
 	unsigned failed;
 };
 
+static bool has_set(struct engine *e, uint64_t id)
+{
+	pthread_mutex_lock(&e->mutex);
+	bool has = hash_get(e->sets, id);
+	pthread_mutex_unlock(&e->mutex);
+	return has;
+}
+
+/* Who reads it elsewhere has not looked at the store since. */
+static void what_a_clone_was_made_of_goes_while_another_host_reads_it(void **state)
+{
+	struct timespec pause = { .tv_nsec = 1000000 };
+	struct random r = some_random();
+	static uint8_t disk[DISK];
+	uint8_t buf[4096];
+	struct image *reader;
+	int64_t rc;
+
+	(void)state;
+	uint64_t a = image_fixture_create(f.engine, "a");
+	write_some(&r, f.engine, "a", disk, 20);
+	clone_image(f.engine, "a", "b");
+	uint64_t b = id_of(f.engine, "b");
+	struct engine *other = image_fixture_open_beside(&f, 1);
+	assert_int_equal(image_open(other, id_of(other, "b"), IMAGE_READ, &reader, &err), 0);
+	assert_int_equal(read_wait(reader, 0, buf, sizeof buf), sizeof buf);
+	assert_true(has_set(other, a));
+	assert_int_equal(engine_flatten(f.engine, b, NULL, NULL, &err), 0);
+	assert_int_equal(engine_unlink(f.engine, NODE_ROOT, "a", &err), 0);
+	while (has_set(other, a)) {
+		engine_delete_later(other);
+		nanosleep(&pause, NULL);
+	}
+	for (uint64_t at = 0; at < DISK; at += sizeof buf) {
+		rc = read_wait(reader, at, buf, sizeof buf);
+		assert_true(rc < 0 || !memcmp(buf, disk + at, sizeof buf));
+	}
+	image_close(reader, IMAGE_READ);
+	assert_int_equal(engine_close(other, &err), 0);
+}
+
 static void *write_all_the_time(void *arg)
 {
 	struct writer *w = arg;
@@ -591,6 +632,7 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
+		T(what_a_clone_was_made_of_goes_while_another_host_reads_it),
 		T(neither_sees_what_is_written_to_the_other),
 		T(an_empty_image_and_one_of_holes_can_be_cloned),
 		T(a_snapshot_is_cloned_on_a_host_that_does_not_own_the_image),
