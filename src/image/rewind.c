@@ -42,7 +42,7 @@ int engine_rewind(struct engine *e, uint64_t image, struct image_moment *m, uint
 /* ---- in place ---------------------------------------------------------------------------------------------------- */
 
 /* How long somebody may just be closing it, or cleaning. */
-#define ALONE_TRIES 200
+#define ALONE_TRIES 1000
 #define ALONE_PAUSE_NS 10000000
 #define REWIND_DEADLINE_NS seconds_ns(600)
 
