@@ -575,7 +575,6 @@ const char *sim_sabotage_name(enum sim_sabotage kind)
 		"strays",
 		"old wins",
 		"short list",
-		"asked once",
 		"created again",
 	};
 

@@ -52,7 +52,6 @@ enum sim_sabotage {
 	SABOTAGE_STRAYS,            /* what a node holds no more stays there and is served when it holds it again */
 	SABOTAGE_OLD_WINS,          /* replicas accept any version */
 	SABOTAGE_SHORT_LIST,        /* listings of half of the nodes are believed */
-	SABOTAGE_ASK_ONCE,          /* who had lost something when it was asked in a pass is not asked again */
 	SABOTAGE_CREATE_AGAIN,      /* gateways create once more what may have been removed meanwhile */
 	SABOTAGE_KINDS
 };

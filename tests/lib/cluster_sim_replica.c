@@ -251,7 +251,7 @@ static void answer_pull(struct sim *s, const struct message *m)
 		answer.op = 0;
 	answer.map = n->map;
 	answer.floor = n->floor;
-	answer.flag = !has_lost(n) || s->options.sabotage == SABOTAGE_ASK_ONCE;
+	answer.flag = !has_lost(n);
 	for (unsigned i = 0; i < OBJECTS; i++) {
 		struct copy copy;
 

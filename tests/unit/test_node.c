@@ -410,6 +410,43 @@ static void a_pause_of_copying_may_end_while_a_node_is_waited_for(void **state)
 	real_nodes_end(&nodes);
 }
 
+/* ---- who has lost something ---- */
+
+/* On the loop of the third node, which meanwhile answers nothing: the first one gets back what it had lost. */
+static void get_back_here(void *arg)
+{
+	struct object_store *first = nodes.node[0].node->objects;
+
+	(void)arg;
+	nanosleep(&(struct timespec){ .tv_nsec = 600000000 }, NULL);
+	assert_int_equal(put_made(first, "p/lost", 5, 1000, 0, OBJECT_RULE_COPY, NULL), 0);
+	atomic_fetch_add(&first->recovered, 1);
+}
+
+/* The second node asks the first, then the third. When it was asked the first one had lost what it has when the third has answered, and
+ * that may have lost it by then: it has nothing. */
+static void who_had_lost_something_is_asked_again_after_all_others(void **state)
+{
+	uint64_t before;
+
+	(void)state;
+	NEEDS_ETCD;
+	real_nodes_begin(&nodes, &etcd, 3, 3, 2);
+	for (size_t i = 0; i < 3; i++)
+		nodes.node[i].options.heal_ms = 3600000;
+	nanosleep(&(struct timespec){ .tv_sec = 1, .tv_nsec = 500000000 }, NULL);
+	real_nodes_calm(&nodes);
+	before = passes_of(1);
+	atomic_fetch_sub(&nodes.node[0].node->objects->recovered, 1);
+	real_nodes_heal(&nodes, 1);
+	assert_int_equal(loop_run(nodes.node[2].node->loop, get_back_here, NULL), 0);
+	for (int tries = 0; tries < 400 && passes_of(1) == before; tries++)
+		nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
+	assert_int_equal(passes_of(1), before + 1);
+	assert_int_equal(objects_of(1), 1);
+	real_nodes_end(&nodes);
+}
+
 /* ---- what has no room ---- */
 
 struct peers_look {
@@ -531,6 +568,7 @@ int main(void)
 		cmocka_unit_test(a_node_joins_and_another_leaves),
 		cmocka_unit_test(a_pass_is_not_put_off_by_who_asks_for_another),
 		cmocka_unit_test(a_pause_of_copying_may_end_while_a_node_is_waited_for),
+		cmocka_unit_test(who_had_lost_something_is_asked_again_after_all_others),
 		cmocka_unit_test(a_node_that_is_full_does_not_fetch_what_it_cannot_keep),
 		cmocka_unit_test(damaged_copies_are_never_given_and_are_mended),
 	};
