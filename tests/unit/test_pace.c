@@ -56,7 +56,7 @@ static int teardown(void **state)
 	let_all_go();
 	image_fixture_close_image(t.image);
 	image_fixture_close(&t.f);
-	spy_store_leave(&t.spy);
+	spy_store_destroy(&t.spy);
 	image_fixture_destroy(&t.f);
 	return 0;
 }
