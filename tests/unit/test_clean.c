@@ -31,7 +31,7 @@ static struct error err;
 static int set_up(void **state)
 {
 	(void)state;
-	alarm(300);
+	alarm(900); /* ThreadSanitizer makes it slow */
 	memset(&err, 0, sizeof err);
 	image_fixture_init(&f, true);
 	f.options.gc_grace_ms = 1;

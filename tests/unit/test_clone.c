@@ -512,6 +512,12 @@ static void what_a_clone_was_made_of_goes_while_another_host_reads_it(void **sta
 	int64_t rc;
 
 	(void)state;
+	/* The host that reads is the one that deletes. */
+	uint64_t trash_ms = f.options.trash_ms;
+	image_fixture_close(&f);
+	f.options.trash_ms = 3600000;
+	image_fixture_open(&f, 0);
+	f.options.trash_ms = trash_ms;
 	uint64_t a = image_fixture_create(f.engine, "a");
 	write_some(&r, f.engine, "a", disk, 20);
 	clone_image(f.engine, "a", "b");

@@ -341,12 +341,25 @@ static void doze_here(void *arg)
 	nanosleep(&(struct timespec){ .tv_nsec = 500000000 }, NULL);
 }
 
+struct heal_look {
+	struct heal *heal;
+	struct heal_stats stats;
+};
+
+static void look_at_heal(void *arg)
+{
+	struct heal_look *l = arg;
+
+	heal_get_stats(l->heal, &l->stats);
+}
+
 static uint64_t passes_of(size_t i)
 {
-	struct heal_stats stats;
+	struct node *n = nodes.node[i].node;
+	struct heal_look l = { .heal = n->heal };
 
-	heal_get_stats(nodes.node[i].node->heal, &stats);
-	return stats.passes;
+	assert_int_equal(loop_run(n->loop, look_at_heal, &l), 0);
+	return l.stats.passes;
 }
 
 /* Whether so many passes come to their ends while others are asked for all the time. */
