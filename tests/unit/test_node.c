@@ -455,7 +455,7 @@ static void who_had_lost_something_is_asked_again_after_all_others(void **state)
 	assert_int_equal(loop_run(nodes.node[2].node->loop, get_back_here, NULL), 0);
 	for (int tries = 0; tries < 400 && passes_of(1) == before; tries++)
 		nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
-	assert_int_equal(passes_of(1), before + 1);
+	assert_true(passes_of(1) > before);
 	assert_int_equal(objects_of(1), 1);
 	real_nodes_end(&nodes);
 }
