@@ -49,24 +49,6 @@ static uint64_t find_open(struct engine *e, uint64_t image, const struct image_m
 	return found;
 }
 
-static int hold(struct engine *e, const struct catalog_entry *entry, struct image_moment *m, struct beginning *b,
-                struct error *err)
-{
-	struct past p = { .engine = e };
-	int rc = past_reach(&p, entry, m, err);
-
-	if (!rc)
-		rc = past_find(&p, m, err);
-	if (!rc)
-		rc = past_beginning(&p, m, b, err);
-	if (!rc)
-		rc = moment_hold_past(e, &b->held, catalog_new_id(), &b->hold, err);
-	if (!rc && (rc = past_still_there(&p, err)))
-		moment_let_go(e, &b->held);
-	past_close(&p);
-	return rc;
-}
-
 int engine_moment_open(struct engine *e, uint64_t image, struct image_moment *m, struct image **i, struct error *err)
 {
 	struct beginning b = { 0 };
@@ -80,6 +62,6 @@ int engine_moment_open(struct engine *e, uint64_t image, struct image_moment *m,
 	if (!rc)
 		rc = find_image(e, image, &entry, err);
 	if (!rc)
-		rc = hold(e, &entry, m, &b, err);
+		rc = past_hold(e, &entry, m, catalog_new_id(), &b, err);
 	return rc ? rc : image_open_past(e, &b, i, err);
 }

@@ -402,3 +402,21 @@ int past_beginning(struct past *p, const struct image_moment *m, struct beginnin
 	b->held.whole_from = from <= last ? from : 0;
 	return rc || !b->held.whole_from ? rc : need_all_layers(p, b, err);
 }
+
+int past_hold(struct engine *e, const struct catalog_entry *image, struct image_moment *m, uint64_t holder,
+              struct beginning *b, struct error *err)
+{
+	struct past p = { .engine = e };
+	int rc = past_reach(&p, image, m, err);
+
+	if (!rc)
+		rc = past_find(&p, m, err);
+	if (!rc)
+		rc = past_beginning(&p, m, b, err);
+	if (!rc)
+		rc = moment_hold_past(e, &b->held, holder, &b->hold, err);
+	if (!rc && (rc = past_still_there(&p, err)))
+		moment_let_go(e, &b->held);
+	past_close(&p);
+	return rc;
+}

@@ -59,4 +59,8 @@ int past_beginning(struct past *p, const struct image_moment *m, struct beginnin
 /* Whether cleaning has come on meanwhile: -EAGAIN. To be asked after what is needed is held: from then on it stays. */
 int past_still_there(struct past *p, struct error *err);
 
+/* All of that: what an image begins with that is as `image` was at `m`, which is found and filled in, held for `holder`. */
+int past_hold(struct engine *e, const struct catalog_entry *image, struct image_moment *m, uint64_t holder,
+              struct beginning *b, struct error *err);
+
 #endif

@@ -18,7 +18,6 @@ int engine_rewind(struct engine *e, uint64_t image, struct image_moment *m, uint
 {
 	struct beginning b = { 0 };
 	struct catalog_entry entry;
-	struct past p = { .engine = e };
 	uint64_t id = catalog_new_id();
 	int rc = engine_name_free(e, dir, name, err);
 
@@ -26,16 +25,7 @@ int engine_rewind(struct engine *e, uint64_t image, struct image_moment *m, uint
 		rc = error_set(err, -ENOENT, "no image %016" PRIx64, image);
 	if (rc)
 		return rc;
-	rc = past_reach(&p, &entry, m, err);
-	if (!rc)
-		rc = past_find(&p, m, err);
-	if (!rc)
-		rc = past_beginning(&p, m, &b, err);
-	if (!rc)
-		rc = moment_hold_past(e, &b.held, id, &b.hold, err);
-	if (!rc && (rc = past_still_there(&p, err)))
-		moment_let_go(e, &b.held);
-	past_close(&p);
+	rc = past_hold(e, &entry, m, id, &b, err);
 	return rc ? rc : image_begin(e, &b, &entry, dir, name, id, attr, err);
 }
 

@@ -24,8 +24,9 @@
  *    gave after it was pulled from.
  *  - A pass (pulling all that a node should hold, from all others but those that are given up and leave) is whole only if all that was
  *    pulled was stored; a loss that is noticed meanwhile begins it anew; and who had lost something when it was asked is asked once more
- *    after all others: it may have got that again from a node that lost it before that one's turn came. A damaged copy that nobody can mend is in the end treated as
- *    forgotten: no vote, the map raised, a pass. A moving map comes to rest when all nodes that stay have made a pass under it.
+ *    after all others: it may have got that again from a node that lost it before that one's turn came. A damaged copy that nobody can
+ *    mend is in the end treated as forgotten: no vote, the map raised, a pass. A moving map comes to rest when all nodes that stay have
+ *    made a pass under it.
  *  - A node takes, keeps, lists and gives away only what its map places on it. When a map that does not move takes something from it,
  *    it goes before the node takes the next map; and a change begins only when all nodes have the map before it: else an old copy
  *    would come back when the node holds the name again, after the tombstone was dropped. Hints go only to nodes that still hold the name.

@@ -362,6 +362,14 @@ static uint64_t passes_of(size_t i)
 	return l.stats.passes;
 }
 
+/* Three nodes that compare when they are asked to. */
+static void begin_without_passes(void)
+{
+	real_nodes_begin(&nodes, &etcd, 3, 3, 2);
+	for (size_t i = 0; i < 3; i++)
+		nodes.node[i].options.heal_ms = 3600000;
+}
+
 /* Whether so many passes come to their ends while others are asked for all the time. */
 static bool heals_when_asked(size_t i, uint64_t passes)
 {
@@ -405,9 +413,7 @@ static void a_pause_of_copying_may_end_while_a_node_is_waited_for(void **state)
 
 	(void)state;
 	NEEDS_ETCD;
-	real_nodes_begin(&nodes, &etcd, 3, 3, 2);
-	for (size_t i = 0; i < 3; i++)
-		nodes.node[i].options.heal_ms = 3600000;
+	begin_without_passes();
 	for (unsigned n = 1; n < PAGE; n++)
 		put_in_bucket(n, 3, 1);
 	nanosleep(&(struct timespec){ .tv_sec = 1, .tv_nsec = 500000000 }, NULL);
@@ -444,9 +450,7 @@ static void who_had_lost_something_is_asked_again_after_all_others(void **state)
 
 	(void)state;
 	NEEDS_ETCD;
-	real_nodes_begin(&nodes, &etcd, 3, 3, 2);
-	for (size_t i = 0; i < 3; i++)
-		nodes.node[i].options.heal_ms = 3600000;
+	begin_without_passes();
 	nanosleep(&(struct timespec){ .tv_sec = 1, .tv_nsec = 500000000 }, NULL);
 	real_nodes_calm(&nodes);
 	before = passes_of(1);
