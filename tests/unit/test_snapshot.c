@@ -543,6 +543,7 @@ static void a_copy_of_the_pool_has_the_same_snapshots(void **state)
 /* As an operation that goes on on the engine's threads, and comes to append when the group waits. */
 struct appender {
 	struct image *first, *second;
+	atomic_bool seen; /* that the group waits for room, by one of them: it has room as soon as one has gone on */
 };
 
 static bool is_waited_for(struct log *l)
@@ -558,8 +559,9 @@ static void append_job(void *arg)
 	struct appender *a = arg;
 	struct timespec pause = { .tv_nsec = 1000000 };
 
-	while (!is_waited_for(atomic_load(&a->second->log)))
+	while (!atomic_load(&a->seen) && !is_waited_for(atomic_load(&a->second->log)))
 		nanosleep(&pause, NULL);
+	atomic_store(&a->seen, true);
 	pthread_rwlock_rdlock(&a->first->gate);
 	pthread_rwlock_unlock(&a->first->gate);
 }
@@ -571,7 +573,7 @@ static void test_group_waits_for_room_with_open_gates(void **state)
 	struct image *first = image_fixture_open_image(f.engine, a < b ? "a" : "b"),
 		     *second = image_fixture_open_image(f.engine, a < b ? "b" : "a");
 	uint64_t ids[] = { first->id, second->id };
-	struct appender appender = { first, second };
+	struct appender appender = { .first = first, .second = second };
 	uint8_t buf[4096] = "x";
 
 	(void)state;
