@@ -70,6 +70,8 @@ static int newest_checkpoint(struct clean *c, bool *fresh, segment_no_t *made)
 		rc = image_checkpoint(i, c->err);
 		*fresh = false;
 		*made = i->saved.checkpoint.segment;
+		if (!rc)
+			(void)log_close_segment(atomic_load(&i->log));
 		return rc ? rc : 1;
 	}
 	const struct map_state *st = &i->saved;
@@ -129,7 +131,6 @@ static int settle_behind(struct clean *c)
 {
 	int rc = 1;
 
-	engine_wait_begin(c->image->engine);
 	while (rc == 1 && is_behind(c)) {
 		if (!clean_goes_on(c, CLEAN_SETTLE, 0, 0)) {
 			rc = -EINTR;
@@ -141,7 +142,6 @@ static int settle_behind(struct clean *c)
 		if (rc == 1)
 			pause_ms(PAUSE_MS);
 	}
-	engine_wait_end(c->image->engine);
 	return rc;
 }
 
@@ -166,7 +166,7 @@ static int settle(struct clean *c, bool fresh)
 	segment_no_t made = 0; /* where */
 	int rc = settle_behind(c);
 
-	for (int k = 0; rc == 1 && k < TRIES * 50; k++) {
+	for (int k = 0; rc == 1 && k < TRIES * 50;) {
 		if (!clean_goes_on(c, CLEAN_SETTLE, 0, 0))
 			return -EINTR;
 		pthread_mutex_lock(&i->open_mutex);
@@ -174,8 +174,10 @@ static int settle(struct clean *c, bool fresh)
 		bool stored =
 			rc == 1 && !atomic_load(&i->failed) && upload_stored(i->upload) >= i->saved.checkpoint.segment;
 		pthread_mutex_unlock(&i->open_mutex);
-		if (rc == 1 && stored && !fresh)
-			pause_ms(PAUSE_MS); /* a snapshot is being made */
+		k += stored || !c->by_itself;
+		/* A snapshot is being made; or nobody waits for this cleaning, and no upload hurries for it. */
+		if (rc == 1 && ((stored && !fresh) || c->by_itself))
+			pause_ms(PAUSE_MS);
 		else if (rc == 1 && (rc = engine_flush(i->engine, i->id, flush_progress, &g, c->err)) == 0)
 			rc = 1;
 	}

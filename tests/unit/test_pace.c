@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* test_pace.c: what writes meet when all that may wait for its upload does: with a store that answers, and with one that is away. */
+/* test_pace.c: what writes meet when all that may wait for its upload does: with a store that answers, and with one that is away. And for
+ * whom uploads hurry.
+ */
+#include "image/clean.h"
 #include "lib/image_fixture.h"
 #include "lib/spy_store.h"
 
@@ -202,12 +205,58 @@ static void on_full_block_waits_for_the_store_to_come_back(void **state)
 	assert_int_equal(atomic_load(&w.error), 0);
 }
 
+/* ---- cleaning that nobody asked for ---- */
+
+#define LOOKS 10
+
+struct settling {
+	unsigned looks;
+	bool hurried;
+};
+
+/* The store takes what is held back only after some looks. */
+static bool look_for_hurry(void *arg, enum clean_phase phase, uint64_t done, uint64_t all)
+{
+	struct settling *s = arg;
+
+	(void)done;
+	(void)all;
+	if (phase == CLEAN_SETTLE && s->looks < LOOKS) {
+		s->hurried |= atomic_load(&t.f.engine->waiting) > 0;
+		if (++s->looks == LOOKS)
+			let_all_go();
+	}
+	return true;
+}
+
+static void no_upload_hurries_for_cleaning_by_itself(void **state)
+{
+	struct clean_options options = { 0 };
+	struct settling by_itself = { 0 }, asked_for = { 0 };
+	struct clean_result result;
+	struct error err;
+
+	(void)state;
+	open_with(FULL_BLOCK);
+	assert_int_equal(write_wait(t.image, 0, "x", 1), 1);
+	if (clean_image(t.f.engine, t.image->id, &options, true, look_for_hurry, &by_itself, &result, &err))
+		fail_msg("%s", error_text(&err));
+	assert_int_equal(by_itself.looks, LOOKS);
+	assert_false(by_itself.hurried);
+	spy_hold_puts(&t.spy, true);
+	assert_int_equal(write_wait(t.image, 0, "y", 1), 1);
+	if (clean_image(t.f.engine, t.image->id, &options, false, look_for_hurry, &asked_for, &result, &err))
+		fail_msg("%s", error_text(&err));
+	assert_true(asked_for.hurried);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(with_a_store_that_answers_it_waits, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_waits_fails_when_the_store_goes_away, setup, teardown),
 		cmocka_unit_test_setup_teardown(on_full_block_waits_for_the_store_to_come_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_upload_hurries_for_cleaning_by_itself, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
