@@ -87,8 +87,8 @@ int drive_lock(struct drive *d, struct disk *disk, const char *path, struct erro
 struct drive_check {
 	uint64_t added, removed, replaced; /* objects of the index, after an unclean end */
 	uint64_t missing;                  /* were in the index and have no file: are marked as damaged now */
-	uint64_t damaged;                  /* files that do not verify, while the index is built anew: moved aside */
-	bool rebuilt;                      /* there was no (whole) index */
+	uint64_t damaged; /* files that cannot be read, or, while the index is built anew, do not verify: moved aside */
+	bool rebuilt;     /* there was no (whole) index */
 };
 
 /* Makes the drive ready after drive_lock(); the file "drive" exists, with the id `id`. Compares files and index where that is needed.

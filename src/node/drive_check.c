@@ -160,7 +160,7 @@ static void file_path(const struct compare *c, const struct object_file_id *id, 
 	snprintf(path, DRIVE_FILE_PATH, "%s/objects/%x/%s", c->d->path, object_file_dir(id), name);
 }
 
-/* Reads the whole file and makes it durable. -EBADMSG: it is not, or not that, object. */
+/* Reads the whole file and makes it durable. -EBADMSG: it is not, or not that, object. -ENODATA: it cannot be read. */
 static int verify(struct compare *c, const struct object_file_id *id, struct object_entry *entry)
 {
 	char path[DRIVE_FILE_PATH];
@@ -181,9 +181,9 @@ static int verify(struct compare *c, const struct object_file_id *id, struct obj
 	}
 	if (rc == 0)
 		rc = object_file_read_all(c->d->disk, fd, &h, NULL, true, NULL);
-	/* What cannot be read at all is no better. But a sync that fails says nothing of the file. */
+	/* But a sync that fails says nothing of the file. */
 	if (rc == -EIO)
-		rc = -EBADMSG;
+		rc = -ENODATA;
 	if (rc == 0 && !c->rebuild)
 		rc = disk_fdatasync(c->d->disk, fd);
 	disk_close(c->d->disk, fd);
@@ -252,11 +252,12 @@ static int settle(struct compare *c, const struct object_entry *row, size_t firs
 			c->change_count++;
 			c->check->added += !row;
 			c->check->replaced += row != NULL;
-		} else if (rc == -EBADMSG) {
-			/* Without an index it may be one that was answered. */
-			c->check->damaged += c->rebuild;
-			c->check->removed += !c->rebuild;
-			rc = leave_over(c, id, c->rebuild);
+		} else if (rc == -EBADMSG || rc == -ENODATA) {
+			/* Without an index it may be one that was answered; and so may what cannot be read, which is no torn write. */
+			bool lost = c->rebuild || rc == -ENODATA;
+			c->check->damaged += lost;
+			c->check->removed += !lost;
+			rc = leave_over(c, id, lost);
 		}
 	}
 	return rc == 0 && row && !settled ? keep_row(c, row) : rc;

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "lib/drive_faults.h"
 #include "lib/object_wait.h"
 #include "lib/remove_tree.h"
 #include "node/object_file.h"
@@ -481,6 +482,35 @@ static void of_two_files_after_an_unclean_end_the_newer_that_is_whole_counts(voi
 	assert_becomes(true, true, 6);
 }
 
+/* A torn write can be read. What cannot may have been answered, and nobody knows its name any more. */
+static void a_file_that_cannot_be_read_after_an_unclean_end_is_a_loss(void **state)
+{
+	struct error err = { 0 };
+	struct drive_faults faults;
+	char six[400], aside[400];
+
+	(void)state;
+	assert_int_equal(put_made(s, NAME, 6, BODY, 0, OBJECT_RULE_NEWER, NULL), 0);
+	file_of(NAME, 6, 0, six);
+	in_dir("six", aside);
+	copy_file(six, aside, 0);
+	assert_int_equal(forget_wait(s, NAME, 6), 0);
+	stop();
+	copy_file(aside, six, 0);
+	touch("unclean");
+	drive_faults_init(&faults);
+	faults.path[0] = six;
+	atomic_store(&faults.read_error[0], -EIO);
+	if (open_drives(&s, &faults.disk, 1, drives, 1, &err) != 0)
+		fail_msg("%s", err.text);
+	assert_int_equal(object_store_state(s, NULL), OBJECT_STORE_LOST);
+	assert_int_equal(access(six, F_OK), -1);
+	assert_int_equal(files_in("quarantine"), 1);
+	recover();
+	assert_int_equal(look_wait(s, NAME, &meta), -ENOENT);
+	stop();
+}
+
 static void an_entry_without_a_file_is_kept_as_damaged_and_a_tombstone_is_written_again(void **state)
 {
 	char path[400];
@@ -556,6 +586,7 @@ int main(void)
 		TEST(a_damaged_object_without_an_index_is_a_loss),
 		TEST(an_index_that_is_found_damaged_while_it_is_in_use_is_no_vote_and_is_built_at_the_next_start),
 		TEST(of_two_files_after_an_unclean_end_the_newer_that_is_whole_counts),
+		TEST(a_file_that_cannot_be_read_after_an_unclean_end_is_a_loss),
 		TEST(an_entry_without_a_file_is_kept_as_damaged_and_a_tombstone_is_written_again),
 		TEST(strange_files_are_left_alone),
 	};
