@@ -177,9 +177,12 @@ static int start_log(struct image *i, struct error *err)
 	int rc = disk_make_path(e->disk, segment_set_dir(i->set));
 	for (segment_no_t n = i->stored_end + 1; !rc && n <= i->last; n++) {
 		struct segment *s = segment_pin_known(i->set, n);
+		uint64_t bytes = (uint64_t)s->slot_count * s->shape.slot_bytes;
 		s->opened_ns = clock_monotonic_ns();
-		engine_unsent_add(e, (uint64_t)s->slot_count * s->shape.slot_bytes);
+		engine_unsent_add(e, bytes);
 		rc = upload_segment(i->upload, s);
+		if (rc)
+			atomic_fetch_sub(&e->unsent, bytes);
 		segment_unpin(s);
 	}
 	i->clean_sequence = 0;
@@ -187,7 +190,12 @@ static int start_log(struct image *i, struct error *err)
 	/* Another host may have let go of it meanwhile. */
 	i->shared = (struct image_shared){ 0 };
 	atomic_store(&i->log, log);
-	return rc ? error_set(err, rc, "cannot begin the log: %s", strerror(-rc)) : 0;
+	if (!rc)
+		return 0;
+	/* What is queued may lack a segment: nothing may come after it. */
+	image_fail(i, "failed", rc, "cannot begin the log: %s; what is not in the store is kept in %s", strerror(-rc),
+	           segment_set_dir(i->set));
+	return error_set(err, rc, "cannot begin the log: %s", strerror(-rc));
 }
 
 /* One that cannot be read may ask for history. */
