@@ -175,7 +175,7 @@ static int settle(struct clean *c, bool fresh)
 			rc == 1 && !atomic_load(&i->failed) && upload_stored(i->upload) >= i->saved.checkpoint.segment;
 		pthread_mutex_unlock(&i->open_mutex);
 		k += stored || !c->by_itself;
-		/* A snapshot is being made; or nobody waits for this cleaning, and no upload hurries for it. */
+		/* A snapshot is being made; or nobody waits for this cleaning, and a rush of guests comes first. */
 		if (rc == 1 && ((stored && !fresh) || c->by_itself))
 			pause_ms(PAUSE_MS);
 		else if (rc == 1 && (rc = engine_flush(i->engine, i->id, flush_progress, &g, c->err)) == 0)
@@ -278,7 +278,10 @@ static int64_t run_round(struct clean *c, bool first, bool fresh)
 
 	c->began_ns = clock_monotonic_ns();
 	for (int k = 0; k < TRIES; k++) {
+		_Atomic unsigned *settling = &c->image->engine->settling;
+		atomic_fetch_add(settling, c->by_itself);
 		rc = settle(c, fresh);
+		atomic_fetch_sub(settling, c->by_itself);
 		uint64_t settled_ns = clock_monotonic_ns();
 		if (!rc)
 			rc = look(c);

@@ -46,9 +46,8 @@ void image_fail(struct image *i, const char *state, int error, const char *forma
 
 /* ---- hooks of log and upload ---- */
 
-/* A segment that was filled in less time was written in a rush: packing, which can wait, waits a little. */
-#define RUSH_NS 40000000u
-#define RUSH_HOLD_MS 100
+/* A segment that was filled in less time was written in a rush. */
+#define RUSH_FILL_NS 40000000u
 
 /* For a stream this part of the cache is made ready for writing ahead of need. */
 #define AHEAD_OF_CACHE 32
@@ -78,8 +77,8 @@ static void on_complete(void *arg, struct segment *s)
 {
 	struct image *i = arg;
 
-	if (s->closed_ns - s->opened_ns < RUSH_NS)
-		executor_hold(i->engine->packers, RUSH_HOLD_MS);
+	if (s->closed_ns - s->opened_ns < RUSH_FILL_NS)
+		engine_rush(i->engine);
 	if (upload_segment(i->upload, s))
 		image_fail(i, "failed", -ENOMEM, "out of memory");
 }

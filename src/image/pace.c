@@ -59,6 +59,9 @@ void engine_unsent_sent(struct engine *e, uint64_t bytes)
 
 /* Packing gives way to guests altogether, as long as that only costs some lag. */
 #define LAG_NS seconds_ns(30)
+/* How long after a segment that was filled in a rush packing waits, and for how long there is one: urgency is set less often. */
+#define RUSH_HOLD_MS 100
+#define RUSH_NS seconds_ns(1)
 
 void engine_set_urgency(struct engine *e)
 {
@@ -66,8 +69,16 @@ void engine_set_urgency(struct engine *e)
 
 	if (!unsent)
 		e->unsent_since_ns = now;
-	executor_set_urgent(e->packers, atomic_load(&e->waiting) || unsent > e->options.dirty_limit / 8 * 3 ||
+	bool settling = atomic_load(&e->settling) && now > atomic_load(&e->rush_ns);
+	executor_set_urgent(e->packers, atomic_load(&e->waiting) || settling ||
+	                                        unsent > e->options.dirty_limit / 8 * 3 ||
 	                                        now - e->unsent_since_ns > LAG_NS);
+}
+
+void engine_rush(struct engine *e)
+{
+	executor_hold(e->packers, RUSH_HOLD_MS);
+	atomic_store(&e->rush_ns, clock_monotonic_ns() + RUSH_NS);
 }
 
 void engine_wait_begin(struct engine *e)

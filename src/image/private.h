@@ -99,6 +99,8 @@ struct engine {
 	uint64_t trash_due_ns;    /* at that time in any case; likewise */
 
 	_Atomic unsigned waiting;   /* flushes and hand-overs that wait for the store */
+	_Atomic unsigned settling;  /* cleanings that wait for it, and that nobody waits for */
+	_Atomic uint64_t rush_ns;   /* until then guests write in a rush, monotonic */
 	_Atomic uint64_t unsent;    /* bytes of slots not in the store, of all images */
 	uint64_t unsent_since_ns;   /* when all was sent last; of the maintenance thread */
 	pthread_mutex_t pace_mutex; /* guards what follows */
@@ -355,6 +357,8 @@ void engine_wake_dirty_waiters(struct engine *e);
 /* Somebody begins or ceases to wait for the store: packing is urgent meanwhile. */
 void engine_wait_begin(struct engine *e);
 void engine_wait_end(struct engine *e);
+/* Guests write in a rush: packing, which can wait, waits a little, and is urgent for no cleaning that nobody waits for. */
+void engine_rush(struct engine *e);
 /* Sets how urgent packing is. Now and then. */
 void engine_set_urgency(struct engine *e);
 

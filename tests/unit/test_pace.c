@@ -211,7 +211,7 @@ static void on_full_block_waits_for_the_store_to_come_back(void **state)
 
 struct settling {
 	unsigned looks;
-	bool hurried;
+	bool waited_for, settles;
 };
 
 /* The store takes what is held back only after some looks. */
@@ -222,14 +222,15 @@ static bool look_for_hurry(void *arg, enum clean_phase phase, uint64_t done, uin
 	(void)done;
 	(void)all;
 	if (phase == CLEAN_SETTLE && s->looks < LOOKS) {
-		s->hurried |= atomic_load(&t.f.engine->waiting) > 0;
+		s->waited_for |= atomic_load(&t.f.engine->waiting) > 0;
+		s->settles |= atomic_load(&t.f.engine->settling) > 0;
 		if (++s->looks == LOOKS)
 			let_all_go();
 	}
 	return true;
 }
 
-static void no_upload_hurries_for_cleaning_by_itself(void **state)
+static void nobody_waits_for_cleaning_by_itself(void **state)
 {
 	struct clean_options options = { 0 };
 	struct settling by_itself = { 0 }, asked_for = { 0 };
@@ -242,12 +243,14 @@ static void no_upload_hurries_for_cleaning_by_itself(void **state)
 	if (clean_image(t.f.engine, t.image->id, &options, true, look_for_hurry, &by_itself, &result, &err))
 		fail_msg("%s", error_text(&err));
 	assert_int_equal(by_itself.looks, LOOKS);
-	assert_false(by_itself.hurried);
+	assert_false(by_itself.waited_for);
+	assert_true(by_itself.settles);
 	spy_hold_puts(&t.spy, true);
 	assert_int_equal(write_wait(t.image, 0, "y", 1), 1);
 	if (clean_image(t.f.engine, t.image->id, &options, false, look_for_hurry, &asked_for, &result, &err))
 		fail_msg("%s", error_text(&err));
-	assert_true(asked_for.hurried);
+	assert_true(asked_for.waited_for);
+	assert_false(asked_for.settles);
 }
 
 int main(void)
@@ -256,7 +259,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(with_a_store_that_answers_it_waits, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_waits_fails_when_the_store_goes_away, setup, teardown),
 		cmocka_unit_test_setup_teardown(on_full_block_waits_for_the_store_to_come_back, setup, teardown),
-		cmocka_unit_test_setup_teardown(no_upload_hurries_for_cleaning_by_itself, setup, teardown),
+		cmocka_unit_test_setup_teardown(nobody_waits_for_cleaning_by_itself, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
