@@ -181,7 +181,7 @@ static int verify(struct compare *c, const struct object_file_id *id, struct obj
 	}
 	if (rc == 0)
 		rc = object_file_read_all(c->d->disk, fd, &h, NULL, true, NULL);
-	/* But a sync that fails says nothing of the file. */
+	/* Told apart from a sync that fails, which says nothing of the file. */
 	if (rc == -EIO)
 		rc = -ENODATA;
 	if (rc == 0 && !c->rebuild)

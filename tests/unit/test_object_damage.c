@@ -440,6 +440,16 @@ static void copy_file(const char *from, const char *to, off_t cut)
 	free(buf);
 }
 
+/* The file that version 6 would have, and a copy of it: the object itself is forgotten again. */
+static void set_six_aside(char six[400], char aside[400])
+{
+	assert_int_equal(put_made(s, NAME, 6, BODY, 0, OBJECT_RULE_NEWER, NULL), 0);
+	file_of(NAME, 6, 0, six);
+	in_dir("six", aside);
+	copy_file(six, aside, 0);
+	assert_int_equal(forget_wait(s, NAME, 6), 0);
+}
+
 /* After an unclean end of a store whose index knows version 5, and that has these files, the object is that version. */
 static void assert_becomes(bool whole_6, bool torn_7, uint64_t counter)
 {
@@ -449,11 +459,7 @@ static void assert_becomes(bool whole_6, bool torn_7, uint64_t counter)
 	remove_tree(dir);
 	assert_int_equal(mkdir(dir, 0700), 0);
 	start();
-	assert_int_equal(put_made(s, NAME, 6, BODY, 0, OBJECT_RULE_NEWER, NULL), 0);
-	file_of(NAME, 6, 0, six);
-	in_dir("six", aside);
-	copy_file(six, aside, 0);
-	assert_int_equal(forget_wait(s, NAME, 6), 0);
+	set_six_aside(six, aside);
 	assert_int_equal(put_made(s, NAME, 5, BODY, 0, OBJECT_RULE_NEWER, NULL), 0);
 	stop();
 	file_of(NAME, 5, 0, five);
@@ -490,11 +496,7 @@ static void a_file_that_cannot_be_read_after_an_unclean_end_is_a_loss(void **sta
 	char six[400], aside[400];
 
 	(void)state;
-	assert_int_equal(put_made(s, NAME, 6, BODY, 0, OBJECT_RULE_NEWER, NULL), 0);
-	file_of(NAME, 6, 0, six);
-	in_dir("six", aside);
-	copy_file(six, aside, 0);
-	assert_int_equal(forget_wait(s, NAME, 6), 0);
+	set_six_aside(six, aside);
 	stop();
 	copy_file(aside, six, 0);
 	touch("unclean");
