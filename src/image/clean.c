@@ -308,28 +308,33 @@ static int64_t run_round(struct clean *c, bool first, bool fresh)
 	return rc;
 }
 
-/* Until it is time for the next round. */
-static int rest(struct clean *c)
-{
-	uint64_t pause = c->look_ns * LOOK_PART, until = c->began_ns + (pause > c->round_ns ? pause : c->round_ns);
-
-	while (c->by_itself && clock_monotonic_ns() < until) {
-		if (!clean_goes_on(c, CLEAN_SETTLE, 0, 0))
-			return -EINTR;
-		pause_ms(PAUSE_MS);
-	}
-	return 0;
-}
-
+/* Rounds until nothing is to be won. */
 static int run(struct clean *c)
 {
 	int64_t rc = clean_holds(c);
 
 	rc = rc ? rc : 1;
-	for (int k = 0; rc > 0 && k < ROUNDS; k++) {
-		int rested = k ? rest(c) : 0;
-		rc = rested ? rested : run_round(c, !k, k > 0);
-	}
+	for (int k = 0; rc > 0 && k < ROUNDS; k++)
+		rc = run_round(c, !k, k > 0);
+	return rc < 0 ? (int)rc : 0;
+}
+
+/* One round: under guests that never pause there is always something to be won, and other images want their turns. */
+static int run_turn(struct clean *c)
+{
+	struct clean_state *s = &c->image->clean_state;
+
+	pthread_mutex_lock(&s->mutex);
+	bool again = s->again;
+	pthread_mutex_unlock(&s->mutex);
+	int64_t rc = again ? 0 : clean_holds(c);
+	if (!rc)
+		rc = run_round(c, true, again);
+	uint64_t looking = c->look_ns * LOOK_PART, ns = looking > c->round_ns ? looking : c->round_ns;
+	pthread_mutex_lock(&s->mutex);
+	s->again = rc > 0;
+	s->rest_until_ns = rc > 0 ? c->began_ns + ns : 0;
+	pthread_mutex_unlock(&s->mutex);
 	return rc < 0 ? (int)rc : 0;
 }
 
@@ -416,10 +421,15 @@ int clean_image(struct engine *e, uint64_t id, const struct clean_options *optio
 	}
 	if (options->dry_run) {
 		rc = dry_run(&c);
-	} else {
+	} else if (!by_itself) {
 		pthread_mutex_lock(&c.image->clean_mutex);
 		rc = run(&c);
 		pthread_mutex_unlock(&c.image->clean_mutex);
+	} else if (!pthread_mutex_trylock(&c.image->clean_mutex)) {
+		rc = run_turn(&c);
+		pthread_mutex_unlock(&c.image->clean_mutex);
+	} else {
+		rc = error_set(err, -EBUSY, "it is being cleaned");
 	}
 	image_close(c.image, how);
 	if (rc == -EINTR)

@@ -13,7 +13,6 @@
 #include <time.h>
 
 #define STEP_MS 50
-#define LOOK_MS 200
 /* Less garbage than in so many segments is not worth a look; nor, for a while, is an image of which nothing could be done about what the last look
  * found. */
 #define SEGMENTS_MIN 16u
@@ -60,10 +59,30 @@ static bool has_too_much(struct image *i)
 
 static bool is_worth_it(struct image *i)
 {
-	pthread_mutex_lock(&i->clean_state.mutex);
-	bool rest = clock_monotonic_ns() < i->clean_state.rest_until_ns;
-	pthread_mutex_unlock(&i->clean_state.mutex);
-	return !rest && has_too_much(i);
+	struct clean_state *s = &i->clean_state;
+
+	pthread_mutex_lock(&s->mutex);
+	bool rests = clock_monotonic_ns() < s->rest_until_ns, again = s->again;
+	pthread_mutex_unlock(&s->mutex);
+	if (rests)
+		return false;
+	return again || (i->engine->options.gc_target <= 100 && has_too_much(i)) || clean_is_due(i->engine, i->id);
+}
+
+/* Tells of the rounds since the last one after which there was nothing more to do. */
+static void tell(struct image *i, const struct clean_result *r)
+{
+	struct clean_state *s = &i->clean_state;
+
+	s->removed += r->removed_segments;
+	s->moved += r->moved_segments;
+	if (s->again)
+		return;
+	if (s->removed || s->moved)
+		report_notice("image %016" PRIx64 ": cleaned: %" PRIu64 " segments deleted, %" PRIu64
+		              " emptied, %" PRIu64 " wait for their deletion",
+		              i->id, s->removed, s->moved, r->waiting_segments);
+	s->removed = s->moved = 0;
 }
 
 static void clean_one(struct image *i)
@@ -75,16 +94,15 @@ static void clean_one(struct image *i)
 
 	int rc = clean_image(e, i->id, &options, true, NULL, NULL, &result, &err);
 
+	if (rc == -EBUSY)
+		return;
 	pthread_mutex_lock(&i->clean_state.mutex);
-	bool rest = rc || (i->clean_state.stuck && !result.moved_segments && !result.removed_segments);
-	i->clean_state.rest_until_ns = rest ? clock_monotonic_ns() + AGAIN_NS : 0;
+	if (rc || (i->clean_state.stuck && !result.moved_segments && !result.removed_segments))
+		i->clean_state.rest_until_ns = clock_monotonic_ns() + AGAIN_NS;
+	tell(i, &result);
 	pthread_mutex_unlock(&i->clean_state.mutex);
 	if (rc && rc != -EINTR)
 		report_warning("%s", error_text(&err));
-	else if (result.removed_segments || result.moved_segments)
-		report_notice("image %016" PRIx64 ": cleaned: %" PRIu64 " segments deleted, %" PRIu64
-		              " emptied, %" PRIu64 " wait for their deletion",
-		              i->id, result.removed_segments, result.moved_segments, result.waiting_segments);
 }
 
 static bool is_at_work(struct image *i)
@@ -95,8 +113,7 @@ static bool is_at_work(struct image *i)
 /* Gives the reference back, as the next one. */
 static void clean_if_worth_it(struct image *i)
 {
-	if (is_at_work(i) &&
-	    ((i->engine->options.gc_target <= 100 && is_worth_it(i)) || clean_is_due(i->engine, i->id)))
+	if (is_at_work(i) && is_worth_it(i))
 		clean_one(i);
 	image_put(i);
 }
@@ -113,17 +130,12 @@ static void defragment(struct image *i)
 static void *cleaner(void *arg)
 {
 	struct engine *e = arg;
-	unsigned slept = 0;
 
 	while (!engine_is_stopping(e)) {
 		struct timespec pause = { .tv_nsec = STEP_MS * 1000000 };
 
 		nanosleep(&pause, NULL);
-		slept += STEP_MS;
-		if (slept >= LOOK_MS) {
-			images_each(e, clean_if_worth_it);
-			slept = 0;
-		}
+		images_each(e, clean_if_worth_it);
 		if (atomic_exchange(&e->fragmented, false))
 			images_each(e, defragment);
 	}

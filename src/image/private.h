@@ -172,7 +172,9 @@ struct image {
 		uint64_t allocated, appended; /* grains mapped by that map, and `slots` then */
 		uint64_t looked_ns;           /* when that was; 0: never */
 		bool stuck;                   /* there was too much garbage, and nothing to be moved */
-		uint64_t rest_until_ns;
+		bool again;              /* what the last round has moved is to be deleted, and there may be more */
+		uint64_t rest_until_ns;  /* not cleaned by itself before that */
+		uint64_t removed, moved; /* segments, of which nothing was told yet */
 
 		/* Guarded by clean_mutex: */
 		segment_no_t checkpoint; /* the one whose map was walked last is there */
