@@ -46,8 +46,9 @@ void image_fail(struct image *i, const char *state, int error, const char *forma
 
 /* ---- hooks of log and upload ---- */
 
-/* A segment that was filled in less time was written in a rush. */
-#define RUSH_FILL_NS 40000000u
+/* A segment of which so much was filled at such a rate was written in a rush. */
+#define RUSH_PERCENT 50
+#define RUSH_BYTES_PER_MS ((uint64_t)200 << 10)
 
 /* For a stream this part of the cache is made ready for writing ahead of need. */
 #define AHEAD_OF_CACHE 32
@@ -73,11 +74,19 @@ static void on_need_space(void *arg)
 	cache_make_room(i->engine->cache, cache_limit(i->engine->cache) / 8);
 }
 
+static bool was_rush(const struct segment *s)
+{
+	uint64_t bytes = (uint64_t)s->slot_count * s->shape.slot_bytes, ns = s->closed_ns - s->opened_ns;
+
+	return s->slot_count * 100ull >= s->shape.slots * (uint64_t)RUSH_PERCENT &&
+	       bytes > RUSH_BYTES_PER_MS * ns / 1000000;
+}
+
 static void on_complete(void *arg, struct segment *s)
 {
 	struct image *i = arg;
 
-	if (s->closed_ns - s->opened_ns < RUSH_FILL_NS)
+	if (was_rush(s))
 		engine_rush(i->engine);
 	if (upload_segment(i->upload, s))
 		image_fail(i, "failed", -ENOMEM, "out of memory");

@@ -253,6 +253,19 @@ static void nobody_waits_for_cleaning_by_itself(void **state)
 	assert_false(asked_for.settles);
 }
 
+/* However soon after its first byte a segment is closed. */
+static void small_segments_are_no_rush(void **state)
+{
+	(void)state;
+	open_with(FULL_BLOCK);
+	let_all_go();
+	for (unsigned k = 0; k < 10; k++) {
+		assert_int_equal(write_wait(t.image, 0, "x", 1), 1);
+		assert_int_equal(flush_wait(t.image, IMAGE_FLUSH_REMOTE), 0);
+	}
+	assert_int_equal(atomic_load(&t.f.engine->rush_ns), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -260,6 +273,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_waits_fails_when_the_store_goes_away, setup, teardown),
 		cmocka_unit_test_setup_teardown(on_full_block_waits_for_the_store_to_come_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(nobody_waits_for_cleaning_by_itself, setup, teardown),
+		cmocka_unit_test_setup_teardown(small_segments_are_no_rush, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
