@@ -55,6 +55,16 @@ static int append_run(struct image *i, grain_no_t first, size_t count, const map
 	return (int)n;
 }
 
+static int cannot_append(struct image *i, int rc, struct error *err)
+{
+	if (atomic_load(&i->failed))
+		return error_set(err, rc, "the image has stopped: see garner status");
+	if (rc == -ENOSPC)
+		return error_set(err, rc,
+		                 "as much as dirty_limit allows waits for its upload, and the store does not answer");
+	return error_set(err, rc, "cannot append to the log: %s", strerror(-rc));
+}
+
 int image_move_grains(struct image *i, grain_no_t first, size_t count, const map_entry_t *old, const void *const *data,
                       struct error *err)
 {
@@ -70,7 +80,7 @@ int image_move_grains(struct image *i, grain_no_t first, size_t count, const map
 		range_unlock(&i->locks, &lock);
 	}
 	grain_map_unpin(i->map, first, count);
-	return rc;
+	return rc < 0 ? cannot_append(i, rc, err) : rc;
 }
 
 /* ---- many ---- */
@@ -206,7 +216,7 @@ int image_move_gathered(struct image *i, const struct gathered *grains, size_t c
 	assert(count <= GATHERED_MAX && count << i->grain_shift <= GATHERED_BYTES_MAX);
 	struct gathering *g = malloc(sizeof *g);
 	if (!g)
-		return -ENOMEM;
+		return error_set(err, -ENOMEM, "out of memory");
 	g->image = i;
 	g->grains = grains;
 	g->count = count;
@@ -217,6 +227,8 @@ int image_move_gathered(struct image *i, const struct gathered *grains, size_t c
 		rc = image_pace_wait(i, (uint64_t)count << i->grain_shift);
 		if (!rc)
 			rc = append_together(g, anew);
+		if (rc)
+			cannot_append(i, rc, err);
 		unpin(g, g->runs);
 	}
 	for (size_t k = 0; !rc && k < g->runs; k++)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* test_pace.c: what writes meet when all that may wait for its upload does: with a store that answers, and with one that is away. And for
- * whom uploads hurry.
+ * whom uploads hurry, and what cleaning does without room.
  */
 #include "image/clean.h"
 #include "lib/image_fixture.h"
@@ -266,6 +266,89 @@ static void small_segments_are_no_rush(void **state)
 	assert_int_equal(atomic_load(&t.f.engine->rush_ns), 0);
 }
 
+/* ---- cleaning that finds no room ---- */
+
+#define GRAIN ((size_t)4096)
+#define KEPT 4 /* one grain of so many is not overwritten */
+
+static uint8_t value_of(size_t grain)
+{
+	return (uint8_t)(grain % KEPT ? 2 : 1);
+}
+
+static void fill_mostly_with_garbage(void)
+{
+	static uint8_t buf[6 * MIB];
+
+	memset(buf, 1, sizeof buf);
+	assert_int_equal(write_wait(t.image, 0, buf, sizeof buf), sizeof buf);
+	assert_int_equal(flush_wait(t.image, IMAGE_FLUSH_REMOTE), 0);
+	for (size_t k = 0; k < sizeof buf / GRAIN; k++)
+		if (k % KEPT) {
+			memset(buf, value_of(k), GRAIN);
+			assert_int_equal(write_wait(t.image, k * GRAIN, buf, GRAIN), GRAIN);
+		}
+	assert_int_equal(flush_wait(t.image, IMAGE_FLUSH_REMOTE), 0);
+}
+
+static void check_what_was_kept(void)
+{
+	static uint8_t buf[6 * MIB];
+
+	assert_int_equal(read_wait(t.image, 0, buf, sizeof buf), sizeof buf);
+	for (size_t k = 0; k < sizeof buf / GRAIN; k++)
+		assert_int_equal(buf[k * GRAIN], value_of(k));
+}
+
+/* Now that it is known what is to be moved, the store goes away, and guests take what room there is. */
+static bool take_all_room(void *arg, enum clean_phase phase, uint64_t done, uint64_t all)
+{
+	static uint8_t buf[MIB];
+	bool *full = arg;
+	uint64_t at = 16 * MIB;
+
+	(void)done;
+	(void)all;
+	if (phase != CLEAN_MOVE || *full)
+		return true;
+	atomic_store(&t.spy.put_error, -EIO);
+	while (write_wait(t.image, at, buf, sizeof buf) == sizeof buf) {
+		memset(buf, (int)(at / MIB), sizeof buf);
+		at += MIB;
+	}
+	*full = true;
+	return true;
+}
+
+static void cleaning_that_finds_no_room_ends_and_loses_nothing(void **state)
+{
+	struct clean_options options = { 0 };
+	struct clean_result result;
+	struct error err;
+
+	(void)state;
+	t.f.options.gc_target = 25;
+	open_with(FULL_ERROR);
+	let_all_go();
+	fill_mostly_with_garbage();
+	for (unsigned k = 0; k < 2; k++) {
+		bool by_itself = !k, full = false;
+		int rc = clean_image(t.f.engine, t.image->id, &options, by_itself, take_all_room, &full, &result, &err);
+		assert_true(full);
+		/* Nobody is to be told about what nobody asked for. */
+		assert_int_equal(rc, by_itself ? 0 : -ENOSPC);
+		assert_true(by_itself || strstr(error_text(&err), "dirty_limit"));
+		assert_int_equal(result.moved_segments, 0);
+		check_what_was_kept();
+		atomic_store(&t.spy.put_error, 0);
+		assert_int_equal(flush_wait(t.image, IMAGE_FLUSH_REMOTE), 0);
+	}
+	if (clean_image(t.f.engine, t.image->id, &options, false, NULL, NULL, &result, &err))
+		fail_msg("%s", error_text(&err));
+	assert_true(result.moved_segments > 0);
+	check_what_was_kept();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -274,6 +357,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(on_full_block_waits_for_the_store_to_come_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(nobody_waits_for_cleaning_by_itself, setup, teardown),
 		cmocka_unit_test_setup_teardown(small_segments_are_no_rush, setup, teardown),
+		cmocka_unit_test_setup_teardown(cleaning_that_finds_no_room_ends_and_loses_nothing, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
