@@ -24,6 +24,7 @@
 #define GRAIN 4096u
 #define GRAINS (DISK / GRAIN)
 #define MOMENTS 7
+#define LENGTH_MAX 70000 /* of a change that is not a discard */
 
 static struct image_fixture f;
 static struct error err;
@@ -163,10 +164,23 @@ static void touch(struct past *p, uint64_t offset, uint64_t len)
 		p->touched[g] = true;
 }
 
+static void write_some(struct image *i, struct past *p, uint64_t at, size_t len, bool zeros)
+{
+	static uint8_t buf[LENGTH_MAX];
+
+	memset(buf, 0, len);
+	if (!zeros)
+		random_fill(&rnd, buf, len);
+	assert_int_equal(write_wait(i, at, buf, len), len);
+	memcpy(p->bytes + at, buf, len);
+	touch(p, at, len);
+	if (at + len > p->size)
+		p->size = at + len;
+}
+
 static void change(struct image *i, struct past *p)
 {
-	static uint8_t buf[70000];
-	size_t len = 1 + random_below(&rnd, random_once_in(&rnd, 3) ? sizeof buf : 5000);
+	size_t len = 1 + random_below(&rnd, random_once_in(&rnd, 3) ? LENGTH_MAX : 5000);
 	uint64_t at = random_below(&rnd, DISK - len), size;
 
 	switch (random_below(&rnd, 12)) {
@@ -190,14 +204,7 @@ static void change(struct image *i, struct past *p)
 		p->size = size;
 		break;
 	default:
-		random_fill(&rnd, buf, len);
-		if (random_once_in(&rnd, 8))
-			memset(buf, 0, len);
-		assert_int_equal(write_wait(i, at, buf, len), len);
-		memcpy(p->bytes + at, buf, len);
-		touch(p, at, len);
-		if (at + len > p->size)
-			p->size = at + len;
+		write_some(i, p, at, len, random_once_in(&rnd, 8));
 	}
 }
 
@@ -291,6 +298,9 @@ static void any_two_moments_differ_where_they_were_touched(void **state)
 			p->size = all[k - 1].size;
 		}
 		i = image_fixture_open_image(f.engine, "disk");
+		/* What was never written to has no past. */
+		if (!k)
+			write_some(i, p, 0, GRAIN, false);
 		for (unsigned n = (unsigned)random_below(&rnd, 25); n; n--)
 			change(i, p);
 		if (p->name[0])
