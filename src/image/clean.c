@@ -25,6 +25,8 @@
 #define GROWTH_PART 32
 /* And by itself looking takes no more than such a part of the time: in a big image that reads many nodes. */
 #define LOOK_PART 8
+/* By itself it is looked so seldom for what is held and need not be. */
+#define HOLDS_NS seconds_ns(60)
 
 static void pause_ms(unsigned ms)
 {
@@ -126,23 +128,21 @@ static bool is_behind(const struct clean *c)
 	return c->by_itself && atomic_load(&e->unsent) > e->options.dirty_limit / BEHIND_PART;
 }
 
-/* Until there is one, or uploads have caught up: then 1. */
+/* Nobody waits for this image: others have their turns first. */
+static int not_now(struct clean *c)
+{
+	return error_set(c->err, -EALREADY, "there is nothing new of it to be looked at yet");
+}
+
+/* 1: uploads have caught up. */
 static int settle_behind(struct clean *c)
 {
-	int rc = 1;
-
-	while (rc == 1 && is_behind(c)) {
-		if (!clean_goes_on(c, CLEAN_SETTLE, 0, 0)) {
-			rc = -EINTR;
-			break;
-		}
-		pthread_mutex_lock(&c->image->open_mutex);
-		rc = stored_checkpoint(c);
-		pthread_mutex_unlock(&c->image->open_mutex);
-		if (rc == 1)
-			pause_ms(PAUSE_MS);
-	}
-	return rc;
+	if (!is_behind(c))
+		return 1;
+	pthread_mutex_lock(&c->image->open_mutex);
+	int rc = stored_checkpoint(c);
+	pthread_mutex_unlock(&c->image->open_mutex);
+	return rc == 1 ? not_now(c) : rc;
 }
 
 static int check_head(struct clean *c)
@@ -174,6 +174,8 @@ static int settle(struct clean *c, bool fresh)
 		bool stored =
 			rc == 1 && !atomic_load(&i->failed) && upload_stored(i->upload) >= i->saved.checkpoint.segment;
 		pthread_mutex_unlock(&i->open_mutex);
+		if (rc == 1 && c->by_itself && atomic_load(&i->moments))
+			return not_now(c);
 		k += stored || !c->by_itself;
 		/* A snapshot is being made; or nobody waits for this cleaning, and a rush of guests comes first. */
 		if (rc == 1 && ((stored && !fresh) || c->by_itself))
@@ -324,16 +326,25 @@ static int run_turn(struct clean *c)
 {
 	struct clean_state *s = &c->image->clean_state;
 
+	uint64_t now = clock_monotonic_ns();
+	bool hold = !s->held_ns || now - s->held_ns > HOLDS_NS;
+	int64_t rc = hold ? clean_holds(c) : 0;
+
+	if (!rc && hold)
+		s->held_ns = now;
 	pthread_mutex_lock(&s->mutex);
 	bool again = s->again;
 	pthread_mutex_unlock(&s->mutex);
-	int64_t rc = again ? 0 : clean_holds(c);
 	if (!rc)
 		rc = run_round(c, true, again);
-	uint64_t looking = c->look_ns * LOOK_PART, ns = looking > c->round_ns ? looking : c->round_ns;
+	uint64_t looking = c->look_ns * LOOK_PART, round = looking > c->round_ns ? looking : c->round_ns;
 	pthread_mutex_lock(&s->mutex);
-	s->again = rc > 0;
-	s->rest_until_ns = rc > 0 ? c->began_ns + ns : 0;
+	if (rc == -EALREADY) {
+		s->rest_until_ns = c->began_ns + ROUND_NS_MIN;
+	} else {
+		s->again = rc > 0;
+		s->rest_until_ns = c->began_ns + (rc > 0 ? round : looking);
+	}
 	pthread_mutex_unlock(&s->mutex);
 	return rc < 0 ? (int)rc : 0;
 }
@@ -429,7 +440,7 @@ int clean_image(struct engine *e, uint64_t id, const struct clean_options *optio
 		rc = run_turn(&c);
 		pthread_mutex_unlock(&c.image->clean_mutex);
 	} else {
-		rc = error_set(err, -EBUSY, "it is being cleaned");
+		rc = error_set(err, -EALREADY, "it is being cleaned");
 	}
 	image_close(c.image, how);
 	if (rc == -EINTR)

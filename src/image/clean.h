@@ -147,7 +147,8 @@ int clean_measure(struct clean *c, struct image_space *space);
 
 /* Slots of a stored segment, as far as this host knows; else as if it were full. */
 uint64_t clean_slots_of(struct clean *c, const struct stored_segment *s);
-/* engine_clean(); `by_itself`: one round towards what gc_target allows; -EBUSY: another cleaning of the image goes on. */
+/* engine_clean(); `by_itself`: one round towards what gc_target allows; -EALREADY: not now, as another cleaning of the
+ * image goes on, or nothing new of it is in the store. */
 int clean_image(struct engine *e, uint64_t id, const struct clean_options *options, bool by_itself,
                 clean_progress_fn *progress, void *arg, struct clean_result *result, struct error *err);
 

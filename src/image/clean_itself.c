@@ -94,7 +94,7 @@ static void clean_one(struct image *i)
 
 	int rc = clean_image(e, i->id, &options, true, NULL, NULL, &result, &err);
 
-	if (rc == -EBUSY)
+	if (rc == -EALREADY)
 		return;
 	pthread_mutex_lock(&i->clean_state.mutex);
 	if (rc || (i->clean_state.stuck && !result.moved_segments && !result.removed_segments))

@@ -552,10 +552,7 @@ int engine_close(struct engine *e, struct error *err)
 
 bool engine_is_stopping(struct engine *e)
 {
-	pthread_mutex_lock(&e->mutex);
-	bool stopping = e->stopping;
-	pthread_mutex_unlock(&e->mutex);
-	return stopping;
+	return atomic_load(&e->stopping);
 }
 
 int engine_writable(struct engine *e, struct error *err)

@@ -59,6 +59,8 @@ static int cannot_append(struct image *i, int rc, struct error *err)
 {
 	if (atomic_load(&i->failed))
 		return error_set(err, rc, "the image has stopped: see garner status");
+	if (rc == -ENOSPC && !atomic_load(&i->engine->store_away))
+		return error_set(err, rc, "there is no room on the local disk");
 	if (rc == -ENOSPC)
 		return error_set(err, rc,
 		                 "as much as dirty_limit allows waits for its upload, and the store does not answer");

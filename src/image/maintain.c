@@ -245,6 +245,7 @@ void engine_stop_threads(struct engine *e)
 	e->stopping = true;
 	pthread_cond_signal(&e->tick);
 	pthread_mutex_unlock(&e->mutex);
+	engine_wake_dirty_waiters(e);
 	clean_stop(e);
 	if (e->maintenance_runs)
 		pthread_join(e->maintenance, NULL);

@@ -28,6 +28,9 @@
 #define ROUND_BYTES ((uint64_t)1 << 30)
 #define ROUND_PART 8
 #define ROUND_SEGMENTS 16
+/* By itself a round ends after so long, or so many times what looking took, with what it has moved: other images want their turns. */
+#define ROUND_MOST_NS seconds_ns(10)
+#define ROUND_MOST_LOOKS 8
 /* One that is less full than this may be merged with others even if all that it has is needed. */
 #define SMALL_PART 4
 #define PAUSE_MS 10
@@ -397,6 +400,16 @@ static void mover_destroy(struct mover *m)
 	free(m->bytes);
 }
 
+static bool is_over(const struct mover *m)
+{
+	const struct clean *c = m->clean;
+	uint64_t most = c->look_ns * ROUND_MOST_LOOKS;
+
+	if (most < ROUND_MOST_NS)
+		most = ROUND_MOST_NS;
+	return c->by_itself && clock_monotonic_ns() - m->pace.began_ns > most;
+}
+
 int64_t clean_move(struct clean *c)
 {
 	struct mover m = { 0 };
@@ -409,8 +422,12 @@ int64_t clean_move(struct clean *c)
 	/* What is about as old comes to lie together: it will be needed for about as long. */
 	if (!rc && count)
 		qsort(victims, count, sizeof *victims, by_number);
-	for (size_t k = 0; !rc && k < count; k++)
-		rc = clean_goes_on(c, CLEAN_MOVE, k, count) ? gather_victim(&m, victims[k].number) : -EINTR;
+	for (size_t k = 0; !rc && k < count; k++) {
+		if (k && is_over(&m))
+			count = k;
+		else
+			rc = clean_goes_on(c, CLEAN_MOVE, k, count) ? gather_victim(&m, victims[k].number) : -EINTR;
+	}
 	if (!rc && count)
 		rc = append_gathered(&m);
 	if (!rc && count)

@@ -113,7 +113,7 @@ static int park(struct engine *e, job_fn *wake, void *arg)
 	STAILQ_INSERT_TAIL(&e->dirty_waiters, w, link);
 	pthread_mutex_unlock(&e->pace_mutex);
 	/* That may have come to pass in between: then nobody else would wake us. */
-	if (atomic_load(&e->unsent) < e->options.dirty_limit || fails_when_full(e))
+	if (atomic_load(&e->unsent) < e->options.dirty_limit || fails_when_full(e) || atomic_load(&e->stopping))
 		engine_wake_dirty_waiters(e);
 	return -EAGAIN;
 }

@@ -78,7 +78,7 @@ struct engine {
 	struct hash *unlinked;  /* id -> catalog entry: names gone, still open */
 	struct hash *snapshots; /* id -> struct snapshot: those that were looked up or listed */
 	struct hash *garbage;   /* image id -> what waits for its deletion (sweep.c) */
-	bool stopping;
+	atomic_bool stopping;
 	atomic_bool fragmented;     /* some image has something for defrag_step() */
 	bool ahead_stopped;         /* nothing is fetched ahead any more */
 	unsigned aheads;            /* readahead_begin() without readahead_end() */
@@ -121,7 +121,7 @@ struct image {
 	unsigned grain_shift;
 	unsigned refs, opens, writers; /* guarded by engine->mutex */
 	uint64_t idle_since_ns;        /* since when there is no writer; likewise */
-	bool unlinked;                 /* likewise */
+	atomic_bool unlinked;          /* likewise */
 	unsigned aheads;               /* likewise: readahead_begin() without readahead_end() */
 	unsigned ahead_holds;          /* likewise: readahead_hold() without readahead_resume() */
 
@@ -131,6 +131,7 @@ struct image {
 	bool following;       /* follow.c is at it, on another thread */
 	uint64_t followed_ns; /* when the store was last looked at for readers */
 	struct log_position position;     /* while there is no log of ours: the map is the log up to here */
+	uint64_t end_epoch;               /* of which stored_end was then */
 	segment_no_t stored_end, last;    /* at the last load: end of the stored run; of what is here after it */
 	uint8_t end_digest[DIGEST_BYTES]; /* likewise, if we own it: of `last`, ... */
 	uint64_t end_size;
@@ -177,6 +178,7 @@ struct image {
 		uint64_t removed, moved; /* segments, of which nothing was told yet */
 
 		/* Guarded by clean_mutex: */
+		uint64_t held_ns;        /* when it was looked by itself for what is held; 0: never */
 		segment_no_t checkpoint; /* the one whose map was walked last is there */
 		struct emptied {
 			segment_no_t number;
@@ -370,6 +372,9 @@ void engine_set_urgency(struct engine *e);
  * `ours`: the newest term is this host's, and the epoch has been claimed: local segments past the store's end go on with the log.
  * Else they are set aside. */
 int image_load(struct image *i, bool ours, struct error *err);
+/* Whether the log that `view` tells of has what the map in memory was made of. A host that was fenced may have put a segment that never became
+ * part of the log, after its successor looked for the end and before that could say so. Else -ESTALE: the image is to be loaded anew. */
+int image_same_log(struct image *i, const struct log_view *view, struct error *err);
 /* The newest checkpoint in a segment. Blocks. */
 int image_read_checkpoint(struct image *i, segment_no_t number, struct checkpoint *c, struct error *err);
 /* Before the image is loaded: what was uploaded is marked so, what is not of this log is dropped or set aside. */

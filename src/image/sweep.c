@@ -58,13 +58,21 @@ void clean_forget_all(struct engine *e)
 	hash_free(e->garbage);
 }
 
+/* Where a listing may lag, what a clone has begun to hold may not be listed yet. */
+static uint64_t grace_ns(struct engine *e, bool at_once)
+{
+	uint64_t grace = at_once ? 0 : e->options.gc_grace_ms * 1000000;
+	bool lags = !(e->pool->store->capabilities & STORE_LIST_CONSISTENT);
+
+	return lags && grace < LISTING_LAG_NS ? LISTING_LAG_NS : grace;
+}
+
 bool clean_is_due(struct engine *e, uint64_t image)
 {
-	uint64_t now = clock_monotonic_ns();
+	uint64_t now = clock_monotonic_ns(), grace = grace_ns(e, false);
 	bool due = false;
 
 	pthread_mutex_lock(&e->mutex);
-	uint64_t grace = e->options.gc_grace_ms * 1000000;
 	const struct garbage *g = hash_get(e->garbage, image);
 	for (size_t k = 0; g && k < g->count && !due; k++)
 		due = now - g->list[k].since_ns >= grace;
@@ -224,13 +232,9 @@ static int remove_batch(struct clean *c, const struct waiting *list, size_t coun
 /* Takes what is due out of the list and deletes it. */
 static int remove_due(struct clean *c, struct garbage *g, uint64_t now)
 {
-	struct engine *e = c->image->engine;
-	uint64_t grace = c->options.now ? 0 : e->options.gc_grace_ms * 1000000;
+	uint64_t grace = grace_ns(c->image->engine, c->options.now);
 	struct waiting *due = malloc((g->count + 1) * sizeof *due);
 	size_t count = 0, left = 0, done = 0;
-	/* What a clone has begun to hold may not be listed yet. */
-	if (!(e->pool->store->capabilities & STORE_LIST_CONSISTENT) && grace < LISTING_LAG_NS)
-		grace = LISTING_LAG_NS;
 	int rc = due ? 0 : error_set(c->err, -ENOMEM, "out of memory");
 
 	for (size_t k = 0; !rc && k < g->count; k++)

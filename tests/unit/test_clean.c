@@ -539,7 +539,7 @@ static void clean_by_itself(struct image *i)
 
 	while (again) {
 		int rc = clean_image(f.engine, i->id, &options, true, NULL, NULL, &result, &err);
-		assert_true(!rc || rc == -EBUSY);
+		assert_true(!rc || rc == -EALREADY);
 		pthread_mutex_lock(&i->clean_state.mutex);
 		again = rc || i->clean_state.again;
 		pthread_mutex_unlock(&i->clean_state.mutex);

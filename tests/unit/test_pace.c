@@ -253,6 +253,21 @@ static void nobody_waits_for_cleaning_by_itself(void **state)
 	assert_false(asked_for.settles);
 }
 
+/* Other images want their turns. */
+static void cleaning_by_itself_does_not_wait_for_what_is_behind(void **state)
+{
+	static uint8_t buf[MIB];
+	struct clean_options options = { 0 };
+	struct clean_result result;
+	struct error err;
+
+	(void)state;
+	open_with(FULL_BLOCK);
+	memset(buf, 1, sizeof buf);
+	assert_int_equal(write_wait(t.image, 0, buf, sizeof buf), sizeof buf);
+	assert_int_equal(clean_image(t.f.engine, t.image->id, &options, true, NULL, NULL, &result, &err), -EALREADY);
+}
+
 /* However soon after its first byte a segment is closed. */
 static void small_segments_are_no_rush(void **state)
 {
@@ -356,6 +371,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_waits_fails_when_the_store_goes_away, setup, teardown),
 		cmocka_unit_test_setup_teardown(on_full_block_waits_for_the_store_to_come_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(nobody_waits_for_cleaning_by_itself, setup, teardown),
+		cmocka_unit_test_setup_teardown(cleaning_by_itself_does_not_wait_for_what_is_behind, setup, teardown),
 		cmocka_unit_test_setup_teardown(small_segments_are_no_rush, setup, teardown),
 		cmocka_unit_test_setup_teardown(cleaning_that_finds_no_room_ends_and_loses_nothing, setup, teardown),
 	};
