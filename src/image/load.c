@@ -93,6 +93,9 @@ static int base_from_db(struct image *i, segment_no_t last, struct error *err)
 		return rc == -EBADMSG ? -ENOENT : rc;
 	if (!st.position.segment || st.position.segment > last + 1)
 		return -ENOENT;
+	/* Of a rewinding that got no further than here: others know the log alone, which does not tell of it. */
+	if (st.remapped)
+		return -ENOENT;
 	rc = digest_of_segment(i, st.position.segment - 1, digest, err);
 	if (rc)
 		return rc;
@@ -120,7 +123,7 @@ static int base_from_db(struct image *i, segment_no_t last, struct error *err)
 	i->saved = st;
 	i->base_checkpoint = 0;
 	i->ahead = i->since_mark = !st.clean;
-	i->remapped = st.remapped;
+	i->remapped = false;
 	i->position = st.position;
 	grain_map_set_allocated(i->map, st.allocated);
 	atomic_store(&i->size, st.size);
@@ -468,6 +471,15 @@ int image_load_snapshot(struct image *i, struct error *err)
 	return 0;
 }
 
+int image_same_log(struct image *i, const struct log_view *view, struct error *err)
+{
+	if (!i->loaded || !i->stored_end || log_view_epoch_of(view, i->stored_end) == i->end_epoch)
+		return 0;
+	atomic_store(&i->rows_damaged, true);
+	return error_set(err, -ESTALE, "segment %" PRIu64 " was read here, and another host went on without it",
+	                 i->stored_end);
+}
+
 int image_load(struct image *i, bool ours, struct error *err)
 {
 	segment_no_t end, last;
@@ -484,6 +496,7 @@ int image_load(struct image *i, bool ours, struct error *err)
 	if (rc)
 		return error_prefix(err, rc, "image %016" PRIx64, i->id);
 	i->stored_end = end;
+	i->end_epoch = log_view_epoch_of(&i->view, end);
 	i->last = last;
 	i->loaded = true;
 	return 0;

@@ -323,8 +323,12 @@ int image_load_to_read(struct image *i, struct error *err)
 	if (!i->snapshot && !i->loaded && !i->engine->options.read_only && set_has_unsent(i->set))
 		return image_acquire(i, false, err);
 	rc = log_view_load(i->engine->pool, i->log_id, &view, err);
-	if (rc)
+	if (!rc && !i->snapshot)
+		rc = image_same_log(i, &view, err);
+	if (rc) {
+		log_view_destroy(&view);
 		return rc;
+	}
 	pthread_mutex_lock(&i->view_mutex);
 	struct log_view old = i->view;
 	i->view = view;

@@ -237,6 +237,8 @@ int image_acquire(struct image *i, bool force, struct error *err)
 		rc = load_policy(i, err);
 	if (!rc)
 		rc = epoch_claim_patiently(e->pool, i->id, &e->host, &view, &e->stop_waiting, err);
+	if (!rc)
+		rc = image_same_log(i, &view, err);
 	if (rc) {
 		log_view_destroy(&view);
 		return rc;
@@ -380,6 +382,7 @@ static void stop_log(struct image *i)
 	uint64_t oldest, left = upload_bytes(i->upload, &oldest) + log_open_bytes(log);
 	atomic_fetch_sub(&i->engine->unsent, left);
 	i->stored_end = upload_stored(i->upload);
+	i->end_epoch = log_view_epoch_of(&i->view, i->stored_end);
 	i->position = (struct log_position){ i->last + 1, 0 };
 	log_free(log);
 	upload_free(i->upload);

@@ -220,6 +220,94 @@ static void test_taken_over_when_nobody_has_it_open(void **state)
 	assert_int_equal(engine_close(other, &err), 0);
 }
 
+/* A third host. */
+static struct engine *open_third(void)
+{
+	snprintf(fixture.cache[1], sizeof fixture.cache[1], "%s/host2", fixture.dir);
+	return image_fixture_open_beside(&fixture, 1);
+}
+
+/* The owner's last segment was not there yet when its successor looked for the end: it never becomes part of the log. But the reader on `other`
+ * has it. Returns the successor's engine, which has written round 3 and closed the image. */
+static struct engine *take_over_without_the_last(struct engine *other, struct image *writer, struct image **reader)
+{
+	struct store *store = fixture.engine->pool->store;
+	static uint8_t object[1 << 20];
+	char key[STORE_KEY_MAX + 1];
+	struct error err = { 0 };
+	uint64_t id = writer->id;
+	size_t len;
+
+	write_round(writer, 2);
+	*reader = open_to_read(other);
+	assert_int_equal(read_grain(*reader, FAR), 2);
+	segment_key_format(id, upload_stored(writer->upload), writer->epoch, key);
+	assert_int_equal(store_get_wait(store, key, 0, object, sizeof object, &len, &err), 0);
+	assert_int_equal(store_remove_wait(store, key, &err), 0);
+	struct engine *third = open_third();
+	image_close(open_to_read(third), IMAGE_READ);
+	if (engine_takeover(third, id, &err))
+		fail_msg("%s", error_text(&err));
+	assert_int_equal(store_put_wait(store, key, object, len, 0, &err), 0);
+	struct image *successor = image_fixture_open_image(third, "disk");
+	assert_int_equal(read_grain(successor, FAR), 1);
+	write_round(successor, 3);
+	image_fixture_close_image(successor);
+	return third;
+}
+
+/* It was fenced, and keeps what never became part of the log. */
+static void close_fenced(struct image *writer)
+{
+	struct error err = { 0 };
+
+	image_fixture_close_image(writer);
+	(void)engine_close(fixture.engine, &err);
+	fixture.engine = NULL;
+}
+
+static void test_what_never_became_part_of_the_log_is_read_no_longer(void **state)
+{
+	struct error err = { 0 };
+	struct image *writer = make_disk(), *reader, *again;
+	struct engine *other = image_fixture_open_beside(&fixture, 1), *third;
+
+	(void)state;
+	third = take_over_without_the_last(other, writer, &reader);
+	/* Who has it open goes on with what he has. */
+	again = open_to_read(other);
+	assert_int_equal(read_grain(again, FAR), 2);
+	assert_int_equal(read_grain(reader, 0), 2);
+	image_close(again, IMAGE_READ);
+	image_close(reader, IMAGE_READ);
+	reader = open_to_read(other);
+	assert_int_equal(read_grain(reader, 0), 3);
+	assert_int_equal(read_grain(reader, FAR), 3);
+	image_close(reader, IMAGE_READ);
+	assert_int_equal(engine_close(third, &err), 0);
+	assert_int_equal(engine_close(other, &err), 0);
+	close_fenced(writer);
+}
+
+static void test_nor_written_on(void **state)
+{
+	struct error err = { 0 };
+	struct image *writer = make_disk(), *reader;
+	struct engine *other = image_fixture_open_beside(&fixture, 1);
+
+	(void)state;
+	assert_int_equal(engine_close(take_over_without_the_last(other, writer, &reader), &err), 0);
+	image_close(reader, IMAGE_READ);
+	reader = image_fixture_open_image(other, "disk");
+	assert_int_equal(read_grain(reader, 0), 3);
+	assert_int_equal(read_grain(reader, FAR), 3);
+	write_round(reader, 4);
+	image_fixture_close_image(reader);
+	assert_int_equal(engine_close(other, &err), 0);
+	close_fenced(writer);
+	image_fixture_verify(&fixture);
+}
+
 /* As the heartbeat does, which ends after it. */
 static void test_closing_waits_for_who_looks(void **state)
 {
@@ -242,6 +330,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_reader_becomes_owner, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_stops_while_following, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_taken_over_when_nobody_has_it_open, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_what_never_became_part_of_the_log_is_read_no_longer, set_up,
+		                                tear_down),
+		cmocka_unit_test_setup_teardown(test_nor_written_on, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_closing_waits_for_who_looks, set_up, tear_down),
 	};
 
