@@ -442,7 +442,11 @@ static segment_no_t close_if(struct log *l, uint64_t not_after_ns)
 	if (l->open && l->records_used && l->open->opened_ns <= not_after_ns && !l->failed)
 		log_close_locked(l);
 	struct closing *c = TAILQ_LAST(&l->closing, closing_list);
-	last = c ? c->segment->number : l->last_sealed;
+	/* One that could not be closed, as the log has failed, is waited for in vain. */
+	if (l->open && l->records_used)
+		last = l->open->number;
+	else
+		last = c ? c->segment->number : l->last_sealed;
 	pthread_mutex_unlock(&l->mutex);
 	return last < l->options.next ? 0 : last;
 }

@@ -128,6 +128,26 @@ static void carry(const struct found *f, struct recovery *r)
 	}
 }
 
+/* What the cache of the file system shows is not what the disk has when a sync failed before: that was told to who synced then, and to nobody
+ * since. */
+static int write_anew(const struct found *f)
+{
+	uint32_t bytes = f->file->shape.slot_bytes, most = CHUNK_BYTES / bytes ? CHUNK_BYTES / bytes : 1;
+	uint32_t slots = slots_used(f);
+	uint8_t *buf = malloc((size_t)most * bytes);
+	int rc = buf ? 0 : -ENOMEM;
+
+	for (uint32_t k = 0, n; !rc && k < slots; k += n) {
+		n = slots - k < most ? slots - k : most;
+		struct iovec iov = { buf, (size_t)n * bytes };
+		rc = segment_file_read(f->file, k, 0, buf, iov.iov_len);
+		if (!rc)
+			rc = segment_file_write_slots(f->file, k, &iov, 1);
+	}
+	free(buf);
+	return rc ? rc : segment_file_put_records(f->file, 0, f->records, f->count);
+}
+
 /* Makes the found segment the last of the recovery so far: sealed, in the chain. */
 static int take(struct found *f, struct recovery *r, struct error *err)
 {
@@ -152,9 +172,11 @@ static int take(struct found *f, struct recovery *r, struct error *err)
 			                 f->file->path);
 	} else {
 		/* What was read may be in memory only: make it durable before anything is built on it. */
-		rc = segment_sync(s);
+		rc = write_anew(f);
+		if (!rc)
+			rc = segment_sync(s);
 		if (rc)
-			return error_set(err, rc, "cannot sync %s: %s", f->file->path, strerror(-rc));
+			return error_set(err, rc, "cannot write %s anew: %s", f->file->path, strerror(-rc));
 		rc = segment_file_seal(f->file, (uint32_t)f->count, slots_used(f), r->digest, digest, err);
 		if (rc)
 			return rc;

@@ -460,8 +460,13 @@ int upload_segment(struct upload *u, struct segment *s)
 {
 	struct item *i = calloc(1, sizeof *i);
 
-	if (!i)
+	if (!i) {
+		/* Nothing may come after a gap. */
+		pthread_mutex_lock(&u->mutex);
+		u->failed = true;
+		pthread_mutex_unlock(&u->mutex);
 		return -ENOMEM;
+	}
 	i->u = u;
 	i->segment = s;
 	atomic_fetch_add(&s->pins, 1);

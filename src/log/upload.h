@@ -50,7 +50,7 @@ struct upload *upload_new(const struct upload_options *options);
 /* upload_stop() came before. NULL is ignored. */
 void upload_free(struct upload *u);
 
-/* Queues a segment, whole and with its digest; numbers come in order without gaps. 0 or -ENOMEM (call again). Any thread. */
+/* Queues a segment, whole and with its digest; numbers come in order without gaps. 0, or -ENOMEM: then nothing is uploaded any more. Any thread. */
 int upload_segment(struct upload *u, struct segment *s);
 /* A segment that was queued has LIFE_SEALED now. Until then it stays as it is here, whether or not it is in the store. Any thread. */
 void upload_sealed(struct upload *u, struct segment *s);
