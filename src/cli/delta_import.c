@@ -193,7 +193,7 @@ static int remove_marker(struct import *m)
 /* 1: the image has had the moment at which the stream ends. */
 static int look_for_end(struct import *m)
 {
-	struct snapshot_info s;
+	struct snapshot_info s, marker;
 	int rc = m->h.to_name[0] ? find(m, m->h.to_name, &s) : -ENOENT;
 
 	if (rc)
@@ -202,8 +202,11 @@ static int look_for_end(struct import *m)
 		return error_set(m->err, -EEXIST, "%s has another snapshot \"%s\" than that with which the stream ends",
 		                 m->image, m->h.to_name);
 	m->counts->there_before = true;
-	rc = remove_marker(m);
-	return rc ? rc : 1;
+	rc = find(m, DELTA_MARKER, &marker);
+	/* A newer one is of an import that has begun from there on, and is unfinished. */
+	if (!rc && marker.time_ns <= s.time_ns)
+		rc = remove_marker(m);
+	return rc && rc != -ENOENT ? rc : 1;
 }
 
 static int look_for_begin(struct import *m)

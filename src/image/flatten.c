@@ -32,6 +32,7 @@ struct flatten {
 	uint64_t nodes;       /* read in this pass */
 	segment_no_t segment; /* of the last checkpoint */
 	bool found;           /* something in another log, in this pass */
+	bool parted;          /* what it held is being let go: there is no way back */
 	uint8_t *bytes;       /* RUN_BYTES */
 	map_entry_t entries[MAP_LEVELS][MAP_FANOUT];
 };
@@ -247,6 +248,7 @@ static int let_go(struct flatten *f, map_entry_t root)
 		rc = check_snapshots(f);
 	if (!rc)
 		rc = clean_rewound(e->pool, i->id, f->err);
+	f->parted = !rc;
 	if (!rc)
 		rc = engine_layers_release(e, i->id, f->err);
 	if (rc < 0)
@@ -254,6 +256,14 @@ static int let_go(struct flatten *f, map_entry_t root)
 	if (rc)
 		engine_delete_later(e);
 	return layer_list_remove(e->pool, i->id, f->err);
+}
+
+static void reopen(struct image *i)
+{
+	pthread_mutex_lock(&i->open_mutex);
+	i->flat = false;
+	pthread_mutex_unlock(&i->open_mutex);
+	atomic_store(&i->layers_closed, false);
 }
 
 int engine_flatten(struct engine *e, uint64_t id, bool (*progress)(void *arg, uint64_t bytes_left), void *arg,
@@ -288,9 +298,10 @@ int engine_flatten(struct engine *e, uint64_t id, bool (*progress)(void *arg, ui
 		rc = run(f, &root);
 	if (!rc)
 		rc = let_go(f, root);
-	/* A list that is gone is begun anew by who loads the image next: until then it gets no new ones. */
-	if (rc)
-		atomic_store(&i->layers_closed, false);
+	/* A list that is gone is begun anew by who loads the image next: until then it gets no new ones. One that stays is what checkpoints
+	 * lead to. */
+	if (rc && !f->parted)
+		reopen(i);
 	pthread_mutex_unlock(&i->clean_mutex);
 out:
 	image_close(i, IMAGE_READ | IMAGE_WRITE);

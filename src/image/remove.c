@@ -97,7 +97,9 @@ int engine_undelete(struct engine *e, uint64_t id, uint64_t dir, const char *nam
 		rc = catalog_trash_get(e->catalog, id, &t, err);
 	if (rc == -ENOENT)
 		return error_set(err, rc, "image %016" PRIx64 " is not in the trash", id);
-	if (!rc && clock_wall_ns() > t.time_ns + keep_ms * 1000000)
+	/* One that has snapshots is not deleted, and these can only be deleted while it has a name. */
+	if (!rc && clock_wall_ns() > t.time_ns + keep_ms * 1000000 &&
+	    snapshot_any(e->pool, id, SNAPSHOTS_NAMED, NULL) != 1)
 		rc = error_set(err, -ETIME, "its time in the trash is up: it is being deleted");
 	if (!rc && (snapshot_names_have(e, dir ? dir : t.entry.parent, name ? name : t.entry.name)))
 		rc = error_set(err, -EROFS, "not among the snapshots");

@@ -36,7 +36,8 @@ int engine_rewind(struct engine *e, uint64_t image, struct image_moment *m, uint
 #define ALONE_PAUSE_NS 10000000
 #define REWIND_DEADLINE_NS seconds_ns(600)
 
-/* Whether only the caller has it open; the open_mutex is held, and nothing is fetched ahead. Cleaning, too, has it open while it runs. */
+/* Whether only the caller has it open; the open_mutex is held, but not all the while, and nothing is fetched ahead. Cleaning, too, has it open
+ * while it runs, and needs that mutex to come to an end. */
 static bool is_alone(struct image *i)
 {
 	struct timespec pause = { .tv_nsec = ALONE_PAUSE_NS };
@@ -47,7 +48,9 @@ static bool is_alone(struct image *i)
 		pthread_mutex_unlock(&i->engine->mutex);
 		if (alone)
 			return true;
+		pthread_mutex_unlock(&i->open_mutex);
 		nanosleep(&pause, NULL);
+		pthread_mutex_lock(&i->open_mutex);
 	}
 	return false;
 }
@@ -126,10 +129,10 @@ int engine_rewind_in_place(struct engine *e, uint64_t image, struct image_moment
 		return rc;
 	readahead_hold(i);
 	pthread_mutex_lock(&i->open_mutex);
-	if (!atomic_load(&i->log) || atomic_load(&i->failed))
-		rc = error_set(err, -EIO, "the image has stopped: see garner status");
-	else if (!is_alone(i))
+	if (!is_alone(i))
 		rc = error_set(err, -EBUSY, "the image is in use: close it first, or rewind to a new image (--as)");
+	else if (!atomic_load(&i->log) || atomic_load(&i->failed))
+		rc = error_set(err, -EIO, "the image has stopped: see garner status");
 	if (!rc)
 		rc = rewind_alone(i, &entry, is_snapshot ? &snapshot : NULL, m, now, err);
 	pthread_mutex_unlock(&i->open_mutex);

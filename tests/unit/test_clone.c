@@ -485,6 +485,46 @@ static void a_flat_clone_needs_nobody(void **state)
 	free(disk);
 }
 
+/* When there is only left to let go. */
+static bool stop_at_the_end(void *arg, uint64_t left)
+{
+	const struct image *i = arg;
+
+	(void)left;
+	return !i->flat;
+}
+
+/* Else later checkpoints would say that it leads into no other log, though it may do so again. */
+static void a_flattening_that_is_stopped_at_its_end_changes_nothing(void **state)
+{
+	struct random r = some_random();
+	uint8_t *disk = calloc(1, DISK);
+	struct image *i;
+
+	(void)state;
+	assert_non_null(disk);
+	image_fixture_create(f.engine, "a");
+	i = image_fixture_open_image(f.engine, "a");
+	assert_int_equal(resize_wait(i, DISK), 0);
+	image_fixture_close_image(i);
+	write_some(&r, f.engine, "a", disk, 100);
+	clone_image(f.engine, "a", "b");
+	i = image_fixture_open_image(f.engine, "b");
+	assert_int_not_equal(engine_flatten(f.engine, i->id, stop_at_the_end, i, &err), 0);
+	assert_false(i->flat);
+	assert_false(atomic_load(&i->layers_closed));
+	write_some(&r, f.engine, "b", disk, 20);
+	assert_int_equal(save_now(i, true), 0);
+	assert_int_equal(image_layer_count(i), 1);
+	assert_int_equal(i->saved.layers, 1);
+	assert_int_equal(engine_flatten(f.engine, i->id, NULL, NULL, &err), 0);
+	image_fixture_close_image(i);
+	restart(true);
+	check(f.engine, "b", disk);
+	assert_int_equal(errors_in_pool(), 0);
+	free(disk);
+}
+
 struct writer {
 	struct random r;
 	struct image *image;
@@ -651,6 +691,7 @@ int main(void)
 		T(a_clone_s_snapshot_is_cloned_and_read),
 		T(any_order_of_deleting_leaves_what_the_others_need),
 		T(a_flat_clone_needs_nobody),
+		T(a_flattening_that_is_stopped_at_its_end_changes_nothing),
 		T(guests_write_while_it_is_flattened),
 		T(a_clone_is_copied_with_all_it_needs),
 	};
