@@ -171,7 +171,7 @@ static int verify(struct compare *c, const struct object_file_id *id, struct obj
 	file_path(c, id, path);
 	fd = disk_open(c->d->disk, path, O_RDONLY, 0);
 	if (fd < 0)
-		return fd;
+		return fd == -EIO || fd == -EBADMSG ? -ENODATA : fd;
 	rc = object_file_read_header(c->d->disk, fd, &h, NULL);
 	if (rc == 0) {
 		object_file_id(h.entry.name, &h.entry.meta, &inside);

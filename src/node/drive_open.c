@@ -131,6 +131,12 @@ static void mark_closed(struct drive *d)
 {
 	char path[DRIVE_FILE_PATH];
 
+	/* What was replaced must be gone for good: nobody looks for it after a clean end. */
+	for (unsigned i = 0; i < OBJECT_DIRS; i++) {
+		snprintf(path, sizeof path, "%s/objects/%x", d->path, i);
+		if (disk_sync_dir(d->disk, path) < 0)
+			return;
+	}
 	path_of(d, "unclean", path);
 	if (disk_unlink(d->disk, path) == 0)
 		(void)disk_sync_dir(d->disk, d->path);
@@ -173,8 +179,8 @@ static int build_index(struct drive *d, const char *path, struct drive_check *ch
 {
 	int rc = new_index(d, path, err);
 
-	memset(check, 0, sizeof *check);
-	check->rebuilt = true;
+	/* What was set aside in an earlier comparison is not found again. */
+	*check = (struct drive_check){ .rebuilt = true, .damaged = check->damaged };
 	if (rc == 0)
 		rc = drive_compare(d, true, check, err);
 	return rc == 0 ? object_index_complete(d->index, err) : rc;

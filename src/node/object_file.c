@@ -206,6 +206,9 @@ static int read_exactly(struct disk *disk, int fd, void *buf, size_t len, uint64
 {
 	ssize_t n = disk_pread(disk, fd, buf, len, offset);
 
+	/* The file system's own checksum: that is not what a torn write looks like. */
+	if (n == -EBADMSG)
+		n = -EIO;
 	if (n < 0)
 		return error_set(err, (int)n, "object file: reading: %s", strerror((int)-n));
 	return (size_t)n == len ? 0 : bad(err, "it is cut short");
