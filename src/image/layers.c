@@ -404,10 +404,12 @@ int image_layers_add(struct image *i, const struct snapshot *held, uint64_t hold
 		rc = error_set(err, -EBUSY, "the image was flattened elsewhere");
 	if (!rc)
 		rc = layer_list_add_group(&list, p, held, hold, err);
-	if (!rc)
+	if (!rc) {
 		rc = layer_list_save(p, i->id, &list, err);
-	if (!rc)
-		rc = extend_table(i, &list, err);
+		rc = rc ? rc : extend_table(i, &list, err);
+		/* The list may be there all the same: what it names stays held. */
+		rc = rc ? -EIO : 0;
+	}
 	layer_list_destroy(&list);
 	return rc;
 }

@@ -125,6 +125,9 @@ static int put_names(struct engine *e, struct member *m, size_t count, const str
 	for (size_t k = 0; k < count && !rc; k++) {
 		rc = snapshot_save(e->pool, &m[k].snapshot, true, err);
 		m[k].put = !rc;
+		/* Who takes it over from here on lists the name before anything of that moment is deleted. */
+		if (!rc && image_entitled(m[k].image))
+			rc = error_set(err, -EIO, "the image is not ours any more, or the store cannot tell");
 	}
 	for (size_t k = 0; k < count && !rc; k++)
 		if (!snapshot_hidden(&m[k].snapshot))

@@ -205,6 +205,20 @@ static int leave_over(struct compare *c, const struct object_file_id *id, bool a
 	return 0;
 }
 
+/* What is about to be written under this name is not to be deleted with what is left over. */
+static void forget_leftover(struct compare *c, const struct object_entry *entry)
+{
+	struct object_file_id id;
+
+	object_file_id(entry->name, &entry->meta, &id);
+	for (size_t i = c->leftover_count; i-- > 0;) {
+		const struct object_file_id *other = &c->leftover[i].id;
+		if (!memcmp(other->hash, id.hash, sizeof id.hash) && other->flags == id.flags &&
+		    !object_version_compare(other->version, id.version))
+			c->leftover[i] = c->leftover[--c->leftover_count];
+	}
+}
+
 /* The row's file is not there. */
 static int keep_row(struct compare *c, const struct object_entry *row)
 {
@@ -217,6 +231,8 @@ static int keep_row(struct compare *c, const struct object_entry *row)
 		c->check->missing++;
 	}
 	c->placed = true;
+	/* That may be there already: it counts for less than the row, which was written before. */
+	forget_leftover(c, bare);
 	return drive_place_bare(c->d, bare);
 }
 
