@@ -325,7 +325,6 @@ static int run(struct clean *c)
 static int run_turn(struct clean *c)
 {
 	struct clean_state *s = &c->image->clean_state;
-
 	uint64_t now = clock_monotonic_ns();
 	bool hold = !s->held_ns || now - s->held_ns > HOLDS_NS;
 	int64_t rc = hold ? clean_holds(c) : 0;

@@ -69,7 +69,7 @@ static bool is_worth_it(struct image *i)
 	return again || (i->engine->options.gc_target <= 100 && has_too_much(i)) || clean_is_due(i->engine, i->id);
 }
 
-/* Tells of the rounds since the last one after which there was nothing more to do. */
+/* Tells of the rounds since the last one after which there was nothing more to do; the mutex is held. */
 static void tell(struct image *i, const struct clean_result *r)
 {
 	struct clean_state *s = &i->clean_state;

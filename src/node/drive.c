@@ -157,6 +157,25 @@ void drive_object_path(const struct drive *d, const char *name, const struct obj
 	snprintf(path, DRIVE_FILE_PATH, "%s/objects/%x/%s", d->path, object_file_dir(&id), file);
 }
 
+void drive_directory(const struct drive *d, unsigned number, char path[DRIVE_FILE_PATH])
+{
+	snprintf(path, DRIVE_FILE_PATH, "%s/objects/%x", d->path, number);
+}
+
+int drive_sync_directories(struct drive *d, const bool *wanted)
+{
+	char path[DRIVE_FILE_PATH];
+	int rc = 0;
+
+	for (unsigned i = 0; rc == 0 && i < OBJECT_DIRS; i++) {
+		if (wanted && !wanted[i])
+			continue;
+		drive_directory(d, i, path);
+		rc = disk_sync_dir(d->disk, path);
+	}
+	return rc;
+}
+
 int drive_new_file(struct drive *d, char path[DRIVE_FILE_PATH])
 {
 	snprintf(path, DRIVE_FILE_PATH, "%s/tmp/%" PRIu64, d->path, atomic_fetch_add(&d->next_tmp, 1));

@@ -119,6 +119,10 @@ uint64_t drive_free_bytes(struct drive *d);
 
 void drive_object_path(const struct drive *d, const char *name, const struct object_meta *meta,
                        char path[DRIVE_FILE_PATH]);
+/* The directory of objects of that number, below OBJECT_DIRS. */
+void drive_directory(const struct drive *d, unsigned number, char path[DRIVE_FILE_PATH]);
+/* Makes durable what came and went in these directories of objects, by number; NULL: in all. 0 or -errno. */
+int drive_sync_directories(struct drive *d, const bool *wanted);
 /* Makes an empty file to write an object into; returns its descriptor (also for reading). */
 int drive_new_file(struct drive *d, char path[DRIVE_FILE_PATH]);
 /* The file at `path` becomes that of the object, its header written last, and is synced under its name, but its directory is not:

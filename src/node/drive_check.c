@@ -90,22 +90,10 @@ static int compare_files(const void *a, const void *b)
 	return order ? order : object_precedence(&of_y, &of_x);
 }
 
-static void directory(const struct compare *c, unsigned number, char path[DRIVE_FILE_PATH])
-{
-	snprintf(path, DRIVE_FILE_PATH, "%s/objects/%x", c->d->path, number);
-}
-
 static int sync_directories(struct compare *c)
 {
-	char path[DRIVE_FILE_PATH];
-	int rc = 0;
-
-	for (unsigned i = 0; rc == 0 && i < OBJECT_DIRS; i++) {
-		directory(c, i, path);
-		rc = disk_sync_dir(c->d->disk, path);
-	}
 	c->placed = false;
-	return rc;
+	return drive_sync_directories(c->d, NULL);
 }
 
 /* Lists all files, and makes their names durable, so that one which is found good may be relied on. */
@@ -115,7 +103,7 @@ static int list_files(struct compare *c)
 	int rc = 0;
 
 	for (unsigned i = 0; rc == 0 && i < OBJECT_DIRS; i++) {
-		directory(c, i, path);
+		drive_directory(c->d, i, path);
 		rc = disk_each_file(path, add_file, c);
 	}
 	if (rc == 0)
@@ -160,6 +148,12 @@ static void file_path(const struct compare *c, const struct object_file_id *id, 
 	snprintf(path, DRIVE_FILE_PATH, "%s/objects/%x/%s", c->d->path, object_file_dir(id), name);
 }
 
+static bool same_id(const struct object_file_id *a, const struct object_file_id *b)
+{
+	return !memcmp(a->hash, b->hash, sizeof a->hash) && a->flags == b->flags &&
+	       !object_version_compare(a->version, b->version);
+}
+
 /* Reads the whole file and makes it durable. -EBADMSG: it is not, or not that, object. -ENODATA: it cannot be read. */
 static int verify(struct compare *c, const struct object_file_id *id, struct object_entry *entry)
 {
@@ -175,8 +169,7 @@ static int verify(struct compare *c, const struct object_file_id *id, struct obj
 	rc = object_file_read_header(c->d->disk, fd, &h, NULL);
 	if (rc == 0) {
 		object_file_id(h.entry.name, &h.entry.meta, &inside);
-		if (memcmp(inside.hash, id->hash, sizeof id->hash) != 0 || inside.flags != id->flags ||
-		    object_version_compare(inside.version, id->version) != 0)
+		if (!same_id(&inside, id))
 			rc = -EBADMSG;
 	}
 	if (rc == 0)
@@ -211,12 +204,9 @@ static void forget_leftover(struct compare *c, const struct object_entry *entry)
 	struct object_file_id id;
 
 	object_file_id(entry->name, &entry->meta, &id);
-	for (size_t i = c->leftover_count; i-- > 0;) {
-		const struct object_file_id *other = &c->leftover[i].id;
-		if (!memcmp(other->hash, id.hash, sizeof id.hash) && other->flags == id.flags &&
-		    !object_version_compare(other->version, id.version))
+	for (size_t i = c->leftover_count; i-- > 0;)
+		if (same_id(&c->leftover[i].id, &id))
 			c->leftover[i] = c->leftover[--c->leftover_count];
-	}
 }
 
 /* The row's file is not there. */

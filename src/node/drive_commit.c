@@ -22,7 +22,6 @@ static int sync_directories(struct drive *d, struct drive_ops *group)
 {
 	bool needed[OBJECT_DIRS] = { false };
 	struct drive_op *op;
-	int rc = 0;
 
 	TAILQ_FOREACH(op, group, link) {
 		struct object_file_id id;
@@ -31,13 +30,7 @@ static int sync_directories(struct drive *d, struct drive_ops *group)
 		object_file_id(op->entry.name, &op->entry.meta, &id);
 		needed[object_file_dir(&id)] = true;
 	}
-	for (unsigned i = 0; i < OBJECT_DIRS && rc == 0; i++) {
-		char path[DRIVE_FILE_PATH];
-		if (!needed[i])
-			continue;
-		snprintf(path, sizeof path, "%s/objects/%x", d->path, i);
-		rc = disk_sync_dir(d->disk, path);
-	}
+	int rc = drive_sync_directories(d, needed);
 	return rc < 0 ? drive_write_failed(d, rc, "syncing a directory") : 0;
 }
 

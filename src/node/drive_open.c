@@ -132,11 +132,8 @@ static void mark_closed(struct drive *d)
 	char path[DRIVE_FILE_PATH];
 
 	/* What was replaced must be gone for good: nobody looks for it after a clean end. */
-	for (unsigned i = 0; i < OBJECT_DIRS; i++) {
-		snprintf(path, sizeof path, "%s/objects/%x", d->path, i);
-		if (disk_sync_dir(d->disk, path) < 0)
-			return;
-	}
+	if (drive_sync_directories(d, NULL) < 0)
+		return;
 	path_of(d, "unclean", path);
 	if (disk_unlink(d->disk, path) == 0)
 		(void)disk_sync_dir(d->disk, d->path);

@@ -66,6 +66,17 @@ static uint64_t id_of(struct engine *e, const char *path)
 	return attr.id;
 }
 
+/* A new image of that size, with nothing in it. */
+static uint64_t make_disk(const char *name)
+{
+	uint64_t id = image_fixture_create(f.engine, name);
+	struct image *i = image_fixture_open_image(f.engine, name);
+
+	assert_int_equal(resize_wait(i, DISK), 0);
+	image_fixture_close_image(i);
+	return id;
+}
+
 static void clone_image(struct engine *e, const char *from, const char *to)
 {
 	struct node_attr attr, of;
@@ -161,14 +172,10 @@ static void neither_sees_what_is_written_to_the_other(void **state)
 {
 	struct random r = some_random();
 	uint8_t *parent = calloc(1, DISK), *child = malloc(DISK);
-	struct image *i;
 
 	(void)state;
 	assert_true(parent && child);
-	image_fixture_create(f.engine, "parent");
-	i = image_fixture_open_image(f.engine, "parent");
-	assert_int_equal(resize_wait(i, DISK), 0);
-	image_fixture_close_image(i);
+	make_disk("parent");
 	for (int round = 0; round < 2; round++) {
 		char name[20];
 		snprintf(name, sizeof name, "child%d", round);
@@ -274,13 +281,9 @@ static void a_chain_of_clones_of_clones_is_right_at_every_depth(void **state)
 	enum { DEPTH = 66 };
 	uint8_t *disk[DEPTH + 1];
 	char name[20], next[20];
-	struct image *i;
 
 	(void)state;
-	image_fixture_create(f.engine, "g0");
-	i = image_fixture_open_image(f.engine, "g0");
-	assert_int_equal(resize_wait(i, DISK), 0);
-	image_fixture_close_image(i);
+	make_disk("g0");
 	disk[0] = calloc(1, DISK);
 	assert_non_null(disk[0]);
 	for (unsigned k = 0; k < DEPTH; k++) {
@@ -312,15 +315,11 @@ static void a_clone_s_snapshot_is_cloned_and_read(void **state)
 {
 	struct random r = some_random();
 	uint8_t *disk = calloc(1, DISK), *moment = malloc(DISK);
-	struct image *i;
 	uint64_t id;
 
 	(void)state;
 	assert_true(disk && moment);
-	image_fixture_create(f.engine, "a");
-	i = image_fixture_open_image(f.engine, "a");
-	assert_int_equal(resize_wait(i, DISK), 0);
-	image_fixture_close_image(i);
+	make_disk("a");
 	write_some(&r, f.engine, "a", disk, 100);
 	clone_image(f.engine, "a", "b");
 	id = id_of(f.engine, "b");
@@ -408,10 +407,7 @@ static void any_order_of_deleting_leaves_what_the_others_need(void **state)
 				clone_image(f.engine, parent[k], name);
 				memcpy(disk[k], disk[parent[k][0] - 'a'], DISK);
 			} else {
-				image_fixture_create(f.engine, name);
-				struct image *i = image_fixture_open_image(f.engine, name);
-				assert_int_equal(resize_wait(i, DISK), 0);
-				image_fixture_close_image(i);
+				make_disk(name);
 				memset(disk[k], 0, DISK);
 			}
 			write_some(&r, f.engine, name, disk[k], 4);
@@ -446,15 +442,11 @@ static void a_flat_clone_needs_nobody(void **state)
 {
 	struct random r = some_random();
 	uint8_t *disk = calloc(1, DISK);
-	struct image *i;
 	uint64_t a, b;
 
 	(void)state;
 	assert_non_null(disk);
-	a = image_fixture_create(f.engine, "a");
-	i = image_fixture_open_image(f.engine, "a");
-	assert_int_equal(resize_wait(i, DISK), 0);
-	image_fixture_close_image(i);
+	a = make_disk("a");
 	write_some(&r, f.engine, "a", disk, 100);
 	clone_image(f.engine, "a", "b");
 	write_some(&r, f.engine, "b", disk, 20);
@@ -503,10 +495,7 @@ static void a_flattening_that_is_stopped_at_its_end_changes_nothing(void **state
 
 	(void)state;
 	assert_non_null(disk);
-	image_fixture_create(f.engine, "a");
-	i = image_fixture_open_image(f.engine, "a");
-	assert_int_equal(resize_wait(i, DISK), 0);
-	image_fixture_close_image(i);
+	make_disk("a");
 	write_some(&r, f.engine, "a", disk, 100);
 	clone_image(f.engine, "a", "b");
 	i = image_fixture_open_image(f.engine, "b");
@@ -558,10 +547,7 @@ static void what_a_clone_was_made_of_goes_while_another_host_reads_it(void **sta
 	f.options.trash_ms = 3600000;
 	image_fixture_open(&f, 0);
 	f.options.trash_ms = trash_ms;
-	uint64_t a = image_fixture_create(f.engine, "a");
-	struct image *i = image_fixture_open_image(f.engine, "a");
-	assert_int_equal(resize_wait(i, DISK), 0);
-	image_fixture_close_image(i);
+	uint64_t a = make_disk("a");
 	write_some(&r, f.engine, "a", disk, 20);
 	clone_image(f.engine, "a", "b");
 	uint64_t b = id_of(f.engine, "b");
@@ -606,14 +592,10 @@ static void guests_write_while_it_is_flattened(void **state)
 	uint8_t *disk = calloc(1, DISK);
 	struct writer w = { .r = { random_next(&r) }, .disk = disk };
 	pthread_t thread;
-	struct image *i;
 
 	(void)state;
 	assert_non_null(disk);
-	image_fixture_create(f.engine, "a");
-	i = image_fixture_open_image(f.engine, "a");
-	assert_int_equal(resize_wait(i, DISK), 0);
-	image_fixture_close_image(i);
+	make_disk("a");
 	write_some(&r, f.engine, "a", disk, 300);
 	clone_image(f.engine, "a", "b");
 	for (int again = 0; again < 3; again++) {
@@ -648,16 +630,12 @@ static void a_clone_is_copied_with_all_it_needs(void **state)
 	struct store_options so = { .create = true };
 	struct store *to;
 	char url[300];
-	struct image *i;
 
 	(void)state;
 	assert_non_null(disk);
 	f.options.trash_ms = 0;
 	restart(false);
-	image_fixture_create(f.engine, "a");
-	i = image_fixture_open_image(f.engine, "a");
-	assert_int_equal(resize_wait(i, DISK), 0);
-	image_fixture_close_image(i);
+	make_disk("a");
 	write_some(&r, f.engine, "a", disk, 50);
 	clone_image(f.engine, "a", "b");
 	write_some(&r, f.engine, "b", disk, 50);
