@@ -81,8 +81,19 @@ static bool same_segment(struct image *i, const struct map_state *st)
 	return same;
 }
 
+/* Whether the nodes that a checkpoint has written are in this log, as the rows' addresses say. They lie behind its position: until a later
+ * state was saved, all that is known of them is that this host wrote them. Where another host has gone on from before the checkpoint,
+ * others' bytes lie there. */
+static bool has_checkpoint(const struct map_state *st, segment_no_t last, bool ours)
+{
+	bool later = st->checkpoint.segment < st->position.segment ||
+	             (st->checkpoint.segment == st->position.segment && st->position.record);
+
+	return later || (ours && st->checkpoint.segment <= last);
+}
+
 /* The state in SQLite, if it is of this log. */
-static int base_from_db(struct image *i, segment_no_t last, struct error *err)
+static int base_from_db(struct image *i, segment_no_t last, bool ours, struct error *err)
 {
 	struct map_state st;
 	struct cleaned cleaned;
@@ -102,6 +113,8 @@ static int base_from_db(struct image *i, segment_no_t last, struct error *err)
 	if (memcmp(digest, st.prev_digest, DIGEST_BYTES) != 0)
 		return -ENOENT;
 	if (st.position.record && !same_segment(i, &st))
+		return -ENOENT;
+	if (!has_checkpoint(&st, last, ours))
 		return -ENOENT;
 	rc = cleaned_load(i->engine->pool, i->id, &cleaned, err);
 	if (rc != -ENOENT && (rc || cleaned_after(&cleaned, st.checkpoint_root)))
@@ -410,11 +423,11 @@ static int catch_up(struct image *i, segment_no_t last, struct error *err)
 	return rc ? rc : image_refresh(i, err);
 }
 
-static int load_map(struct image *i, segment_no_t last, struct error *err)
+static int load_map(struct image *i, segment_no_t last, bool ours, struct error *err)
 {
 	if (i->loaded)
 		return catch_up(i, last, err);
-	int rc = i->rewound ? -ENOENT : base_from_db(i, last, err);
+	int rc = i->rewound ? -ENOENT : base_from_db(i, last, ours, err);
 	bool from_rows = rc == 0;
 
 	if (rc == -ENOENT)
@@ -492,7 +505,7 @@ int image_load(struct image *i, bool ours, struct error *err)
 	if (!rc)
 		rc = settle_end(i, end, ours, &last, err);
 	if (!rc)
-		rc = load_map(i, last, err);
+		rc = load_map(i, last, ours, err);
 	if (rc)
 		return error_prefix(err, rc, "image %016" PRIx64, i->id);
 	i->stored_end = end;

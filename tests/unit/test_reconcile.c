@@ -240,6 +240,99 @@ static void test_claim_alone_makes_nothing_part_of_the_log(void **state)
 	image_fixture_verify(&fixture);
 }
 
+/* ---- a checkpoint of which the store has the beginning only ---- */
+
+#define LEAVES 300u /* their nodes are more than a segment holds */
+
+static void write_leaves(struct image *i, unsigned from, unsigned end, uint8_t value)
+{
+	uint8_t buf[GRAIN];
+
+	memset(buf, value, sizeof buf);
+	for (unsigned k = from; k < end; k++)
+		assert_int_equal(write_wait(i, (uint64_t)k * MAP_FANOUT * GRAIN, buf, sizeof buf), sizeof buf);
+}
+
+static void check_leaves(struct image *i, unsigned from, unsigned end, uint8_t value)
+{
+	uint8_t buf[GRAIN];
+
+	for (unsigned k = from; k < end; k++) {
+		assert_int_equal(read_wait(i, (uint64_t)k * MAP_FANOUT * GRAIN, buf, sizeof buf), sizeof buf);
+		for (unsigned b = 0; b < sizeof buf; b++)
+			assert_int_equal(buf[b], value);
+	}
+}
+
+/* Host 0 ends when its checkpoint runs over into a segment that the store does not get. */
+static void leave_half_a_checkpoint(void)
+{
+	static struct spy_store spy;
+	struct timespec pause = { .tv_nsec = 1000000 };
+	struct error err = { 0 };
+
+	fixture.options.stop_deadline_ms = 100;
+	fixture.options.seal_after_ms = 600000;
+	fixture.options.map_memory = 16u << 20;
+	image_fixture_open(&fixture, 0);
+	spy_store_over(&spy, fixture.engine->pool->store);
+	fixture.engine->pool->store = &spy.store;
+	image_fixture_create(fixture.engine, "disk");
+	struct image *i = image_fixture_open_image(fixture.engine, "disk");
+	assert_int_equal(resize_wait(i, (uint64_t)LEAVES * MAP_FANOUT * GRAIN), 0);
+	write_leaves(i, 0, LEAVES, 'x');
+	assert_int_equal(flush_wait(i, IMAGE_FLUSH_REMOTE), 0);
+	write_leaves(i, 0, 1, 'a');
+	segment_no_t first = log_position(atomic_load(&i->log)).segment;
+	assert_int_equal(save_now(i, true), 0);
+	assert_true(i->saved.checkpoint.segment > first && i->saved.position.segment == first);
+	while (upload_stored(i->upload) < i->saved.checkpoint.segment - 1)
+		nanosleep(&pause, NULL);
+	atomic_store(&spy.put_error, -EIO);
+	image_fixture_close_image(i);
+	assert_int_equal(engine_close(fixture.engine, &err), -EAGAIN);
+	fixture.engine = NULL;
+	spy_store_destroy(&spy);
+	fixture.options.stop_deadline_ms = 0;
+	fixture.options.seal_after_ms = 100;
+}
+
+/* Where the nodes of that checkpoint were to lie is what another host wrote: no later checkpoint may lead there. */
+static void test_checkpoint_that_the_log_went_on_without_is_nowhere(void **state)
+{
+	struct error err = { 0 };
+	struct node_attr attr;
+
+	(void)state;
+	leave_half_a_checkpoint();
+	image_fixture_open(&fixture, 1);
+	assert_int_equal(engine_lookup(fixture.engine, NODE_ROOT, "disk", &attr, &err), 0);
+	assert_int_equal(engine_takeover(fixture.engine, attr.id, &err), 0);
+	struct image *i = image_fixture_open_image(fixture.engine, "disk");
+	write_leaves(i, 1, 2, 'b');
+	assert_int_equal(flush_wait(i, IMAGE_FLUSH_REMOTE), 0);
+	image_fixture_close_image(i);
+	image_fixture_close(&fixture);
+
+	image_fixture_open(&fixture, 0);
+	i = image_fixture_open_image(fixture.engine, "disk");
+	write_leaves(i, 2, 3, 'c');
+	assert_int_equal(save_now(i, true), 0);
+	image_fixture_close_image(i);
+	image_fixture_close(&fixture);
+
+	image_fixture_lose_cache(&fixture, 1);
+	image_fixture_open(&fixture, 1);
+	i = image_fixture_open_image(fixture.engine, "disk");
+	check_leaves(i, 0, 1, 'a');
+	check_leaves(i, 1, 2, 'b');
+	check_leaves(i, 2, 3, 'c');
+	check_leaves(i, 3, LEAVES, 'x');
+	image_fixture_close_image(i);
+	image_fixture_close(&fixture);
+	image_fixture_verify(&fixture);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -247,6 +340,8 @@ int main(void)
 		                                set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_the_same_without_sqlite, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_claim_alone_makes_nothing_part_of_the_log, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_checkpoint_that_the_log_went_on_without_is_nowhere, set_up,
+		                                tear_down),
 	};
 
 	alarm(300);
