@@ -29,6 +29,20 @@ uint64_t clock_wall_ns(void)
 	return read_clock(CLOCK_REALTIME);
 }
 
+int clock_cond_init(pthread_cond_t *c)
+{
+	pthread_condattr_t attr;
+	int rc = pthread_condattr_init(&attr);
+
+	if (rc)
+		return -rc;
+	rc = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	if (!rc)
+		rc = pthread_cond_init(c, &attr);
+	pthread_condattr_destroy(&attr);
+	return -rc;
+}
+
 const char *clock_wall_format(uint64_t ns, char out[CLOCK_TEXT_MAX])
 {
 	time_t seconds = (time_t)(ns / 1000000000u);

@@ -6,6 +6,8 @@
  */
 #include "base/executor.h"
 
+#include "base/clock.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
@@ -246,15 +248,8 @@ static int start_threads(struct executor *e, unsigned threads)
 
 static int init_conditions(struct executor *e)
 {
-	pthread_condattr_t attr;
-	int rc = pthread_condattr_init(&attr);
+	int rc = -clock_cond_init(&e->work);
 
-	if (rc != 0)
-		return rc;
-	rc = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	assert(rc == 0);
-	rc = pthread_cond_init(&e->work, &attr);
-	pthread_condattr_destroy(&attr);
 	if (rc != 0)
 		return rc;
 	rc = pthread_cond_init(&e->idle, NULL);

@@ -60,7 +60,7 @@ int image_append_wait(struct image *i, struct record *r, const void *data, segme
 		return rc;
 	*number = append.part[0].segment->number;
 	*sequence = append.part[0].sequence + 1;
-	engine_unsent_add(i->engine, record_has_slot(r->kind) ? i->grain_bytes : 0);
+	image_unsent_add(i, record_has_slot(r->kind) ? i->grain_bytes : 0);
 	rc = log_fill(log, &append, r, &data);
 	log_complete(log, &append);
 	return rc;
@@ -118,7 +118,7 @@ static int append_once(struct image *i, struct record *records, size_t count, co
 	pthread_rwlock_rdlock(&i->gate);
 	int rc = (anew ? log_reserve_anew : log_reserve)(log, records, count, &append, room_wake, w);
 	if (!rc) {
-		engine_unsent_add(i->engine, slot_bytes(i, records, count));
+		image_unsent_add(i, slot_bytes(i, records, count));
 		rc = log_fill(log, &append, records, data);
 		if (!rc)
 			apply(arg, &append, records);

@@ -30,8 +30,10 @@ static uint64_t waiting_slots(struct image *i)
 {
 	uint64_t slots = atomic_load(&i->clean_state.slots), written = atomic_load(&i->clean_state.written), bytes = 0;
 
-	if (image_use_log(i)) {
-		bytes = upload_bytes(i->upload, NULL) + log_open_bytes(atomic_load(&i->log));
+	struct log *log = image_use_log(i);
+
+	if (log) {
+		bytes = upload_bytes(i->upload, NULL) + log_open_bytes(log);
 		image_unuse_log(i);
 	}
 	double part = written ? (double)slots / (double)written : 1;

@@ -391,6 +391,13 @@ static int open_parts(struct engine *e, struct error *err)
 	return scan_segments(e, err);
 }
 
+static void mark_clean(struct engine *e)
+{
+	char text[8];
+
+	small_file(e, "clean", text, sizeof text, "clean\n", NULL);
+}
+
 static void engine_free(struct engine *e)
 {
 	size_t cursor = 0;
@@ -429,6 +436,8 @@ static void engine_free(struct engine *e)
 	map_db_close(e->db);
 	if (damaged)
 		set_db_aside(e, "it is damaged");
+	if (e->ended)
+		mark_clean(e);
 	pool_close(e->pool);
 	if (e->lock_fd >= 0)
 		close(e->lock_fd);
@@ -444,7 +453,6 @@ static void engine_free(struct engine *e)
 int engine_open(const struct engine_options *options, struct engine **engine, struct error *err)
 {
 	struct engine *e = calloc(1, sizeof *e);
-	pthread_condattr_t attr;
 	int rc;
 
 	if (!e)
@@ -454,10 +462,7 @@ int engine_open(const struct engine_options *options, struct engine **engine, st
 	pthread_mutex_init(&e->mutex, NULL);
 	pthread_mutex_init(&e->pace_mutex, NULL);
 	pthread_mutex_init(&e->lease_mutex, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&e->tick, &attr);
-	pthread_condattr_destroy(&attr);
+	clock_cond_init(&e->tick);
 	pthread_cond_init(&e->ahead_ended, NULL);
 	STAILQ_INIT(&e->dirty_waiters);
 	e->drain_since_ns = clock_monotonic_ns();
@@ -519,11 +524,17 @@ static unsigned release_all(struct engine *e)
 	return kept;
 }
 
-static void mark_clean(struct engine *e)
+/* A local disk that is full is no reason never to end: what has no room now is made of the log at the next start. Gives the reference
+ * back. */
+static void refuse_to_wait(struct image *i)
 {
-	char text[8];
+	struct log *log = image_use_log(i);
 
-	small_file(e, "clean", text, sizeof text, "clean\n", NULL);
+	if (log) {
+		log_refuse_to_wait(log);
+		image_unuse_log(i);
+	}
+	image_put(i);
 }
 
 int engine_close(struct engine *e, struct error *err)
@@ -531,6 +542,7 @@ int engine_close(struct engine *e, struct error *err)
 	struct error why = { 0 };
 
 	readahead_stop(e);
+	images_each(e, refuse_to_wait);
 	engine_stop_threads(e);
 	engine_wake_dirty_waiters(e);
 	if (!e->options.read_only)
@@ -541,7 +553,7 @@ int engine_close(struct engine *e, struct error *err)
 		pthread_join(e->heartbeat, NULL);
 	if (e->heartbeat_runs && !kept && lease_drop(e->pool, &e->host, &why))
 		report_debug("%s", error_text(&why));
-	mark_clean(e);
+	e->ended = true;
 	int rc = kept ? error_set(err, -EAGAIN,
 	                          "data of %u image(s) that is not in the store is kept in %s for the next mount", kept,
 	                          e->cache_dir)

@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <time.h>
 
+/* Between two looks for a newer epoch that the store did not answer. */
+#define LOOK_AGAIN_MS 1000
+
 /* A flush that waits for the store. */
 struct remote_flush {
 	struct image *image;
@@ -55,24 +58,31 @@ static void remote_answer(struct remote_flush *f, int rc)
 	remote_done(f, rc);
 }
 
-/* The look failed, or found something. It is done again where that may take time. */
-static void remote_look_again(void *arg)
-{
-	struct remote_flush *f = arg;
+static void remote_look(void *arg);
 
-	remote_answer(f, image_entitled(f->image));
-}
-
+/* While the store does not answer a flush waits, for this as for its upload; but not once the image has stopped or is handed over. */
 static void remote_looked(void *arg, int status, uint64_t length, const struct error *err)
 {
 	struct remote_flush *f = arg;
+	struct image *i = f->image;
 
 	(void)length;
-	(void)err;
-	if (status == -ENOENT)
-		remote_answer(f, atomic_load(&f->image->failed) ? -EIO : 0);
-	else if (executor_run(f->image->engine->work, remote_look_again, f))
-		remote_answer(f, -ENOMEM);
+	if (!status)
+		image_fenced(i);
+	if (status == -ENOENT || atomic_load(&i->failed)) {
+		remote_answer(f, atomic_load(&i->failed) ? -EIO : 0);
+		return;
+	}
+	engine_store_state(i->engine, err);
+	if (!atomic_load(&i->log) || executor_run_after(i->engine->work, LOOK_AGAIN_MS, remote_look, f))
+		remote_answer(f, -EIO);
+}
+
+static void remote_look(void *arg)
+{
+	struct remote_flush *f = arg;
+
+	epoch_look(f->image->engine->pool, f->image->id, f->image->epoch, remote_looked, f);
 }
 
 /* The upload got there. Whether it counts takes a look at the store. */
@@ -84,10 +94,10 @@ static void remote_stored(void *arg, int result)
 	if (result)
 		remote_answer(f, result);
 	else
-		epoch_look(f->image->engine->pool, f->image->id, f->image->epoch, remote_looked, f);
+		remote_look(f);
 }
 
-static int64_t flush_remote(struct image *i, image_done_fn *done, void *arg)
+static int64_t flush_remote(struct image *i, struct log *log, image_done_fn *done, void *arg)
 {
 	struct remote_flush *f = malloc(sizeof *f);
 
@@ -97,7 +107,7 @@ static int64_t flush_remote(struct image *i, image_done_fn *done, void *arg)
 	}
 	*f = (struct remote_flush){ .image = i, .began_ns = clock_monotonic_ns(), .done = done, .arg = arg };
 	engine_wait_begin(i->engine);
-	segment_no_t last = log_close_segment(atomic_load(&i->log));
+	segment_no_t last = log_close_segment(log);
 	int rc = upload_wait(i->upload, last ? last : i->last, remote_stored, f);
 	if (rc)
 		remote_end(f);
@@ -122,14 +132,14 @@ static void local_done(void *arg, int64_t result)
 	f.done(f.arg, result);
 }
 
-static int64_t flush_local(struct image *i, image_done_fn *done, void *arg)
+static int64_t flush_local(struct image *i, struct log *log, image_done_fn *done, void *arg)
 {
 	struct local_flush *f = malloc(sizeof *f);
 	int64_t rc = -ENOMEM;
 
 	if (f) {
 		*f = (struct local_flush){ .image = i, .began_ns = clock_monotonic_ns(), .done = done, .arg = arg };
-		rc = log_flush(atomic_load(&i->log), local_done, f);
+		rc = log_flush(log, local_done, f);
 	}
 	if (rc == -EINPROGRESS)
 		return rc;
@@ -147,11 +157,12 @@ int64_t image_flush(struct image *i, enum image_flush_level level, image_done_fn
 		return -EIO;
 	if (level == IMAGE_FLUSH_POLICY && policy == SYNC_NONE)
 		return 0;
-	if (!image_use_log(i))
+	struct log *log = image_use_log(i);
+	if (!log)
 		return 0; /* read only, or handed over: there is nothing of ours */
 	if (level == IMAGE_FLUSH_REMOTE || (level == IMAGE_FLUSH_POLICY && policy == SYNC_REMOTE))
-		return flush_remote(i, done, arg);
-	return flush_local(i, done, arg);
+		return flush_remote(i, log, done, arg);
+	return flush_local(i, log, done, arg);
 }
 
 /* ---- for the flush command ---- */
@@ -207,7 +218,7 @@ static int wait_all(struct engine *e, struct flush_all *f, bool (*progress)(void
 	pthread_mutex_lock(&f->mutex);
 	while (f->pending && !rc) {
 		struct timespec until;
-		clock_gettime(CLOCK_REALTIME, &until);
+		clock_gettime(CLOCK_MONOTONIC, &until);
 		until.tv_nsec += 200000000;
 		until.tv_sec += until.tv_nsec / 1000000000;
 		until.tv_nsec %= 1000000000;
@@ -238,7 +249,7 @@ int engine_flush(struct engine *e, uint64_t id, bool (*progress)(void *arg, uint
 		return error_set(err, rc, "out of memory");
 	}
 	pthread_mutex_init(&f->mutex, NULL);
-	pthread_cond_init(&f->cond, NULL);
+	clock_cond_init(&f->cond);
 	f->refs = 1;
 	for (size_t k = 0; k < count; k++)
 		if (!id || images[k]->id == id)

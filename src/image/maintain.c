@@ -61,7 +61,6 @@ static void keep_up(struct image *i)
 	uint64_t now = clock_monotonic_ns();
 	int rc = 0;
 
-	log_close_aged(atomic_load(&i->log), e->options.seal_after_ms * 1000000);
 	image_look_at_policy(i);
 	if (!i->saved_ns)
 		i->saved_ns = now;
@@ -98,6 +97,8 @@ static void tend(struct image *i)
 	}
 	trace_tend(i);
 	image_follow(i);
+	if (atomic_load(&i->log))
+		log_tend(atomic_load(&i->log), e->options.seal_after_ms * 1000000);
 	if (atomic_load(&i->log) && !atomic_load(&i->failed)) {
 		keep_up(i);
 		/* Idle, and all but a checkpoint is in the store: hand it over. */
@@ -108,8 +109,12 @@ static void tend(struct image *i)
 				say(&err);
 		}
 	}
+	/* It has stopped: what it has here is kept, and who opens it next begins with that. */
+	if (atomic_load(&i->log) && atomic_load(&i->failed) && is_idle(i, 0))
+		image_release(i, 0, true, NULL);
 	pthread_mutex_unlock(&i->open_mutex);
-	if (!atomic_load(&i->log) && is_idle(i, 0) && image_unload(i, false))
+	/* What has stopped stays, so that the status can tell why, until somebody opens it. */
+	if (!atomic_load(&i->log) && !atomic_load(&i->failed) && is_idle(i, 0) && image_unload(i, false))
 		return;
 	image_put(i);
 }
@@ -134,11 +139,13 @@ static void refill_spares(struct engine *e, struct image **images, size_t count,
 	*p = (struct pulse){ bytes, flushes, now, p->flushed_ns };
 	if (rate >= QUIET_RATE || !p->flushed_ns || now - p->flushed_ns > FLUSHED_NS)
 		return;
-	for (size_t k = 0; k < count && !file_bytes; k++)
-		if (image_use_log(images[k])) {
-			file_bytes = log_file_bytes(atomic_load(&images[k]->log));
+	for (size_t k = 0; k < count && !file_bytes; k++) {
+		struct log *log = image_use_log(images[k]);
+		if (log) {
+			file_bytes = log_file_bytes(log);
 			image_unuse_log(images[k]);
 		}
+	}
 	for (int n = 0; n < REFILL_MOST && file_bytes && cache_used(e->cache) < cache_limit(e->cache); n++)
 		if (spare_refill(e->spares, file_bytes) != 1)
 			break;
@@ -159,6 +166,8 @@ static void *maintenance(void *arg)
 		if (images_get_all(e, &images, &count))
 			continue;
 		refill_spares(e, images, count, &pulse);
+		/* Their image may have stopped between their look and their wait. */
+		engine_wake_dirty_waiters(e);
 		for (size_t k = 0; k < count; k++)
 			image_put(images[k]);
 		free(images);

@@ -45,13 +45,13 @@ void image_op_fetched(struct fetch_op *fetch)
 		image_op_resume(op);
 }
 
-bool image_use_log(struct image *i)
+struct log *image_use_log(struct image *i)
 {
 	atomic_fetch_add(&i->users, 1);
-	if (atomic_load(&i->log))
-		return true;
-	atomic_fetch_sub(&i->users, 1);
-	return false;
+	struct log *log = atomic_load(&i->log);
+	if (!log)
+		atomic_fetch_sub(&i->users, 1);
+	return log;
 }
 
 void image_unuse_log(struct image *i)

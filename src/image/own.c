@@ -23,7 +23,7 @@ bool image_stop(struct image *i, const char *state, int error, const char *detai
 		atomic_store(&i->failed, error);
 	}
 	pthread_mutex_unlock(&i->state_mutex);
-	engine_wake_dirty_waiters(i->engine);
+	image_unsent_let_go(i);
 	/* What a flush waits for may never come to be uploaded. */
 	if (first && image_use_log(i)) {
 		upload_refuse(i->upload);
@@ -112,7 +112,7 @@ static void on_stored(void *arg, struct segment *s)
 
 	uint32_t kept = atomic_load(&s->stored_slots);
 	clean_note_stored(i, kept ? kept : s->slot_count, s->slot_count);
-	engine_unsent_sent(i->engine, (uint64_t)s->slot_count * s->shape.slot_bytes);
+	image_unsent_sent(i, (uint64_t)s->slot_count * s->shape.slot_bytes);
 }
 
 static void on_tidy(void *arg, struct segment *s)
@@ -182,15 +182,13 @@ static int start_log(struct image *i, struct error *err)
 		i->upload = NULL;
 		return error_set(err, -ENOMEM, "out of memory");
 	}
+	atomic_store(&i->unsent, 0);
 	int rc = disk_make_path(e->disk, segment_set_dir(i->set));
 	for (segment_no_t n = i->stored_end + 1; !rc && n <= i->last; n++) {
 		struct segment *s = segment_pin_known(i->set, n);
-		uint64_t bytes = (uint64_t)s->slot_count * s->shape.slot_bytes;
 		s->opened_ns = clock_monotonic_ns();
-		engine_unsent_add(e, bytes);
+		image_unsent_add(i, (uint64_t)s->slot_count * s->shape.slot_bytes);
 		rc = upload_segment(i->upload, s);
-		if (rc)
-			atomic_fetch_sub(&e->unsent, bytes);
 		segment_unpin(s);
 	}
 	i->clean_sequence = 0;
@@ -275,6 +273,12 @@ int image_acquire(struct image *i, bool force, struct error *err)
 
 /* ---- being the owner ---- */
 
+void image_fenced(struct image *i)
+{
+	image_fail(i, "fenced", -EIO, "another host has taken over; what was not uploaded is kept in %s",
+	           segment_set_dir(i->set));
+}
+
 /* Looking costs one round trip; it is always right, whatever became of our lease meanwhile, or whoever forced a takeover. */
 int image_entitled(struct image *i)
 {
@@ -285,8 +289,7 @@ int image_entitled(struct image *i)
 		return -EIO;
 	int rc = epoch_superseded(e->pool, i->id, i->epoch, &err);
 	if (rc == 1)
-		image_fail(i, "fenced", -EIO, "another host has taken over; what was not uploaded is kept in %s",
-		           segment_set_dir(i->set));
+		image_fenced(i);
 	else if (rc < 0)
 		report_warning("image %016" PRIx64 ": cannot see whether it is still ours: %s", i->id,
 		               error_text(&err));
@@ -331,16 +334,12 @@ static void upload_synced(void *arg, int result)
 static int wait_stored(struct upload *u, segment_no_t number, uint64_t deadline_ns)
 {
 	struct upload_sync *w = calloc(1, sizeof *w);
-	pthread_condattr_t attr;
 	int rc = 0;
 
 	if (!w)
 		return -ENOMEM;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_mutex_init(&w->mutex, NULL);
-	pthread_cond_init(&w->cond, &attr);
-	pthread_condattr_destroy(&attr);
+	clock_cond_init(&w->cond);
 	w->refs = 2;
 	rc = upload_wait(u, number, upload_synced, w);
 	if (rc)
@@ -379,8 +378,7 @@ static void stop_log(struct image *i)
 		nanosleep(&pause, NULL);
 	log_drain(log);
 	i->last = log_position(log).segment - 1;
-	uint64_t oldest, left = upload_bytes(i->upload, &oldest) + log_open_bytes(log);
-	atomic_fetch_sub(&i->engine->unsent, left);
+	image_unsent_let_go(i);
 	i->stored_end = upload_stored(i->upload);
 	i->end_epoch = log_view_epoch_of(&i->view, i->stored_end);
 	i->position = (struct log_position){ i->last + 1, 0 };

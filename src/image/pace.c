@@ -33,16 +33,35 @@ void engine_wake_dirty_waiters(struct engine *e)
 	}
 }
 
-void engine_unsent_add(struct engine *e, uint64_t bytes)
+/* Added to what is unsent of an image that has stopped. */
+#define UNSENT_LET_GO (INT64_MIN / 2)
+
+/* To the engine's first, which so is never less than the sum of its parts. */
+void image_unsent_add(struct image *i, uint64_t bytes)
 {
-	atomic_fetch_add_explicit(&e->unsent, bytes, memory_order_relaxed);
+	atomic_fetch_add_explicit(&i->engine->unsent, bytes, memory_order_relaxed);
+	if (atomic_fetch_add(&i->unsent, (int64_t)bytes) < 0)
+		atomic_fetch_sub(&i->engine->unsent, bytes);
 }
 
-void engine_unsent_sent(struct engine *e, uint64_t bytes)
+void image_unsent_let_go(struct image *i)
 {
+	int64_t left = atomic_fetch_add(&i->unsent, UNSENT_LET_GO);
+
+	if (left > 0)
+		atomic_fetch_sub(&i->engine->unsent, (uint64_t)left);
+	else if (left < 0)
+		atomic_fetch_sub(&i->unsent, UNSENT_LET_GO); /* it was already */
+	engine_wake_dirty_waiters(i->engine);
+}
+
+void image_unsent_sent(struct image *i, uint64_t bytes)
+{
+	struct engine *e = i->engine;
 	uint64_t now = clock_monotonic_ns();
 
-	atomic_fetch_sub_explicit(&e->unsent, bytes, memory_order_relaxed);
+	if (atomic_fetch_sub(&i->unsent, (int64_t)bytes) >= 0)
+		atomic_fetch_sub(&e->unsent, bytes);
 	pthread_mutex_lock(&e->pace_mutex);
 	e->drain_bytes += bytes;
 	if (now - e->drain_since_ns >= DRAIN_WINDOW_NS) {

@@ -90,6 +90,7 @@ struct engine {
 
 	pthread_t maintenance, heartbeat, cleaner;
 	bool maintenance_runs, heartbeat_runs, cleaner_runs;
+	bool ended;                  /* in order: the next start need not check garner.db */
 	pthread_mutex_t lease_mutex; /* one renewal at a time; guards lease_counter */
 	uint64_t lease_counter;
 	atomic_bool stop_waiting; /* nobody waits for another host's lease any more */
@@ -205,11 +206,13 @@ struct image {
 	_Atomic unsigned users;    /* operations that use log or upload */
 	_Atomic(struct log *) log; /* NULL: not writable here */
 	struct upload *upload;     /* with log */
+	_Atomic int64_t unsent;    /* its part of the engine's; below 0 when that was let go of */
 	uint64_t epoch;
 	struct policy policy;        /* as the owner goes by; guarded by open_mutex */
 	uint64_t policy_looked_ns;   /* when it was looked for in the store; likewise */
 	_Atomic int failed;          /* -errno: writes are refused */
 	_Atomic bool rows_damaged;   /* what SQLite has of the map is not to be used again */
+	_Atomic bool rows_gone;      /* and is deleted, as nobody seemed to need it */
 	pthread_mutex_t state_mutex; /* guards what follows */
 	char state[32], detail[256];
 	struct image_last_flush last_flush;
@@ -238,8 +241,9 @@ void image_op_resume(void *arg);
 /* fetch_op completion: resumes on the work executor. */
 void image_op_fetched(struct fetch_op *fetch);
 
-/* Keeps log and upload alive; false when the image is not writable here. */
-bool image_use_log(struct image *i);
+/* Keeps log and upload alive; NULL when the image is not writable here. Who is no writer has to use this log, and not i->log once more, which
+ * is gone as soon as the image is being handed over. */
+struct log *image_use_log(struct image *i);
 void image_unuse_log(struct image *i);
 
 /* ---- layers.c: the logs that entries point into ---- */
@@ -355,8 +359,11 @@ void image_lock_grains(struct image *i, struct range_lock *lock, grain_no_t firs
 int engine_pace(struct engine *e, uint64_t len, bool *paced, job_fn *wake, void *arg);
 /* The same of one that changes nodes of the map: not -ENOSPC, and not for long. */
 int engine_pace_map(struct engine *e, bool *paced, job_fn *wake, void *arg);
-void engine_unsent_add(struct engine *e, uint64_t bytes);
-void engine_unsent_sent(struct engine *e, uint64_t bytes);
+/* Bytes of slots that the image has in its log, and that have come into the store. */
+void image_unsent_add(struct image *i, uint64_t bytes);
+void image_unsent_sent(struct image *i, uint64_t bytes);
+/* What is left, and what is added from now on, does not count any more: nothing of it will be sent, and others' writes do not wait for it. */
+void image_unsent_let_go(struct image *i);
 void engine_wake_dirty_waiters(struct engine *e);
 /* Somebody begins or ceases to wait for the store: packing is urgent meanwhile. */
 void engine_wait_begin(struct engine *e);
@@ -429,7 +436,9 @@ void image_segment_dropped(void *image, struct segment *s);
 bool image_changed(struct image *i);
 /* Goes by the policy that another host may have put, if it is time to look. The open_mutex is held, and the log is ours. Blocks. (history.c) */
 void image_look_at_policy(struct image *i);
-/* Whether a flush to the store may be answered: 0, or -EIO (and the image is fenced). Blocks on the store. */
+/* Stops the image: a newer epoch than ours was seen. */
+void image_fenced(struct image *i);
+/* Whether something that only the owner does may be done: 0, or -EIO (and the image is fenced). Blocks on the store. */
 int image_entitled(struct image *i);
 /* Ends writing for good; the first reason stands: returns whether this is it. image_fail() says it in the log, too. */
 bool image_stop(struct image *i, const char *state, int error, const char *detail);

@@ -25,9 +25,9 @@ static uint64_t lag_of(struct image *i, uint64_t *since_ns)
 	uint64_t bytes = 0;
 
 	*since_ns = 0;
-	if (!image_use_log(i))
+	struct log *log = image_use_log(i);
+	if (!log)
 		return 0;
-	struct log *log = atomic_load(&i->log);
 	bytes = upload_bytes(i->upload, since_ns) + log_open_bytes(log);
 	*since_ns = older(*since_ns, log_oldest_ns(log));
 	image_unuse_log(i);
@@ -52,9 +52,10 @@ static void status_of(struct image *i, struct image_status *st)
 	if (st->epoch && !i->view.released)
 		snprintf(st->owner, sizeof st->owner, "%s (%016" PRIx64 ")", i->view.owner_name, i->view.owner_host);
 	pthread_mutex_unlock(&i->view_mutex);
-	if (image_use_log(i)) {
+	struct log *log = image_use_log(i);
+	if (log) {
 		st->writable_here = !atomic_load(&i->failed);
-		st->segment = log_position(atomic_load(&i->log)).segment;
+		st->segment = log_position(log).segment;
 		st->stored_segment = upload_stored(i->upload);
 		image_unuse_log(i);
 	} else {

@@ -343,7 +343,7 @@ static int append_piece(struct write_op *w)
 	int rc = log_reserve(log, w->records, w->count, &w->append, wake, w);
 	if (!rc) {
 		/* Before it can be sent. */
-		engine_unsent_add(i->engine, (uint64_t)w->slots * i->grain_bytes);
+		image_unsent_add(i, (uint64_t)w->slots * i->grain_bytes);
 		rc = log_fill(log, &w->append, w->records, w->slot_data);
 		if (!rc)
 			apply(w);

@@ -110,8 +110,18 @@ void log_drain(struct log *l)
 {
 	pthread_mutex_lock(&l->mutex);
 	l->draining = true;
-	while (l->jobs || (!l->failed && !TAILQ_EMPTY(&l->closing)))
-		pthread_cond_wait(&l->changed, &l->mutex);
+	while (l->jobs || (!l->failed && !TAILQ_EMPTY(&l->closing))) {
+		if (l->jobs) {
+			pthread_cond_wait(&l->changed, &l->mutex);
+			continue;
+		}
+		/* Sealing could not be begun. */
+		l->jobs++;
+		l->sealing = true;
+		pthread_mutex_unlock(&l->mutex);
+		log_seal_job(l);
+		pthread_mutex_lock(&l->mutex);
+	}
 	l->draining = false;
 	pthread_mutex_unlock(&l->mutex);
 }
@@ -172,8 +182,9 @@ void log_wake_room_waiters(struct log *l)
 	struct room_waiter *w;
 
 	while ((w = STAILQ_FIRST(&l->room_waiters))) {
+		if (executor_run(l->options.executor, w->wake, w->arg))
+			return; /* log_tend() tries again */
 		STAILQ_REMOVE_HEAD(&l->room_waiters, link);
-		executor_run(l->options.executor, w->wake, w->arg);
 		free(w);
 	}
 }
@@ -456,11 +467,29 @@ segment_no_t log_close_segment(struct log *l)
 	return close_if(l, UINT64_MAX);
 }
 
-void log_close_aged(struct log *l, uint64_t age_ns)
+void log_tend(struct log *l, uint64_t age_ns)
 {
 	uint64_t now = clock_monotonic_ns();
 
 	close_if(l, now > age_ns ? now - age_ns : 0);
+	pthread_mutex_lock(&l->mutex);
+	if (!l->sealing && !l->failed && !TAILQ_EMPTY(&l->closing))
+		l->sealing = log_job_start(l, log_seal_job, 0);
+	if (!STAILQ_EMPTY(&l->room_waiters)) {
+		if (l->failed || *ahead(l, l->last_opened + 1))
+			log_wake_room_waiters(l);
+		else if (!l->makers)
+			log_prepare_next(l);
+	}
+	pthread_mutex_unlock(&l->mutex);
+}
+
+void log_refuse_to_wait(struct log *l)
+{
+	pthread_mutex_lock(&l->mutex);
+	l->options.error_when_full = true;
+	log_wake_room_waiters(l);
+	pthread_mutex_unlock(&l->mutex);
 }
 
 uint64_t log_open_bytes(struct log *l)

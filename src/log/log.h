@@ -121,8 +121,11 @@ struct log_position log_position(struct log *l);
 /* Closes the open segment if it holds records. Returns the number of the last segment that holds records (0: none since
  * log_new()). */
 segment_no_t log_close_segment(struct log *l);
-/* The same if its first record is older than `age_ns`. */
-void log_close_aged(struct log *l, uint64_t age_ns);
+/* To be called every now and then: closes the open segment if its first record is older than `age_ns`, and begins what could not be begun for
+ * want of memory. */
+void log_tend(struct log *l, uint64_t age_ns);
+/* From now on a write for which there is no room fails with -ENOSPC, also one that waits already. For the end: nothing can be waited for. */
+void log_refuse_to_wait(struct log *l);
 
 /* Waits until all segments up to `number` are sealed, and copies the digest of `number`. 0 or -EIO. */
 int log_wait_sealed(struct log *l, segment_no_t number, uint8_t digest[DIGEST_BYTES]);

@@ -138,7 +138,6 @@ int object_scrub_start(struct object_store *s, uint64_t rate, uint64_t pause_s, 
                        struct object_scrub **out)
 {
 	struct object_scrub *scrub = calloc(1, sizeof *scrub);
-	pthread_condattr_t attr;
 
 	if (!scrub)
 		return -ENOMEM;
@@ -148,10 +147,7 @@ int object_scrub_start(struct object_store *s, uint64_t rate, uint64_t pause_s, 
 	scrub->found = found;
 	scrub->arg = arg;
 	pthread_mutex_init(&scrub->mutex, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&scrub->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	clock_cond_init(&scrub->changed);
 	int rc = pthread_create(&scrub->thread, NULL, scrub_main, scrub);
 	if (rc) {
 		pthread_cond_destroy(&scrub->changed);

@@ -210,21 +210,14 @@ static void free_memory(struct renewal *r)
 
 static int init_lock(struct renewal *r)
 {
-	pthread_condattr_t attr;
-	int rc = pthread_mutex_init(&r->lock, NULL);
+	int rc = -pthread_mutex_init(&r->lock, NULL);
 
-	if (rc != 0)
-		return -rc;
-	rc = pthread_condattr_init(&attr);
-	if (rc == 0) {
-		rc = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-		if (rc == 0)
-			rc = pthread_cond_init(&r->wake, &attr);
-		pthread_condattr_destroy(&attr);
-	}
-	if (rc != 0)
+	if (rc)
+		return rc;
+	rc = clock_cond_init(&r->wake);
+	if (rc)
 		pthread_mutex_destroy(&r->lock);
-	return -rc;
+	return rc;
 }
 
 static struct renewal *allocate(const struct renewal_options *options)

@@ -39,10 +39,11 @@ struct spy_store {
 	struct store store;
 	struct store *below;
 	_Atomic unsigned puts, gets, gets_at_0; /* those that begin with the object's first byte */
-	_Atomic int put_error, get_error;       /* -errno; while not 0, such requests fail */
-	_Atomic unsigned lose_answers;          /* so many puts work, and are answered with -ETIMEDOUT */
-	_Atomic unsigned damage_gets;           /* so many gets bring a wrong first byte */
-	pthread_mutex_t mutex;                  /* guards what follows */
+	_Atomic unsigned heads;
+	_Atomic int put_error, get_error, head_error; /* -errno; while not 0, such requests fail */
+	_Atomic unsigned lose_answers;                /* so many puts work, and are answered with -ETIMEDOUT */
+	_Atomic unsigned damage_gets;                 /* so many gets bring a wrong first byte */
+	pthread_mutex_t mutex;                        /* guards what follows */
 	pthread_cond_t changed;
 	bool hold_puts;
 	struct spy_held held[64];
@@ -157,7 +158,14 @@ static inline void spy_get(struct store *store, const char *key, uint64_t offset
 
 static inline void spy_head(struct store *store, const char *key, store_length_fn *done, void *arg)
 {
-	store_head(((struct spy_store *)store)->below, key, done, arg);
+	struct spy_store *s = (struct spy_store *)store;
+	int rc = atomic_load(&s->head_error);
+
+	atomic_fetch_add(&s->heads, 1);
+	if (rc)
+		done(arg, rc, 0, &spy_fault);
+	else
+		store_head(s->below, key, done, arg);
 }
 
 static inline void spy_remove(struct store *store, const char *key, store_done_fn *done, void *arg)

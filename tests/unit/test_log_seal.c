@@ -275,12 +275,12 @@ static void only_an_old_segment_is_closed_for_its_age(void **state)
 {
 	struct log_fixture *f = *state;
 
-	log_close_aged(f->log, 0);
+	log_tend(f->log, 0);
 	assert_int_equal(append_grains(f->log, 0, 1, 1), 0);
-	log_close_aged(f->log, UINT64_C(3600) * 1000000000);
+	log_tend(f->log, UINT64_C(3600) * 1000000000);
 	assert_int_equal(log_position(f->log).segment, 1);
 	assert_int_equal(log_position(f->log).record, 2);
-	log_close_aged(f->log, 0);
+	log_tend(f->log, 0);
 	log_drain(f->log);
 	assert_int_equal(f->sealed_count, 1);
 	assert_int_equal(log_position(f->log).segment, 2);

@@ -364,6 +364,39 @@ static void cleaning_that_finds_no_room_ends_and_loses_nothing(void **state)
 	check_what_was_kept();
 }
 
+/* It holds all the room, and none of it will come into the store. */
+static void others_do_not_wait_for_an_image_that_has_stopped(void **state)
+{
+	struct writer w;
+
+	(void)state;
+	open_with(FULL_BLOCK);
+	let_all_go();
+	image_fixture_create(t.f.engine, "other");
+	struct image *other = image_fixture_open_image(t.f.engine, "other");
+	assert_int_equal(resize_wait(other, MIB), 0);
+	assert_int_equal(flush_wait(other, IMAGE_FLUSH_REMOTE), 0);
+	spy_hold_puts(&t.spy, true);
+	begin(&w);
+	bool parked = within(waits, &w);
+	image_fail(t.image, "failed", -EIO, "a fault of the test's");
+	bool ended = within(failed, &w);
+	end(&w);
+	assert_true(parked);
+	assert_true(ended);
+	assert_int_equal(atomic_load(&w.error), -EIO);
+	assert_int_equal(write_wait(other, 0, "x", 1), 1);
+	let_all_go();
+	assert_int_equal(flush_wait(other, IMAGE_FLUSH_REMOTE), 0);
+	assert_int_equal(atomic_load(&t.f.engine->unsent), 0);
+	image_fixture_close_image(other);
+	/* What is kept of the one is sent when it is opened again. */
+	image_fixture_close_image(t.image);
+	t.image = image_fixture_open_image(t.f.engine, "disk");
+	assert_int_equal(flush_wait(t.image, IMAGE_FLUSH_REMOTE), 0);
+	assert_int_equal(atomic_load(&t.f.engine->unsent), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -373,6 +406,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(nobody_waits_for_cleaning_by_itself, setup, teardown),
 		cmocka_unit_test_setup_teardown(cleaning_by_itself_does_not_wait_for_what_is_behind, setup, teardown),
 		cmocka_unit_test_setup_teardown(small_segments_are_no_rush, setup, teardown),
+		cmocka_unit_test_setup_teardown(others_do_not_wait_for_an_image_that_has_stopped, setup, teardown),
 		cmocka_unit_test_setup_teardown(cleaning_that_finds_no_room_ends_and_loses_nothing, setup, teardown),
 	};
 
