@@ -11,6 +11,9 @@
  * anew, without the rows; a loaded one stops, and its next load does so. */
 static int load_row(struct image *i, const struct map_need *need, map_entry_t *entries, struct error *err)
 {
+	/* What the log has of it may be older than its row was. */
+	if (atomic_load(&i->rows_gone))
+		return error_set(err, -EIO, "the map is rebuilt when the image is opened next");
 	int rc = map_db_load_node(i->engine->db, i->id, need->level, need->index, entries, err);
 
 	if (rc == -ENOENT && need->address == MAP_ENTRY_LOCAL)
@@ -70,15 +73,27 @@ int image_read_node(struct image *i, const struct map_need *need, map_entry_t *e
 	return image_read_logged(i, need, entries, err);
 }
 
-/* Installs the row if there is one. A row is read and installed under node_lock, so that no newer version of the node was saved and
+/* Whether a node is where it was when it was looked for. The map may have begun anew since (image_start_over()), or the node have come into
+ * memory. */
+static bool is_still_there(struct image *i, const struct map_need *need)
+{
+	struct map_need now;
+
+	return grain_map_find(i->map, need->level, need->index, &now) == -EAGAIN && now.level == need->level &&
+	       now.address == need->address;
+}
+
+/* Installs the row if there is one, or leaves a node that is elsewhere by now to be asked for again. A row is read and installed under node_lock, so that no newer version of the node was saved and
  * dropped from memory in between (save.c). */
 static int install_row(struct image *i, const struct map_need *need, struct error *err)
 {
 	map_entry_t entries[MAP_FANOUT];
 
 	pthread_rwlock_rdlock(&i->node_lock);
-	int rc = load_row(i, need, entries, err);
-	if (!rc)
+	/* Only then a row that should be there and is not is damage. */
+	bool there = need->address != MAP_ENTRY_LOCAL || is_still_there(i, need);
+	int rc = there ? load_row(i, need, entries, err) : 0;
+	if (there && !rc)
 		rc = grain_map_install(i->map, need->level, need->index, entries);
 	pthread_rwlock_unlock(&i->node_lock);
 	return rc;
@@ -89,12 +104,10 @@ static int install_row(struct image *i, const struct map_need *need, struct erro
 static int install_from_log(struct image *i, const struct map_need *need, const uint8_t *bytes, struct error *err)
 {
 	map_entry_t entries[MAP_FANOUT];
-	struct map_need now;
 
 	pthread_rwlock_rdlock(&i->node_lock);
 	int rc = load_row(i, need, entries, err);
-	bool there = rc == -ENOENT && grain_map_find(i->map, need->level, need->index, &now) == -EAGAIN &&
-	             now.level == need->level && now.address == need->address;
+	bool there = rc == -ENOENT && is_still_there(i, need);
 	bool passed_over = rc == -ENOENT && !there;
 	if (there)
 		rc = decode(i, need, bytes, entries);

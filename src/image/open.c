@@ -205,6 +205,13 @@ static void let_past_go(struct image *i)
 	moment_let_go(i->engine, &i->past->b.held);
 }
 
+/* Whether the caller holds the one reference that is left of an image that nobody needs here; the engine's mutex is held. */
+static bool may_go(const struct image *i, bool even_recent)
+{
+	return i->refs == 1 && !atomic_load(&i->log) &&
+	       (even_recent || clock_monotonic_ns() - i->idle_since_ns > KEEP_NS);
+}
+
 bool image_unload(struct image *i, bool even_recent)
 {
 	struct engine *e = i->engine;
@@ -216,13 +223,17 @@ bool image_unload(struct image *i, bool even_recent)
 			report_debug("%s", error_text(&err));
 		pthread_mutex_unlock(&i->open_mutex);
 	}
-	/* Before others can load the image anew. It has failed, so nobody saves. */
-	if (atomic_load(&i->rows_damaged) && map_db_forget(e->db, i->id, &err))
-		report_warning("%s", error_text(&err));
-	/* The caller holds the one reference that is left. */
 	pthread_mutex_lock(&e->mutex);
-	bool go = i->refs == 1 && !atomic_load(&i->log) &&
-	          (even_recent || clock_monotonic_ns() - i->idle_since_ns > KEEP_NS);
+	bool go = may_go(i, even_recent);
+	pthread_mutex_unlock(&e->mutex);
+	/* Before others can load the image anew. It has failed, so nobody saves. */
+	if (go && atomic_load(&i->rows_damaged)) {
+		atomic_store(&i->rows_gone, true);
+		if (map_db_forget(e->db, i->id, &err))
+			report_warning("%s", error_text(&err));
+	}
+	pthread_mutex_lock(&e->mutex);
+	go = go && may_go(i, even_recent);
 	if (go)
 		hash_remove(e->images, i->id);
 	pthread_mutex_unlock(&e->mutex);
