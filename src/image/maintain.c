@@ -70,6 +70,9 @@ static void keep_up(struct image *i)
 	else if (map_budget_dirty(e->budget) > map_budget_limit(e->budget) / 4 ||
 	         (dirty && now - i->saved_ns > SAVE_INTERVAL_NS))
 		rc = image_save(i, &err);
+	/* garner.db has to grow: room in the cache is room for it. */
+	if (rc == -ENOSPC)
+		cache_make_room(e->cache, cache_limit(e->cache) / ROOM_PART);
 	if (!rc)
 		rc = image_update_head(i, &err);
 	if (rc && !atomic_load(&i->failed))

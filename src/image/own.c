@@ -71,7 +71,7 @@ static void on_need_space(void *arg)
 {
 	struct image *i = arg;
 
-	cache_make_room(i->engine->cache, cache_limit(i->engine->cache) / 8);
+	cache_make_room(i->engine->cache, cache_limit(i->engine->cache) / ROOM_PART);
 }
 
 static bool was_rush(const struct segment *s)

@@ -353,6 +353,9 @@ int image_move_gathered(struct image *i, const struct gathered *g, size_t count,
 /* Locks grains; waits until that is done. range_unlock() gives them back. */
 void image_lock_grains(struct image *i, struct range_lock *lock, grain_no_t first, grain_no_t last);
 
+/* This part of the cache is given back where the local disk has no room. */
+#define ROOM_PART 8
+
 /* ---- pace.c: back-pressure ---- */
 
 /* Whether a write of `len` bytes may go now: 0; -EAGAIN: wake(arg) is called on the work executor later; -ENOSPC. */
