@@ -31,6 +31,15 @@ struct cache {
 	_Atomic bool round_queued;
 };
 
+/* Whether a queued chunk is neither here nor counted: it is queued anew if it comes back. One that is absent and still held was
+ * found damaged: its bytes are to go, too. */
+static bool is_over(const struct chunk_ref *ref)
+{
+	_Atomic uint8_t *states = atomic_load(&ref->segment->chunk);
+
+	return !states || !(atomic_load(&states[ref->chunk]) & (CHUNK_STATE | CHUNK_HELD));
+}
+
 struct cache *cache_new(uint64_t limit, struct spare_pool *spares, struct executor *executor)
 {
 	struct cache *c = calloc(1, sizeof *c);
@@ -40,6 +49,7 @@ struct cache *cache_new(uint64_t limit, struct spare_pool *spares, struct execut
 	c->limit = limit;
 	c->spares = spares;
 	c->executor = executor;
+	c->small.is_over = c->main.is_over = is_over;
 	pthread_mutex_init(&c->mutex, NULL);
 	pthread_mutex_init(&c->round_mutex, NULL);
 	c->heads = object_heads_new();
@@ -77,6 +87,14 @@ uint64_t cache_used(struct cache *c)
 uint64_t cache_limit(struct cache *c)
 {
 	return c->limit;
+}
+
+size_t cache_queue_bytes(struct cache *c)
+{
+	pthread_mutex_lock(&c->mutex);
+	size_t places = c->small.capacity + c->main.capacity + c->pending.capacity;
+	pthread_mutex_unlock(&c->mutex);
+	return places * sizeof(struct chunk_ref);
 }
 
 /* ---- counting chunks: each at most once, whatever becomes of it before its bytes are gone ---- */
@@ -228,9 +246,7 @@ static bool choose(struct cache *c, struct chunk_ref *victim)
 		bool from_small =
 			c->small.count && (c->small.count * 10 > c->small.count + c->main.count || !c->main.count);
 		chunk_queue_pop(from_small ? &c->small : &c->main, &ref);
-		/* One that is absent and still held was found damaged: its bytes go too. */
-		if (!ref.segment ||
-		    (segment_chunk_state(ref.segment, ref.chunk) == CHUNK_ABSENT && !is_held(ref.segment, ref.chunk)))
+		if (!ref.segment || is_over(&ref))
 			continue;
 		if (!uses_of(&ref)) {
 			if (from_small)

@@ -55,6 +55,9 @@ void cache_evict_all(struct cache *c);
 /* What is kept of the objects that were read last. */
 struct object_heads *cache_heads(struct cache *c);
 
+/* Memory of the queues of chunks: for tests. */
+size_t cache_queue_bytes(struct cache *c);
+
 uint64_t cache_used(struct cache *c);
 uint64_t cache_limit(struct cache *c);
 

@@ -29,11 +29,25 @@ static int grow(struct chunk_queue *q)
 	return 0;
 }
 
+/* Drops what is forgotten or over; the others keep their order. */
+static void compact(struct chunk_queue *q)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < q->count; i++) {
+		struct chunk_ref ref = q->ring[(q->head + i) & (q->capacity - 1)];
+		if (ref.segment && !(q->is_over && q->is_over(&ref)))
+			q->ring[(q->head + kept++) & (q->capacity - 1)] = ref;
+	}
+	q->count = kept;
+}
+
 int chunk_queue_push(struct chunk_queue *q, struct chunk_ref ref)
 {
 	if (q->count == q->capacity) {
-		int rc = grow(q);
-		if (rc)
+		compact(q);
+		int rc = q->count >= q->capacity / 2 ? grow(q) : 0;
+		if (rc && q->count == q->capacity)
 			return rc;
 	}
 	q->ring[(q->head + q->count++) & (q->capacity - 1)] = ref;

@@ -16,10 +16,13 @@ struct chunk_ref {
 struct chunk_queue {
 	struct chunk_ref *ring;
 	size_t capacity, head, count;
+	/* Whether a chunk that is not forgotten needs no place any more; NULL: all need theirs. Such are dropped before the ring grows. */
+	bool (*is_over)(const struct chunk_ref *ref);
 };
 
 void chunk_queue_destroy(struct chunk_queue *q);
-/* 0 or -ENOMEM (and the chunk is then not queued). */
+/* 0 or -ENOMEM (and the chunk is then not queued). A full ring first drops what is forgotten or over, and grows only if more
+ * than half of it is left: so its size follows those that count, and a push takes constant time on average. */
 int chunk_queue_push(struct chunk_queue *q, struct chunk_ref ref);
 /* False when it is empty. */
 bool chunk_queue_pop(struct chunk_queue *q, struct chunk_ref *ref);

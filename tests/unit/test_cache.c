@@ -532,6 +532,34 @@ static void what_was_here_before_a_restart_counts_against_the_limit(void **state
 
 /* ---- what never goes ---- */
 
+/* Cleaning takes segments away as others come, and nothing is ever evicted: the limit is far. */
+static void memory_does_not_grow_with_what_came_and_went(void **state)
+{
+	struct world *w = *state;
+	size_t few = 0;
+
+	for (segment_no_t n = 1; n <= 150; n++) {
+		put_segment(&w->c, n, TEST_SLOTS);
+		for (uint32_t i = 0; i < TEST_CHUNKS; i++)
+			assert_int_equal(read_chunk(&w->c, n, i), 0);
+		executor_drain(w->c.log.executor);
+		struct segment *s = segment_pin_known(w->c.log.set, n);
+		segment_unpin(s);
+		if (n != 10) /* that one stays */
+			cache_drop_segment(w->c.cache, s);
+		if (n == 1)
+			few = cache_queue_bytes(w->c.cache);
+	}
+	assert_used_is_real(w);
+	assert_true(few > 0);
+	assert_int_equal(cache_queue_bytes(w->c.cache), few);
+	/* What stayed is still known, and can go. */
+	assert_int_equal(cache_used(w->c.cache), FILE_BYTES);
+	evict_all(w);
+	assert_int_equal(cache_used(w->c.cache), 0);
+	assert_used_is_real(w);
+}
+
 static void unsent_segments_are_never_evicted(void **state)
 {
 	struct world *w = *state;
@@ -735,6 +763,7 @@ int main(void)
 		T(limit_is_kept_while_much_more_is_written),
 		T(room_is_made_as_asked),
 		T(what_was_here_before_a_restart_counts_against_the_limit),
+		T(memory_does_not_grow_with_what_came_and_went),
 		T(unsent_segments_are_never_evicted),
 		T(unsent_segments_found_at_start_are_never_evicted),
 		T(pinned_segment_keeps_its_bytes_until_it_is_let_go),

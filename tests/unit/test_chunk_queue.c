@@ -147,6 +147,78 @@ static void forgetting_a_set_blanks_all_of_its_segments(void **state)
 	chunk_queue_destroy(&q);
 }
 
+/* ---- growing ---- */
+
+/* Those of segment 2. */
+static bool is_of_two(const struct chunk_ref *ref)
+{
+	return ref->segment->number == 2;
+}
+
+/* Whatever is blank or over goes when the ring is full, wherever its start is; the others keep their order. */
+static void full_ring_drops_what_is_over_before_it_grows(void **state)
+{
+	struct chunk_queue q = { .is_over = is_of_two };
+	struct segment *a = segment_of(set, 1), *b = segment_of(set, 2), *c = segment_of(set, 3);
+	uint32_t in = 0, out = 0;
+
+	(void)state;
+	push(&q, a, in++);
+	size_t first = q.capacity;
+	assert_pops(&q, a, out++);
+	for (uint32_t i = 0; i < first * 20; i++) {
+		push(&q, i % 3 ? b : c, i);
+		if (i % 16 == 0)
+			push(&q, a, in++);
+		if (i % 97 == 0)
+			chunk_queue_forget(&q, set, c);
+		struct chunk_ref ref;
+		/* Some leave in between. */
+		if (i % 32 == 0 && chunk_queue_pop(&q, &ref) && ref.segment == a)
+			assert_int_equal(ref.chunk, out++);
+	}
+	assert_true(q.capacity <= 4 * first);
+	for (struct chunk_ref ref; chunk_queue_pop(&q, &ref);)
+		if (ref.segment == a)
+			assert_int_equal(ref.chunk, out++);
+	assert_int_equal(out, in);
+	chunk_queue_destroy(&q);
+}
+
+static void ring_that_all_need_grows(void **state)
+{
+	struct chunk_queue q = { .is_over = is_of_two };
+	struct segment *a = segment_of(set, 1);
+
+	(void)state;
+	for (uint32_t i = 0; i < 10000; i++)
+		push(&q, a, i);
+	assert_int_equal(q.count, 10000);
+	for (uint32_t i = 0; i < 10000; i++)
+		assert_pops(&q, a, i);
+	chunk_queue_destroy(&q);
+}
+
+/* The next that is not blank: what is blank may be there still or not. */
+static bool pop_whole(struct chunk_queue *q, struct chunk_ref *ref)
+{
+	while (chunk_queue_pop(q, ref))
+		if (ref->segment)
+			return true;
+	return false;
+}
+
+static void assert_next_is(struct chunk_queue *q, const struct chunk_ref *model)
+{
+	struct chunk_ref ref;
+
+	if (!model->segment)
+		return;
+	assert_true(pop_whole(q, &ref));
+	assert_ptr_equal(ref.segment, model->segment);
+	assert_int_equal(ref.chunk, model->chunk);
+}
+
 /* Against a plain array, with segments forgotten at any fill and any place in the ring. */
 static void queue_does_what_an_array_would(void **state)
 {
@@ -166,7 +238,7 @@ static void queue_does_what_an_array_would(void **state)
 			push(&q, s, (uint32_t)in++);
 		}
 		for (uint64_t n = random_below(&r, more ? 500 : 900); n && out < in; n--, out++)
-			assert_pops(&q, model[out].segment, model[out].chunk);
+			assert_next_is(&q, &model[out]);
 		if (!random_once_in(&r, 3))
 			continue;
 		s = segment_of(set, 1 + random_below(&r, 4));
@@ -175,9 +247,11 @@ static void queue_does_what_an_array_would(void **state)
 			if (model[i].segment == s)
 				model[i].segment = NULL;
 	}
-	assert_int_equal(q.count, in - out);
+	assert_true(q.count <= in - out);
 	for (; out < in; out++)
-		assert_pops(&q, model[out].segment, model[out].chunk);
+		assert_next_is(&q, &model[out]);
+	struct chunk_ref ref;
+	assert_false(pop_whole(&q, &ref));
 	chunk_queue_destroy(&q);
 }
 
@@ -254,6 +328,8 @@ int main(void)
 		T(order_is_kept_when_a_wrapped_ring_grows),
 		T(forgetting_a_segment_blanks_its_entries_and_no_others),
 		T(forgetting_a_set_blanks_all_of_its_segments),
+		T(full_ring_drops_what_is_over_before_it_grows),
+		T(ring_that_all_need_grows),
 		T(queue_does_what_an_array_would),
 		T(chunk_is_remembered_once_and_is_no_other),
 		T(most_of_what_there_is_room_for_is_remembered),
