@@ -51,7 +51,7 @@ static inline bool fetch_op_end(struct fetch_op *op)
 }
 
 /* Reads `len` bytes beginning `skip` bytes into `slot` of segment `number`, which must lie within that segment, into `buf`.
- * Done at once, or counted in op->pending and done later. Errors go to op->result: -EIO, -EBADMSG, -ETIMEDOUT, -ENOMEM. */
+ * Done at once, or counted in op->pending and done later. Errors go to op->result: -EIO (damage, too), -ETIMEDOUT, -ENOMEM. */
 void fetch_read(const struct fetch_source *source, struct fetch_op *op, segment_no_t number, uint32_t slot,
                 uint32_t skip, uint8_t *buf, size_t len);
 

@@ -69,13 +69,19 @@ static int read_error(int rc)
 	return rc == -EBADMSG || rc == -ENOENT ? -EIO : rc;
 }
 
+/* The map points past what the chunk holds. */
+static bool is_past(const struct fetch_reader *r, uint32_t plain_len)
+{
+	return r->len > plain_len || r->skip > plain_len - r->len;
+}
+
 static void answer(struct fetch_reader *r, int status, const uint8_t *plain, uint32_t plain_len)
 {
 	while (r) {
 		struct fetch_reader *next = r->next;
 		int rc = status;
-		if (!rc && r->skip + r->len > plain_len)
-			rc = -EBADMSG; /* the map points past what the chunk holds */
+		if (!rc && is_past(r, plain_len))
+			rc = -EIO;
 		if (!rc && r->buf)
 			memcpy(r->buf, plain + r->skip, r->len);
 		fetch_op_done(r->op, rc);
@@ -88,6 +94,7 @@ static void answer(struct fetch_reader *r, int status, const uint8_t *plain, uin
 static void fetch_end(struct fetch *f, int rc, const uint8_t *plain, uint32_t plain_len)
 {
 	struct segment *s = f->segment;
+	bool past = false;
 	struct fetch **p;
 
 	pthread_mutex_lock(&s->mutex);
@@ -98,6 +105,13 @@ static void fetch_end(struct fetch *f, int rc, const uint8_t *plain, uint32_t pl
 	if (!rc && f->got)
 		s->told = 0;
 	pthread_mutex_unlock(&s->mutex);
+	for (const struct fetch_reader *r = readers; !rc && r; r = r->next)
+		past |= is_past(r, plain_len);
+	if (past)
+		fetch_tell(s, REPORT_ERROR,
+		           "image %016llx: segment %llu, chunk %u has %u bytes, and the map points behind them",
+		           (unsigned long long)segment_set_image(s->set), (unsigned long long)s->number, f->chunk,
+		           plain_len);
 	segment_unpin(s);
 	answer(readers, rc, plain, plain_len);
 	free(f);
@@ -354,10 +368,10 @@ static void turn_done(struct turn *t, const uint8_t *table)
  * is asked for once more. Ends the turn. */
 static void turn_failed(struct turn *t, int rc, const char *text)
 {
-	bool again = rc == -EBADMSG && wait_again(t->fetch);
-
+	/* First: whoever goes on from then on must not find it there again. */
 	if (rc == -EBADMSG)
 		object_heads_drop(cache_heads(t->source.cache), t->key);
+	bool again = rc == -EBADMSG && wait_again(t->fetch);
 	if (!again) {
 		fetch_tell(t->segment, rc == -EBADMSG ? REPORT_ERROR : REPORT_WARNING, "cannot read %s: %s", t->key,
 		           text);
