@@ -38,6 +38,7 @@ struct fetch {
 	struct fetch_reader *readers; /* likewise */
 	bool ahead;                   /* likewise: nobody waits for it yet */
 	bool asked_ahead;             /* likewise when it was asked for */
+	bool in_request;              /* likewise: it waited when the request for the table was sent */
 	bool got;                     /* the store gave what was asked for */
 	bool again;                   /* it came damaged once, perhaps on the way, and is asked for once more */
 	struct fetch *next;           /* likewise: segment->fetches */

@@ -3,7 +3,7 @@
  *
  * A fetch goes: (segment's header, index and table, if they are not here) -> a run of neighbouring chunks in one request -> each
  * opened -> its readers answered -> written -> present. Of the fetches of one segment that need its table, one gets it, and takes all
- * that wait by then along. What somebody waits for and what is fetched ahead are never in one run, so that nobody waits for
+ * that wait by then along; or, when the store does not answer, those that waited when it asked. What somebody waits for and what is fetched ahead are never in one run, so that nobody waits for
  * more than was asked for.
  */
 #include "base/bytes.h"
@@ -128,6 +128,7 @@ static bool wait_again(struct fetch *f)
 	if (again) {
 		f->again = true;
 		f->stage = FETCH_WAITS;
+		f->in_request = false;
 		atomic_fetch_add(&f->segment->pins, 1);
 	}
 	pthread_mutex_unlock(&f->segment->mutex);
@@ -317,9 +318,23 @@ static int by_chunk(const void *a, const void *b)
 	return x->chunk < y->chunk ? -1 : x->chunk > y->chunk;
 }
 
-/* Takes the fetch with the turn and all that wait, which are under way from now on, in order of chunks. The turn is free then.
- * Without memory for the order they come as they are. */
-static struct fetch *take_waiting(struct turn *t)
+/* The request for the table answers those that wait now: who comes while it is under way shares what it brings, not its failure. */
+static void note_request(struct segment *s)
+{
+	pthread_mutex_lock(&s->mutex);
+	for (struct fetch *f = s->fetches; f; f = f->next)
+		f->in_request = f->stage == FETCH_WAITS;
+	pthread_mutex_unlock(&s->mutex);
+}
+
+static bool is_taken(const struct turn *t, const struct fetch *f, bool all)
+{
+	return f == t->fetch || (f->stage == FETCH_WAITS && (all || f->in_request));
+}
+
+/* Takes the fetch with the turn and those that wait, `all` or those of its request, which are under way from now on, in order of
+ * chunks. The turn is free then. Without memory for the order they come as they are. */
+static struct fetch *take_waiting(struct turn *t, bool all)
 {
 	struct segment *s = t->segment;
 	struct fetch *list = NULL, **order = NULL, **end = &list;
@@ -327,10 +342,10 @@ static struct fetch *take_waiting(struct turn *t)
 
 	pthread_mutex_lock(&s->mutex);
 	for (struct fetch *f = s->fetches; f; f = f->next)
-		count += f->stage == FETCH_WAITS || f == t->fetch;
+		count += is_taken(t, f, all);
 	order = count > 1 ? malloc(count * sizeof(struct fetch *)) : NULL;
 	for (struct fetch *f = s->fetches; f; f = f->next) {
-		if (f->stage != FETCH_WAITS && f != t->fetch)
+		if (!is_taken(t, f, all))
 			continue;
 		f->stage = FETCH_CHUNK;
 		f->asked_ahead = f->ahead;
@@ -356,7 +371,7 @@ static struct fetch *take_waiting(struct turn *t)
 /* The table is known: everything that waits for it goes on. Ends the turn. */
 static void turn_done(struct turn *t, const uint8_t *table)
 {
-	struct fetch *list = take_waiting(t);
+	struct fetch *list = take_waiting(t, true);
 
 	/* For those that come after; the segment is pinned by those in the list. */
 	fetch_go_on(t->segment);
@@ -364,24 +379,33 @@ static void turn_done(struct turn *t, const uint8_t *table)
 	turn_free(t);
 }
 
-/* The one with the turn ends with `rc`, and `text` is told; another one has it next, with a request of its own. What came damaged
- * is asked for once more. Ends the turn. */
+/* The request failed with `rc`, and `text` is told. When the store did not give the table, all that waited for that request end, as
+ * each of them would wait as long again; who came later asks anew. What came damaged is asked for once more, and then ends only
+ * the one with the turn. Ends the turn. */
 static void turn_failed(struct turn *t, int rc, const char *text)
 {
+	struct segment *s = t->segment;
+
 	/* First: whoever goes on from then on must not find it there again. */
 	if (rc == -EBADMSG)
 		object_heads_drop(cache_heads(t->source.cache), t->key);
-	bool again = rc == -EBADMSG && wait_again(t->fetch);
-	if (!again) {
-		fetch_tell(t->segment, rc == -EBADMSG ? REPORT_ERROR : REPORT_WARNING, "cannot read %s: %s", t->key,
-		           text);
-		leave_turn(t->fetch);
+	if (rc == -EBADMSG && wait_again(t->fetch)) {
+		fetch_go_on(s);
+		segment_unpin(s);
+		turn_free(t);
+		return;
 	}
-	fetch_go_on(t->segment);
-	if (again)
-		segment_unpin(t->segment);
-	else
+	fetch_tell(s, rc == -EBADMSG ? REPORT_ERROR : REPORT_WARNING, "cannot read %s: %s", t->key, text);
+	if (rc == -EBADMSG) {
+		leave_turn(t->fetch);
+		fetch_go_on(s);
 		fetch_end(t->fetch, read_error(rc), NULL, 0);
+	} else {
+		struct fetch *list = take_waiting(t, false);
+		/* The segment is pinned by those in the list. */
+		fetch_go_on(s);
+		fail_all(list, read_error(rc));
+	}
 	turn_free(t);
 }
 
@@ -529,6 +553,7 @@ static void meta_done(void *arg, int status, uint64_t length, const struct error
 	}
 	t->buf = buf;
 	t->length = need;
+	note_request(t->segment);
 	store_get(t->source.store, t->key, 0, t->buf, need, STORE_GET_IMMUTABLE, meta_done, t);
 }
 
@@ -559,12 +584,14 @@ static void take_turn(struct fetch *f)
 	t->length = SEGMENT_OBJECT_META_GUESS;
 	t->buf = malloc(t->length);
 	size_t length = t->length;
-	if (!t->buf)
+	if (!t->buf) {
 		turn_failed(t, -ENOMEM, strerror(ENOMEM));
-	else if (object_heads_read(cache_heads(source->cache), t->key, 0, t->buf, &length))
+	} else if (object_heads_read(cache_heads(source->cache), t->key, 0, t->buf, &length)) {
 		meta_done(t, 0, length, NULL);
-	else
+	} else {
+		note_request(s);
 		store_get(t->source.store, t->key, 0, t->buf, t->length, STORE_GET_IMMUTABLE, meta_done, t);
+	}
 }
 
 void fetch_go_on(struct segment *s)

@@ -322,7 +322,7 @@ static void everyone_is_answered_when_many_threads_read_a_known_file_without_chu
 	pthread_barrier_destroy(&crowd.barrier);
 }
 
-static void those_that_wait_for_a_header_that_fails_ask_for_themselves(void **state)
+static void those_that_come_after_a_header_was_asked_for_ask_again_when_it_fails(void **state)
 {
 	struct cache_fixture *c = *state;
 	static struct reading r[4];
@@ -340,6 +340,37 @@ static void those_that_wait_for_a_header_that_fails_ask_for_themselves(void **st
 	assert_true(spy_let_get_go(&c->spy));
 	for (unsigned i = 1; i < 4; i++)
 		assert_int_equal(reading_end(&r[i]), 0);
+	assert_int_equal(atomic_load(&c->spy.gets_at_0), 2);
+}
+
+/* A store that is silent is waited for once, not once for each chunk. */
+static void read_of_many_chunks_ends_with_the_first_header_that_fails(void **state)
+{
+	struct cache_fixture *c = *state;
+	static struct reading many, late;
+	static uint8_t buf[8 * CHUNK_BYTES];
+
+	put_segment(c, 1, TEST_SLOTS);
+	spy_hold_gets(&c->spy, true);
+	sem_init(&many.done, 0, 0);
+	fetch_op_begin(&many.op, reading_done);
+	fetch_read(&c->source, &many.op, 1, 0, 0, buf, sizeof buf);
+	assert_false(fetch_op_end(&many.op));
+	spy_wait_held_gets(&c->spy, 1);
+	reading_begin(c, &late, 1, 9 * CHUNK_SLOTS, 0, TEST_GRAIN);
+	atomic_store(&c->spy.get_error, -ETIMEDOUT);
+	assert_true(spy_let_get_go(&c->spy));
+	assert_int_equal(sem_trywait(&many.done), 0);
+	assert_int_equal(atomic_load(&many.op.result), -ETIMEDOUT);
+	sem_destroy(&many.done);
+	/* Who came after it was sent has a request of his own. */
+	spy_wait_held_gets(&c->spy, 1);
+	assert_int_equal(atomic_load(&c->spy.gets_at_0), 2);
+	atomic_store(&c->spy.get_error, 0);
+	spy_hold_gets(&c->spy, false);
+	assert_true(spy_let_get_go(&c->spy));
+	assert_int_equal(reading_end(&late), 0);
+	assert_int_equal(read_chunk(c, 1, 7), 0);
 	assert_int_equal(atomic_load(&c->spy.gets_at_0), 2);
 }
 
@@ -968,7 +999,8 @@ int main(void)
 		T(one_read_of_many_chunks_is_answered_once_all_are_here),
 		T(fetch_that_finds_the_table_here_lets_the_others_go_on),
 		T(everyone_is_answered_when_many_threads_read_a_known_file_without_chunks),
-		T(those_that_wait_for_a_header_that_fails_ask_for_themselves),
+		T(those_that_come_after_a_header_was_asked_for_ask_again_when_it_fails),
+		T(read_of_many_chunks_ends_with_the_first_header_that_fails),
 		T(those_that_wait_for_a_header_that_is_damaged_are_refused),
 		T(long_index_is_asked_for_again_as_a_whole),
 		T(damaged_header_index_or_table_is_refused_and_nothing_cached),
