@@ -12,6 +12,25 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Which records' slots every copy of the segment has. Of a chunk that went and came back from the store, slots that were overwritten
+ * within the segment are zeros, unless it was sealed whole: then they are read, too, for moments of the past. */
+static int mark_filled(const struct segment *s, const struct record *records, size_t count, bool *filled)
+{
+	bool whole = false;
+	int rc = 0;
+
+	if (atomic_load(&s->life) >= LIFE_SEALED)
+		rc = segment_digest_fits(segment_set_image(s->set), s->number, s->prev_digest, records, count,
+		                         s->digest, &whole);
+	if (rc)
+		return rc;
+	if (!whole)
+		return records_mark_needed(records, count, filled);
+	for (size_t i = 0; i < count; i++)
+		filled[i] = true;
+	return 0;
+}
+
 /* Per slot: the checksum, and whether a record vouches for the slot (others are never read). */
 static int load_checksums(struct segment *s, struct segment_file *f)
 {
@@ -24,14 +43,15 @@ static int load_checksums(struct segment *s, struct segment_file *f)
 		report_error("cache: %s: %s", f->path, error_text(&err));
 		return rc;
 	}
-	/* Of a chunk that went and came back from the store, slots that were overwritten within the segment are zeros. */
 	uint64_t *sums = calloc(f->shape.slots, sizeof *sums);
-	bool *needed = calloc(count + 1, sizeof *needed);
-	rc = sums && needed ? records_mark_needed(records, count, needed) : -ENOMEM;
+	bool *filled = calloc(count + 1, sizeof *filled);
+	rc = sums && filled ? mark_filled(s, records, count, filled) : -ENOMEM;
+	if (rc == -EBADMSG)
+		report_error("cache: the index of %s does not match its digest", f->path);
 	for (size_t i = 0; !rc && i < count; i++)
-		if (needed[i] && record_has_slot(records[i].kind) && records[i].slot < f->shape.slots)
+		if (filled[i] && record_has_slot(records[i].kind) && records[i].slot < f->shape.slots)
 			sums[records[i].slot] = (uint64_t)1 << 32 | records[i].data_crc;
-	free(needed);
+	free(filled);
 	free(records);
 	if (rc)
 		free(sums);

@@ -194,9 +194,9 @@ static inline struct record fixture_record(segment_no_t number, uint32_t slot, u
 		                .data_crc = crc32c(0, bytes, TEST_GRAIN) };
 }
 
-/* Packs `number` with these records; the object is the caller's. */
-static inline uint8_t *fixture_pack(struct cache_fixture *c, segment_no_t number, uint32_t segment_bytes,
-                                    const struct record *records, size_t count, size_t *len)
+/* Packs `number` with these records, whole or what is needed of them; the object is the caller's. */
+static inline uint8_t *fixture_pack_as(struct cache_fixture *c, segment_no_t number, uint32_t segment_bytes, bool whole,
+                                       const struct record *records, size_t count, size_t *len)
 {
 	uint8_t zeros[DIGEST_BYTES] = { 0 }, digest[DIGEST_BYTES], *object;
 	struct sealer *sealer = sealer_new(0);
@@ -213,11 +213,18 @@ static inline uint8_t *fixture_pack(struct cache_fixture *c, segment_no_t number
 	struct error err = { 0 };
 
 	must(sealer && !segment_shape(TEST_GRAIN, segment_bytes, &p.shape), "shape");
-	must(!segment_digest(TEST_IMAGE, number, zeros, records, count, digest), "digest");
+	must(!(whole ? segment_digest_whole : segment_digest)(TEST_IMAGE, number, zeros, records, count, digest),
+	     "digest");
 	if (segment_object_pack(&p, sealer, &c->source.key, &object, len, &err))
 		must(false, error_text(&err));
 	sealer_free(sealer);
 	return object;
+}
+
+static inline uint8_t *fixture_pack(struct cache_fixture *c, segment_no_t number, uint32_t segment_bytes,
+                                    const struct record *records, size_t count, size_t *len)
+{
+	return fixture_pack_as(c, number, segment_bytes, false, records, count, len);
 }
 
 static inline void fixture_key(segment_no_t number, char key[STORE_KEY_MAX + 1])

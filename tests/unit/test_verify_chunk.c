@@ -223,6 +223,53 @@ static void dropped_chunk_makes_room_before_others_do(void **state)
 		assert_int_equal(state_of_chunk(c, 1, i), CHUNK_UNVERIFIED);
 }
 
+/* Puts segment 1, of which the first half of each chunk was overwritten by the next, and reads the first three chunks. */
+static void read_overwritten(struct cache_fixture *c, bool whole)
+{
+	struct record records[TEST_SLOTS];
+	uint8_t buf[3 * CHUNK_BYTES];
+	size_t len;
+
+	for (uint32_t i = 0; i < TEST_SLOTS; i++)
+		records[i] = fixture_record(1, i, i % CHUNK_SLOTS < CHUNK_SLOTS / 2 ? i % CHUNK_SLOTS : i);
+	uint8_t *object = fixture_pack_as(c, 1, TEST_SEGMENT, whole, records, TEST_SLOTS, &len);
+	put_object(c, 1, object, len);
+	free(object);
+	assert_int_equal(fetch_read_wait(&c->source, 1, 0, 0, buf, sizeof buf), 0);
+	assert_int_equal(fixture_right(1, 0, 0, buf, sizeof buf), whole);
+}
+
+/* An image that keeps history reads the slots that were overwritten, too. */
+static void overwritten_slot_of_a_segment_sealed_whole_is_compared(void **state)
+{
+	struct cache_fixture *c = *state;
+
+	read_overwritten(c, true);
+	cache_fixture_restart(c);
+	tear_slot(c, CHUNK_SLOTS + 2);
+	struct segment *s = segment_pin_known(c->log.set, 1);
+	assert_int_equal(verify_chunk(s, 0), 1);
+	assert_int_equal(verify_chunk(s, 1), 0);
+	assert_int_equal(segment_chunk_state(s, 1), CHUNK_ABSENT);
+	assert_int_equal(verify_chunk(s, 2), 1);
+	assert_int_equal(read_chunk(c, 1, 1), 0);
+	segment_unpin(s);
+}
+
+static void overwritten_slot_that_came_as_zeros_is_not_compared(void **state)
+{
+	struct cache_fixture *c = *state;
+
+	read_overwritten(c, false);
+	cache_fixture_restart(c);
+	tear_slot(c, 2 * CHUNK_SLOTS - 1);
+	struct segment *s = segment_pin_known(c->log.set, 1);
+	assert_int_equal(verify_chunk(s, 0), 1);
+	assert_int_equal(verify_chunk(s, 1), 0);
+	assert_int_equal(verify_chunk(s, 2), 1);
+	segment_unpin(s);
+}
+
 /* ---- damaged, and nowhere else ---- */
 
 static void torn_slot_of_an_unsent_segment_is_an_error_and_stays(void **state)
@@ -317,6 +364,8 @@ int main(void)
 		T(stored_chunk_that_the_disk_cannot_read_is_dropped),
 		T(bytes_of_a_dropped_chunk_are_given_back),
 		T(dropped_chunk_makes_room_before_others_do),
+		T(overwritten_slot_of_a_segment_sealed_whole_is_compared),
+		T(overwritten_slot_that_came_as_zeros_is_not_compared),
 		T(torn_slot_of_an_unsent_segment_is_an_error_and_stays),
 		T(unsent_segment_with_a_damaged_index_is_an_error),
 		T(many_threads_find_the_same),
