@@ -27,8 +27,15 @@ void fetch_op_done(struct fetch_op *op, int rc)
 
 /* ---- waiting for a chunk ---- */
 
-/* Adds a reader to the chunk's fetch, made if there is none: returns 1 then, else 0, -ENOMEM, or -EALREADY when the chunk has become
- * present meanwhile: then there is nothing to wait for. A fetch that was made begins with fetch_go_on(). */
+/* Whether the segment is known to end before the chunk: a damaged map points there. */
+static bool is_behind(const struct segment *s, uint32_t chunk)
+{
+	return atomic_load(&s->chunk) && chunk >= s->shape.chunks;
+}
+
+/* Adds a reader to the chunk's fetch, made if there is none: returns 1 then, else 0, -ENOMEM, -ERANGE when the segment has no such
+ * chunk, or -EALREADY when the chunk has become present meanwhile: then there is nothing to wait for. A fetch that was made begins
+ * with fetch_go_on(). */
 static int join(const struct fetch_source *source, struct segment *s, uint32_t chunk, struct fetch_reader *r)
 {
 	bool ahead = !r->buf;
@@ -36,6 +43,10 @@ static int join(const struct fetch_source *source, struct segment *s, uint32_t c
 	int rc = 0;
 
 	pthread_mutex_lock(&s->mutex);
+	if (chunk != FETCH_TABLE && is_behind(s, chunk)) {
+		rc = -ERANGE;
+		goto out;
+	}
 	for (f = s->fetches; f && f->chunk != chunk; f = f->next)
 		;
 	if (!f && chunk != FETCH_TABLE && segment_chunk_state(s, chunk) == CHUNK_PRESENT) {
@@ -108,6 +119,11 @@ static bool fetch_chunk(const struct fetch_source *source, struct fetch_op *op, 
 		return rc > 0;
 	free(r);
 	atomic_fetch_sub(&op->pending, 1);
+	if (rc == -ERANGE) {
+		fetch_tell(s, REPORT_ERROR, "image %016llx: segment %llu has no chunk %u, and the map points there",
+		           (unsigned long long)segment_set_image(s->set), (unsigned long long)s->number, chunk);
+		rc = -EIO;
+	}
 	if (rc == -EALREADY)
 		rc = buf ? read_present(s, (uint64_t)chunk * CHUNK_BYTES + skip, buf, len) : 0;
 	op_error(op, rc);
@@ -119,6 +135,8 @@ static bool fetch_chunk(const struct fetch_source *source, struct fetch_op *op, 
 /* Whether the chunk can be read from the file: verifies it if that was not done yet. */
 static int ready(struct segment *s, uint32_t chunk)
 {
+	if (is_behind(s, chunk))
+		return 0;
 	switch (segment_chunk_state(s, chunk)) {
 	case CHUNK_PRESENT:
 		return 1;
@@ -214,7 +232,7 @@ uint32_t fetch_ahead(const struct fetch_source *source, struct fetch_op *op, seg
 		return 0;
 	}
 	for (uint32_t c = chunk; c < chunk + count; c++)
-		if (segment_chunk_state(s, c) == CHUNK_ABSENT)
+		if (is_behind(s, c) || segment_chunk_state(s, c) == CHUNK_ABSENT)
 			begun += fetch_chunk(source, op, s, c, 0, NULL, 0);
 	fetch_go_on(s);
 	segment_unpin(s);

@@ -145,7 +145,7 @@ static void keep(const struct run *run, uint32_t chunk, const uint8_t *plain, ui
 	struct iovec iov = { (void *)plain, plain_len };
 
 	/* Without a file the segment may have no shape either. */
-	if (!file || plain_len % s->shape.slot_bytes)
+	if (!file || plain_len % s->shape.slot_bytes || chunk >= s->shape.chunks)
 		return;
 	uint32_t first = (uint32_t)((uint64_t)chunk * CHUNK_BYTES / s->shape.slot_bytes);
 	if (segment_file_write_slots(file, first, &iov, 1))

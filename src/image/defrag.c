@@ -154,16 +154,19 @@ static bool is_here(const struct part *p)
 	return movable && present * 100 >= movable * HERE_PERCENT;
 }
 
-/* Grains that lie one behind the other are read at once. */
+/* Grains that lie one behind the other in a segment are read at once. */
 static int read_run(const struct part *p, const map_entry_t *entries, size_t count)
 {
 	struct image *i = p->image;
 	int rc = 0;
 
 	for (size_t k = 0, n; !rc && k < count; k += n) {
-		for (n = 1; k + n < count && entries[k + n] == entries[k] + n; n++)
+		segment_no_t number = map_entry_segment(entries[k]);
+		for (n = 1;
+		     k + n < count && entries[k + n] == entries[k] + n && map_entry_segment(entries[k + n]) == number;
+		     n++)
 			;
-		rc = fetch_read_wait(&i->source, map_entry_segment(entries[k]), map_entry_slot(entries[k]), 0,
+		rc = fetch_read_wait(&i->source, number, map_entry_slot(entries[k]), 0,
 		                     p->bytes + (k << i->grain_shift), n << i->grain_shift);
 	}
 	return rc;

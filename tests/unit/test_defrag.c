@@ -214,6 +214,62 @@ static void what_lies_in_order_is_not_moved(void **state)
 	close_all(i);
 }
 
+static map_entry_t entry_of(struct image *i, grain_no_t grain)
+{
+	map_entry_t entry;
+
+	assert_int_equal(image_look_up_wait(i, grain, 1, &entry, &err), 0);
+	return entry;
+}
+
+/* A segment that is as large as can be has so many slots that its last and the first of the next have entries that go on. */
+static void what_lies_across_the_end_of_a_segment_is_moved(void **state)
+{
+	const uint32_t slots = SEGMENT_SLOTS_MAX, part = 64, pair = 30; /* in the middle of a part of its own */
+	const uint32_t base = 2 * slots;
+
+	(void)state;
+	f.options.segment_size = SEGMENT_BYTES_MAX;
+	f.options.cache_size = 1u << 30;
+	f.options.dirty_limit = 256u << 20;
+	f.options.seal_after_ms = 600000;
+	f.options.gc_target = 50;
+	image_fixture_open(&f, 0);
+	image_fixture_create(f.engine, "disk");
+	struct image *i = image_fixture_open_image(f.engine, "disk");
+	assert_int_equal(resize_wait(i, (uint64_t)(base + part) * GRAIN), 0);
+	/* Of the part every grain but the pair lies in a chunk of its own. */
+	grain_no_t last = GRAIN_NONE;
+	uint32_t next = 0;
+	for (uint32_t k = 0; last == GRAIN_NONE || map_entry_slot(entry_of(i, last)) != slots - 2; k++) {
+		assert_true(k < base);
+		next += next == pair ? 2 : 0;
+		last = k % 32 == 31 && next < part ? base + next++ : k;
+		write_some(i, last * GRAIN, GRAIN);
+	}
+	write_some(i, (uint64_t)(base + pair) * GRAIN, GRAIN);
+	write_some(i, (uint64_t)(base + pair + 1) * GRAIN, GRAIN);
+	map_entry_t before = entry_of(i, base + pair);
+	assert_int_equal(map_entry_slot(before), slots - 1);
+	assert_int_equal(entry_of(i, base + pair + 1), before + 1);
+	close_all(i);
+
+	/* All of it is here still, and in the store. */
+	image_fixture_open(&f, 0);
+	i = image_fixture_open_image(f.engine, "disk");
+	assert_int_equal(entry_of(i, base + pair), before);
+	defrag_note(i, (uint64_t)base * GRAIN, (uint64_t)(base + part) * GRAIN, UINT64_MAX);
+	uint64_t until = clock_monotonic_ns() + PATIENCE_NS;
+	while (entry_of(i, base + pair) == before || entry_of(i, base + pair + 1) == before + 1) {
+		assert_true(clock_monotonic_ns() < until);
+		usleep(5000);
+	}
+	check(i, (uint64_t)base * GRAIN, READ);
+	check(i, (uint64_t)base * GRAIN + READ, READ);
+	close_all(i);
+	image_fixture_verify(&f);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -222,6 +278,7 @@ int main(void)
 		T(what_is_written_meanwhile_wins),
 		T(nothing_is_moved_where_that_is_not_wanted),
 		T(what_lies_in_order_is_not_moved),
+		T(what_lies_across_the_end_of_a_segment_is_moved),
 	};
 
 	alarm(600);

@@ -106,6 +106,17 @@ static void read_past_what_a_chunk_holds_fails_alone(void **state)
 	assert_int_equal(reading_end(&before), 0);
 	assert_int_equal(reading_end(&past), -EIO);
 	assert_int_equal(reading_end(&after), 0);
+	/* The same of one that is known to end before: nobody is asked. */
+	unsigned gets = fixture_gets(c);
+	reading_begin(c, &past, 1, TEST_SLOTS, 0, TEST_GRAIN);
+	assert_int_equal(reading_end(&past), -EIO);
+	reading_begin(c, &past, 1, TEST_SLOTS + 5 * CHUNK_SLOTS, 7, TEST_GRAIN);
+	assert_int_equal(reading_end(&past), -EIO);
+	fetch_op_begin(&past.op, reading_done);
+	assert_int_equal(fetch_ahead(&c->source, &past.op, 1, TEST_CHUNKS, 3), 0);
+	assert_true(fetch_op_end(&past.op));
+	assert_int_equal(atomic_load(&past.op.result), -EIO);
+	assert_int_equal(fixture_gets(c), gets);
 	/* A chunk that an object does not have at all. */
 	put_segment(c, 2, 4);
 	reading_begin(c, &past, 2, CHUNK_SLOTS, 0, TEST_GRAIN);
