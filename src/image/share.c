@@ -4,7 +4,8 @@
  * A moment of the source is held like a clone's, and its log becomes a layer of the target, before anything leads
  * there. What is shared is what the moment has, as long as the source still has the same: it is not held anew for each
  * range, nor because the source was written meanwhile. What differs is left to be copied, and so is the first that is
- * asked for, until that is so much that a moment is worth it.
+ * asked for, until that is so much that a moment is worth it. A moment is in the store before it is held: while that is away, or
+ * takes too long, ranges are copied, too.
  *
  * A range is written like a guest's data: locked, and then in pieces, each with a record in the log that says all of
  * it, and the map changed with it. Where all that a leaf of the source's map has comes to the same place in one that
@@ -20,6 +21,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,8 +33,11 @@
 #define LEAVES_AT_ONCE 64
 /* Fewer are copied: the record takes a slot, too. Measured, with two it takes less time. */
 #define SHARE_GRAINS_MIN 2
-/* After a moment could not be held. */
+/* What the source has not sent yet is waited for so long: its reader cannot be interrupted, and other copies stand behind it. */
+#define HOLD_NS seconds_ns(20)
+/* After a moment could not be held; and at least so many times as long as that was tried. */
 #define RETRY_NS seconds_ns(10)
+#define RETRY_TIMES 2
 
 struct share {
 	struct image *from, *to;
@@ -432,6 +437,40 @@ static bool still_so(struct image *from, const struct snapshot *held)
 	return so;
 }
 
+/* A hold that waits for the source's upload. */
+struct patience {
+	struct engine *engine;
+	uint64_t until_ns;
+};
+
+static bool hold_taken(void *arg)
+{
+	(void)arg;
+	return true;
+}
+
+/* What the store has already is not given up. */
+static bool hold_left(void *arg, uint64_t bytes_left)
+{
+	const struct patience *p = arg;
+
+	return !atomic_load(&p->engine->store_away) && (!bytes_left || clock_monotonic_ns() < p->until_ns);
+}
+
+/* moment_hold() of an image that is no snapshot, given up with -EINTR when that takes too long: to copy is better then. */
+static int hold_now(struct engine *e, uint64_t source, uint64_t holder, uint64_t *hold, struct snapshot *held,
+                    struct error *err)
+{
+	struct patience p = { e, clock_monotonic_ns() + HOLD_NS };
+	const struct snapshot_watch watch = { hold_taken, hold_left, &p };
+	char name[SNAPSHOT_NAME_MAX + 1];
+
+	randombytes_buf(hold, sizeof *hold);
+	*hold |= 1;
+	layer_hold_name(holder, *hold, name);
+	return snapshot_take(e, &source, 1, name, &watch, held, err);
+}
+
 static int take_moment(struct share *s, uint64_t *hold, struct snapshot *held, struct error *err)
 {
 	struct engine *e = s->to->engine;
@@ -440,7 +479,9 @@ static int take_moment(struct share *s, uint64_t *hold, struct snapshot *held, s
 
 	if (rc)
 		return rc < 0 ? rc : error_set(err, -ELOOP, "the source is a clone of the target");
-	return moment_hold(e, s->from->id, s->from->snapshot, s->to->id, hold, held, err);
+	if (s->from->snapshot)
+		return moment_hold(e, s->from->id, s->from->snapshot, s->to->id, hold, held, err);
+	return hold_now(e, s->from->id, s->to->id, hold, held, err);
 }
 
 /* The target can be written, and its layers stay; the open_mutex is held. */
@@ -472,12 +513,12 @@ static int renew_moment(struct share *s, struct error *err)
 {
 	struct image *to = s->to;
 	struct snapshot held;
-	uint64_t hold, now = clock_monotonic_ns();
+	uint64_t hold, began = clock_monotonic_ns(), took;
 	int rc;
 
 	pthread_mutex_lock(&to->open_mutex);
 	rc = check_target(to, err);
-	if (!rc && to->shared.refused == s->from->log_id && now < to->shared.retry_ns)
+	if (!rc && to->shared.refused == s->from->log_id && began < to->shared.retry_ns)
 		rc = error_set(err, -EAGAIN, "no moment of the source could be held just now");
 	pthread_mutex_unlock(&to->open_mutex);
 	if (rc)
@@ -489,7 +530,8 @@ static int renew_moment(struct share *s, struct error *err)
 		rc = add_layers(to, hold, &held, err);
 	if (rc) {
 		to->shared.refused = s->from->log_id;
-		to->shared.retry_ns = now + RETRY_NS;
+		took = clock_monotonic_ns() - began;
+		to->shared.retry_ns = began + took + (took > RETRY_NS / RETRY_TIMES ? took * RETRY_TIMES : RETRY_NS);
 	}
 	pthread_mutex_unlock(&to->open_mutex);
 	return rc;
@@ -556,8 +598,8 @@ static int share_known(struct share *s, struct error *err)
 	return rc;
 }
 
-/* Whether a moment is to be held, as nothing could be shared: so much has been copied by now, or would have to be.
- * Where something could be, what differs is not to be copied then, but asked for again. */
+/* Whether a moment is to be held, as nothing could be shared: so much has been copied by now, or would have to be, and the store
+ * answers. Where something could be, what differs is not to be copied then, but asked for again. */
 static bool is_worth_it(struct share *s)
 {
 	struct image *to = s->to;
@@ -568,7 +610,8 @@ static bool is_worth_it(struct share *s)
 	if (known->of != s->from->log_id)
 		known->differs = 0;
 	known->of = s->from->log_id;
-	worth = s->differs && (known->differs + s->differs) << to->grain_shift >= to->engine->options.share_min;
+	worth = s->differs && !atomic_load(&to->engine->store_away) &&
+	        (known->differs + s->differs) << to->grain_shift >= to->engine->options.share_min;
 	if (worth && s->done)
 		s->differs = 0;
 	known->differs += s->differs;

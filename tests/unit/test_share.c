@@ -5,6 +5,7 @@
  */
 #include "lib/image_fixture.h"
 #include "lib/oracle.h"
+#include "lib/spy_store.h"
 
 #include "base/clock.h"
 #include "image/verify.h"
@@ -645,6 +646,126 @@ static void one_that_was_flattened_elsewhere_is_opened_again(void **state)
 		free(d[k].bytes);
 }
 
+/* ---- a store that is away ----------------------------------------------------------------------------------------- */
+
+static struct spy_store spy;
+
+/* With room for all that is not sent. */
+static void spy_on_store(struct disk_file d[2], struct random *r)
+{
+	image_fixture_close(&f);
+	f.options.cache_size = 256 * MIB;
+	f.options.dirty_limit = 128 * MIB;
+	image_fixture_open(&f, 0);
+	spy_store_over(&spy, f.engine->pool->store);
+	f.engine->pool->store = &spy.store;
+	make(&d[0], "a");
+	make(&d[1], "b");
+	random_fill(r, d[0].bytes, DISK);
+}
+
+static void store_comes_back(void)
+{
+	atomic_store(&spy.put_error, 0);
+	spy_hold_puts(&spy, false);
+	while (spy_let_go(&spy, ""))
+		;
+	while (atomic_load(&f.engine->store_away))
+		usleep(1000);
+}
+
+/* Closes all: it is in the pool. */
+static void check_and_end(struct disk_file d[2])
+{
+	for (unsigned k = 0; k < 2; k++)
+		check_bytes(d[k].name, d[k].image, d[k].bytes);
+	reopen(d, 2, 1);
+	spy_store_destroy(&spy);
+	assert_int_equal(errors_in_pool(), 0);
+	for (unsigned k = 0; k < 2; k++) {
+		check_bytes(d[k].name, d[k].image, d[k].bytes);
+		image_fixture_close_image(d[k].image);
+		free(d[k].bytes);
+	}
+}
+
+static void nothing_waits_for_a_store_that_is_away(void **state)
+{
+	struct random r = some_random();
+	struct disk_file d[2];
+
+	(void)state;
+	spy_on_store(d, &r);
+	atomic_store(&spy.put_error, -EIO);
+	assert_int_equal(write_wait(d[0].image, 0, d[0].bytes, DISK), DISK);
+	while (!atomic_load(&f.engine->store_away))
+		usleep(1000);
+	assert_int_equal(copy_all(&d[0], &d[1]), DISK);
+	assert_int_equal(image_layer_count(d[1].image), 0);
+	check_bytes("b", d[1].image, d[1].bytes);
+	/* Once it is back what was copied then is shared. */
+	store_comes_back();
+	assert_int_equal(copy_all(&d[0], &d[1]), DISK);
+	assert_int_equal(image_layer_count(d[1].image), 1);
+	check_and_end(d);
+}
+
+struct copier {
+	struct disk_file *d;
+	int64_t copied;
+};
+
+static void *copy_thread(void *arg)
+{
+	struct copier *c = arg;
+
+	c->copied = copy_all(&c->d[0], &c->d[1]);
+	return NULL;
+}
+
+/* A copy that waits for the source's upload goes on by itself. With `told` the store answers at last that it cannot; else it stays silent. */
+static void copy_while_puts_hang(bool told)
+{
+	struct random r = some_random();
+	struct disk_file d[2];
+	struct copier c = { .d = d };
+	pthread_t thread;
+
+	spy_on_store(d, &r);
+	spy_hold_puts(&spy, true);
+	assert_int_equal(write_wait(d[0].image, 0, d[0].bytes, DISK), DISK);
+	assert_int_equal(pthread_create(&thread, NULL, copy_thread, &c), 0);
+	spy_wait_held(&spy, 1);
+	if (told) {
+		/* The copy is waiting for its moment. */
+		while (!atomic_load(&d[0].image->moments))
+			usleep(1000);
+		atomic_store(&spy.put_error, -EIO);
+		spy_hold_puts(&spy, false);
+		while (spy_let_go(&spy, ""))
+			;
+	}
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(c.copied, DISK);
+	assert_int_equal(image_layer_count(d[1].image), 0);
+	assert_int_equal(atomic_load(&d[0].image->moments), 0);
+	check_bytes("b", d[1].image, d[1].bytes);
+	store_comes_back();
+	check_and_end(d);
+}
+
+static void a_moment_is_given_up_when_the_store_goes_away(void **state)
+{
+	(void)state;
+	copy_while_puts_hang(true);
+}
+
+static void a_moment_is_given_up_when_the_store_is_silent(void **state)
+{
+	(void)state;
+	copy_while_puts_hang(false);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -661,6 +782,9 @@ int main(void)
 		T(a_reader_does_not_take_new_layers_for_old_ones),
 		T(another_host_replays_the_copy),
 		T(another_host_that_reads_goes_over_to_the_copy),
+		T(nothing_waits_for_a_store_that_is_away),
+		T(a_moment_is_given_up_when_the_store_goes_away),
+		T(a_moment_is_given_up_when_the_store_is_silent),
 	};
 
 	report_init("test_share", env_number("GARNER_TEST_VERBOSE", 0) ? REPORT_DEBUG : REPORT_NOTICE);
