@@ -357,6 +357,8 @@ int store_images_open(const char *word, const struct target_key *key, bool read_
 			.cache_size = CACHE_BYTES,
 			.dirty_limit = UNSENT_BYTES,
 			.read_only = read_only,
+			/* Mounts say how long it is kept, each for itself. */
+			.keep_trash = true,
 		};
 		rc = engine_open(&options, &s->engine, err);
 	}

@@ -50,6 +50,7 @@ struct engine_options {
 	unsigned
 		gc_target; /* 25: per cent of what is stored that may be garbage; 101: any amount: no cleaning by itself */
 	uint64_t trash_ms;         /* 7 days: how long a deleted image can be had back; 1: it goes at once */
+	bool keep_trash;           /* nothing is deleted for good: how long the trash is kept is for others to say */
 	uint64_t stop_deadline_ms; /* 60000: how long engine_close() uploads before it keeps the rest for next time */
 	unsigned uploads;          /* 4: parallel uploads */
 	int compression;           /* zstd level, 1 */

@@ -2,7 +2,7 @@
 /* remove.c: deleting the data of images whose names are gone.
  *
  * Nothing is deleted while somebody here has the image open, or while another host owns it. The mark in the trash goes last, so that a
- * crash in between only means doing it again.
+ * crash in between only means doing it again. With keep_trash nothing is deleted at all: the trash is not even read.
  */
 #include "image/private.h"
 
@@ -125,6 +125,8 @@ void engine_read_trash(struct engine *e, bool now)
 	struct error err = { 0 };
 	uint64_t began = clock_monotonic_ns();
 
+	if (e->options.keep_trash)
+		return;
 	pthread_mutex_lock(&e->mutex);
 	bool due = began >= e->trash_due_ns || (e->trash_wanted && (now || began >= e->trash_next_ns));
 	if (due) {
@@ -257,6 +259,8 @@ void engine_delete_now(struct engine *e, bool at_end)
 	size_t cursor = 0, count = 0;
 	uint64_t id, *ids;
 
+	if (e->options.keep_trash)
+		return;
 	engine_read_trash(e, at_end);
 	pthread_mutex_lock(&e->mutex);
 	ids = malloc((hash_count(e->deletions) + 1) * sizeof *ids);
