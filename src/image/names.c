@@ -81,6 +81,36 @@ static int add_data(struct engine *e, struct node_attr *attr, struct error *err)
 	return rc;
 }
 
+/* An entry by id, also of an image that was unlinked while open. One of which the catalog knows a name is not unlinked, or no more: another
+ * host has had it back. An unlink here takes the name out of the catalog before it says so in e->unlinked; that is why the mutex is held. */
+static int entry_of(struct engine *e, uint64_t id, struct catalog_entry *entry, bool *unlinked)
+{
+	pthread_mutex_lock(&e->mutex);
+	struct catalog_entry *gone = hash_get(e->unlinked, id);
+	struct image *i = hash_get(e->images, id);
+	int rc = catalog_get(e->catalog, id, entry);
+	*unlinked = rc && gone;
+	if (*unlinked) {
+		*entry = *gone;
+		rc = 0;
+	} else if (!rc) {
+		free(hash_remove(e->unlinked, id));
+		if (i)
+			i->unlinked = false;
+	}
+	pthread_mutex_unlock(&e->mutex);
+	return rc;
+}
+
+/* A name of it was just seen. */
+static void note_name(struct engine *e, uint64_t id)
+{
+	struct catalog_entry entry;
+	bool unlinked;
+
+	(void)entry_of(e, id, &entry, &unlinked);
+}
+
 int engine_lookup(struct engine *e, uint64_t dir, const char *name, struct node_attr *attr, struct error *err)
 {
 	struct catalog_entry entry;
@@ -99,20 +129,9 @@ int engine_lookup(struct engine *e, uint64_t dir, const char *name, struct node_
 		rc = 0;
 	if (rc)
 		return rc;
+	note_name(e, entry.id);
 	from_entry(&entry, attr);
 	return add_data(e, attr, err);
-}
-
-/* An entry by id, also of an image that was unlinked while open. */
-static int entry_of(struct engine *e, uint64_t id, struct catalog_entry *entry, bool *unlinked)
-{
-	pthread_mutex_lock(&e->mutex);
-	const struct catalog_entry *gone = hash_get(e->unlinked, id);
-	if (gone)
-		*entry = *gone;
-	pthread_mutex_unlock(&e->mutex);
-	*unlinked = gone != NULL;
-	return gone ? 0 : catalog_get(e->catalog, id, entry);
 }
 
 int engine_getattr(struct engine *e, uint64_t id, struct node_attr *attr, struct error *err)
@@ -143,7 +162,7 @@ static int changeable(struct engine *e, uint64_t dir, const char *name, struct e
 
 int engine_setattr(struct engine *e, uint64_t id, unsigned mask, const struct node_attr *attr, struct error *err)
 {
-	struct catalog_entry entry;
+	struct catalog_entry entry, now;
 	struct node_attr there;
 	bool unlinked;
 	int rc = engine_writable(e, err);
@@ -151,6 +170,9 @@ int engine_setattr(struct engine *e, uint64_t id, unsigned mask, const struct no
 	if (rc)
 		return rc;
 	rc = entry_of(e, id, &entry, &unlinked);
+	/* Another host may have had it back since, and who has it open here need not have looked. */
+	if (!rc && unlinked && !catalog_lookup(e->catalog, entry.parent, entry.name, 0, &now, NULL))
+		rc = entry_of(e, id, &entry, &unlinked);
 	if (rc && snapshot_names_getattr(e, id, &there, NULL) <= 0)
 		rc = error_set(err, -EROFS, "a snapshot does not change");
 	if (rc)
@@ -307,6 +329,7 @@ static int list_one(void *arg, const struct catalog_entry *entry)
 	struct node_attr attr;
 	struct error err = { 0 };
 
+	note_name(l->e, entry->id);
 	from_entry(entry, &attr);
 	if (add_data(l->e, &attr, &err))
 		report_warning("%s: %s", entry->name, error_text(&err));

@@ -34,13 +34,20 @@ static uint64_t age_of(const struct trashed *t)
 	return (int64_t)age < 0 ? 0 : age;
 }
 
+struct trash_reader {
+	struct engine *e;
+	struct hash *gone; /* ids of e->unlinked from before the trash was read, that were not found there */
+};
+
 /* Its time is up, or it is looked at again when it is. */
 static int from_trash(void *arg, const struct trashed *t)
 {
-	struct engine *e = arg;
+	struct trash_reader *r = arg;
+	struct engine *e = r->e;
 	uint64_t age = age_of(t), keep = e->options.trash_ms * 1000000;
 	int rc = 0;
 
+	hash_remove(r->gone, t->entry.id);
 	pthread_mutex_lock(&e->mutex);
 	if (age >= keep) {
 		rc = hash_put(e->deletions, t->entry.id, e);
@@ -120,8 +127,35 @@ int engine_undelete(struct engine *e, uint64_t id, uint64_t dir, const char *nam
 
 /* ---- deleting ---- */
 
+static int copy_unlinked(struct engine *e, struct hash *ids)
+{
+	size_t cursor = 0;
+	uint64_t id;
+	int rc = 0;
+
+	pthread_mutex_lock(&e->mutex);
+	while (!rc && hash_next(e->unlinked, &cursor, &id))
+		rc = hash_put(ids, id, e);
+	pthread_mutex_unlock(&e->mutex);
+	return rc;
+}
+
+/* Other hosts deleted these, or had them back: who has one open here goes on with its entry. */
+static void forget_unlinked(struct engine *e, const struct hash *ids)
+{
+	size_t cursor = 0;
+	uint64_t id;
+
+	pthread_mutex_lock(&e->mutex);
+	while (hash_next(ids, &cursor, &id))
+		if (!hash_get(e->images, id))
+			free(hash_remove(e->unlinked, id));
+	pthread_mutex_unlock(&e->mutex);
+}
+
 void engine_read_trash(struct engine *e, bool now)
 {
+	struct trash_reader r = { .e = e };
 	struct error err = { 0 };
 	uint64_t began = clock_monotonic_ns();
 
@@ -136,7 +170,15 @@ void engine_read_trash(struct engine *e, bool now)
 	pthread_mutex_unlock(&e->mutex);
 	if (!due)
 		return;
-	int rc = catalog_trash_each(e->catalog, from_trash, e, &err);
+	r.gone = hash_new();
+	int rc = r.gone ? copy_unlinked(e, r.gone) : -ENOMEM;
+	if (rc)
+		error_set(&err, rc, "out of memory");
+	else
+		rc = catalog_trash_each(e->catalog, from_trash, &r, &err);
+	if (!rc)
+		forget_unlinked(e, r.gone);
+	hash_free(r.gone);
 	if (rc == -EOPNOTSUPP)
 		report_debug("%s", error_text(&err));
 	else if (rc)

@@ -255,11 +255,93 @@ static void what_another_host_had_back_is_not_deleted_when_it_is_closed_here(voi
 	assert_int_equal(engine_close(other, &err), 0);
 }
 
+static bool is_unlinked(struct engine *e, uint64_t id)
+{
+	pthread_mutex_lock(&e->mutex);
+	struct image *i = hash_get(e->images, id);
+	bool unlinked = hash_get(e->unlinked, id) || (i && i->unlinked);
+	pthread_mutex_unlock(&e->mutex);
+	return unlinked;
+}
+
+static uint32_t stored_mode(struct engine *e, const char *name)
+{
+	struct catalog_entry entry;
+
+	assert_int_equal(catalog_lookup(e->catalog, NODE_ROOT, name, 0, &entry, &err), 0);
+	return entry.mode;
+}
+
+/* Under its old name, of which this host hears when it changes the attributes; and under another one, that it has seen. */
+static void attributes_of_what_another_host_had_back_are_changed_in_the_store(void **state)
+{
+	uint64_t id = make("disk", "what was written");
+	struct engine *other = image_fixture_open_beside(&f, 1);
+	struct image *reader;
+	struct node_attr attr = { .mode = 0604 };
+
+	(void)state;
+	assert_int_equal(image_open(f.engine, id, IMAGE_READ, &reader, &err), 0);
+	assert_int_equal(engine_unlink(f.engine, NODE_ROOT, "disk", &err), 0);
+	assert_int_equal(engine_setattr(f.engine, id, ATTR_MODE, &attr, &err), 0);
+	assert_int_equal(engine_getattr(f.engine, id, &attr, &err), 0);
+	assert_int_equal(attr.nlink, 0);
+	assert_int_equal(attr.mode, 0604);
+	assert_int_equal(engine_undelete(other, id, 0, NULL, &err), 0);
+	attr.mode = 0640;
+	assert_int_equal(engine_setattr(f.engine, id, ATTR_MODE, &attr, &err), 0);
+	assert_int_equal(stored_mode(other, "disk"), 0640);
+	assert_int_equal(engine_getattr(f.engine, id, &attr, &err), 0);
+	assert_int_equal(attr.nlink, 1);
+	assert_false(is_unlinked(f.engine, id));
+
+	assert_int_equal(engine_unlink(f.engine, NODE_ROOT, "disk", &err), 0);
+	assert_true(is_unlinked(f.engine, id));
+	assert_int_equal(engine_undelete(other, id, NODE_ROOT, "again", &err), 0);
+	assert_int_equal(engine_lookup(f.engine, NODE_ROOT, "again", &attr, &err), 0);
+	assert_false(is_unlinked(f.engine, id));
+	attr.mode = 0600;
+	assert_int_equal(engine_setattr(f.engine, id, ATTR_MODE, &attr, &err), 0);
+	assert_int_equal(stored_mode(other, "again"), 0600);
+	image_close(reader, IMAGE_READ);
+	assert_int_equal(engine_close(other, &err), 0);
+}
+
+static void what_another_host_deletes_is_forgotten_here(void **state)
+{
+	struct image *reader;
+	struct node_attr attr;
+	uint64_t id = make("disk", "what was written"), open = make("open", "what is read");
+
+	(void)state;
+	image_fixture_close(&f);
+	image_fixture_open(&f, 0); /* nothing is in memory */
+	assert_int_equal(engine_lookup(f.engine, NODE_ROOT, "open", &attr, &err), 0);
+	assert_int_equal(image_open(f.engine, open, IMAGE_READ, &reader, &err), 0);
+	assert_int_equal(engine_unlink(f.engine, NODE_ROOT, "disk", &err), 0);
+	assert_int_equal(engine_unlink(f.engine, NODE_ROOT, "open", &err), 0);
+	f.options.trash_ms = 1;
+	struct engine *other = image_fixture_open_beside(&f, 1);
+	while (is_stored(id))
+		usleep(20000);
+	assert_int_equal(engine_close(other, &err), 0);
+	while (is_unlinked(f.engine, id)) {
+		engine_delete_later(f.engine);
+		usleep(20000);
+	}
+	/* But not of what is still open. */
+	assert_int_equal(engine_getattr(f.engine, open, &attr, &err), 0);
+	assert_int_equal(attr.nlink, 0);
+	image_close(reader, IMAGE_READ);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 		T(what_another_host_had_back_is_not_deleted_when_it_is_closed_here),
+		T(attributes_of_what_another_host_had_back_are_changed_in_the_store),
+		T(what_another_host_deletes_is_forgotten_here),
 		T(a_deleted_image_comes_back_with_its_bytes_and_attributes),
 		T(it_comes_back_after_the_mount_on_another_host),
 		T(a_replaced_image_comes_back_under_another_name),
