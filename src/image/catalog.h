@@ -52,7 +52,8 @@ int catalog_create(struct catalog *c, struct catalog_entry *entry, struct error 
 int catalog_create_as(struct catalog *c, struct catalog_entry *entry, struct error *err);
 uint64_t catalog_new_id(void);
 
-/* Changes mode, uid, gid (as in `entry`) of entry->id. */
+/* Changes mode, uid, gid (as in `entry`) of entry->id. -ENOENT when it is not where it was; -EBUSY while another host is removing or replacing
+ * it, and for a minute after one that ended while it did. */
 int catalog_update(struct catalog *c, const struct catalog_entry *entry, struct error *err);
 
 /* Unlinks a file (trash first) or an empty directory. `*removed` (may be NULL) says what it was. */

@@ -8,7 +8,13 @@
  * A directory that vanishes while an entry is put into it: who puts, then looks for the directory; who removes the
  * directory, then lists it once more. Whatever the order, one of the two sees the other and takes back what it did.
  *
- * Not defended against: two hosts that at the same moment each move a directory below the other's. Where create-only puts are not
+ * Two who write one entry: a rename looks at its new name once more before it removes the old one, and whoever changes attributes
+ * leaves an entry alone whose image has just been marked.
+ *
+ * Not defended against: two hosts that at the same moment each move a directory below the other's. A host that
+ * stands still between its last look at an entry and its write over it, with new attributes or another image, while another host renames an
+ * image to that name from beginning to end: the latter image then has no name and no mark (garner gc finds it, as one without a name). The same
+ * when the write falls between that rename's last look and its removal of the old name. Where create-only puts are not
  * atomic: two hosts that within a moment put the same name. Where listings lag: a directory that is removed while another host
  * has just put something into it.
  */
@@ -23,6 +29,9 @@
 
 #define CHANGE_TRIES 4 /* when another host changes the same name */
 #define DEPTH_MAX 256
+/* A mark of an image that has its name is of a change under way elsewhere, or of one that did not end: by its age one is told from the other,
+ * and where clocks differ by more it is taken for the latter. */
+#define CHANGE_NS (UINT64_C(60) * 1000000000)
 
 /* Where the entry of a known id is. */
 static int place_of_id(struct catalog *c, uint64_t id, struct entry_place *place, struct error *err)
@@ -242,34 +251,72 @@ int catalog_restore(struct catalog *c, uint64_t id, uint64_t dir, const char *na
 	return give_up(rc, name, err);
 }
 
-int catalog_update(struct catalog *c, const struct catalog_entry *entry, struct error *err)
+static bool is_new(const struct trashed *t)
 {
-	struct entry_place root = { 0 };
-	struct catalog_entry now;
+	uint64_t now = clock_wall_ns();
+
+	return (now > t->time_ns ? now - t->time_ns : t->time_ns - now) < CHANGE_NS;
+}
+
+/* Whether the entry, which has just been read, may be written again: -EAGAIN when another host is about to remove or replace it. */
+static int check_unmarked(struct catalog *c, const struct catalog_entry *entry, struct error *err)
+{
+	struct trashed t;
 	int rc;
 
-	pthread_mutex_lock(&c->changes);
+	if (entry->type != NODE_FILE)
+		return 0;
+	rc = catalog_trash_get(c, entry->id, &t, err);
+	if (!rc)
+		return is_new(&t) ? -EAGAIN : 0;
+	/* A damaged one has not been put just now, and tells nothing. */
+	return rc == -ENOENT || rc == -EBADMSG ? 0 : rc;
+}
+
+static int update_once(struct catalog *c, const struct catalog_entry *entry, struct catalog_entry *now,
+                       struct error *err)
+{
+	struct entry_place root = { 0 };
+	int rc;
+
 	if (entry->id == NODE_ROOT) {
-		rc = entry_read(c->pool, &root, &now, err);
+		rc = entry_read(c->pool, &root, now, err);
 		if (rc == -ENOENT)
-			rc = catalog_get(c, NODE_ROOT, &now);
+			rc = catalog_get(c, NODE_ROOT, now);
 	} else {
-		rc = read_id(c, entry->id, &now, err);
+		rc = read_id(c, entry->id, now, err);
 		if (rc == -ESTALE)
 			rc = error_set(err, -ENOENT, "it was removed or moved by another host");
 	}
-	if (!rc) {
-		now.mode = entry->mode & 07777;
-		now.uid = entry->uid;
-		now.gid = entry->gid;
-		now.changed_ns = clock_wall_ns();
-		now.serial++;
-		rc = entry_write(c->pool, &now, 0, err);
-	}
+	if (!rc)
+		rc = check_unmarked(c, now, err);
+	if (rc)
+		return rc;
+	now->mode = entry->mode & 07777;
+	now->uid = entry->uid;
+	now->gid = entry->gid;
+	now->changed_ns = clock_wall_ns();
+	now->serial++;
+	return entry_write(c->pool, now, 0, err);
+}
+
+int catalog_update(struct catalog *c, const struct catalog_entry *entry, struct error *err)
+{
+	struct catalog_entry now = { 0 };
+	int rc = -EAGAIN;
+
+	pthread_mutex_lock(&c->changes);
+	for (int try = 0; try < CHANGE_TRIES && rc == -EAGAIN; try++)
+		rc = update_once(c, entry, &now, err);
 	if (!rc)
 		catalog_changed(c, NULL, &now);
 	pthread_mutex_unlock(&c->changes);
-	return rc;
+	return rc == -EAGAIN
+	               ? error_set(err, -EBUSY,
+	                           "another host is removing or replacing '%s', or has just ended while it did: try "
+	                           "again in a minute",
+	                           now.name)
+	               : rc;
 }
 
 /* ---- removing ---------------------------------------------------------------------------------------------------- */
@@ -350,6 +397,7 @@ struct renaming {
 	struct entry_place from_place, to_place;
 	struct catalog_entry from, to; /* to.id 0: there is none */
 	struct catalog_entry made;     /* the new entry */
+	struct catalog_entry replaced; /* by it, also by an earlier try; id 0: none */
 	bool no_replace;
 };
 
@@ -446,6 +494,19 @@ static int put_over(struct catalog *c, struct renaming *r, struct error *err)
 	return rc || r->to.type == NODE_FILE || r->to.id == r->from.id ? rc : check_nothing_hidden(c, r, err);
 }
 
+/* The old name is all that the image has when another host has written to, or removed, the new one meanwhile: -EAGAIN. */
+static int remove_old_name(struct catalog *c, const struct renaming *r, struct error *err)
+{
+	struct catalog_entry there;
+	int rc = entry_read(c->pool, &r->to_place, &there, err);
+
+	if (rc == -ENOENT || (!rc && there.id != r->made.id))
+		return -EAGAIN;
+	if (!rc)
+		rc = remove_if_still(c, &r->from_place, r->made.id, err);
+	return rc == -EAGAIN ? 0 : rc; /* gone already, or another image's */
+}
+
 static int rename_once(struct catalog *c, struct renaming *r, const char *name, struct error *err)
 {
 	int rc = read_both(c, r, name, err);
@@ -470,17 +531,19 @@ static int rename_once(struct catalog *c, struct renaming *r, const char *name, 
 	rc = r->to.id ? put_over(c, r, err) : put_free(c, r, err);
 	if (rc)
 		return rc;
+	if (r->to.id && r->to.id != made.id)
+		r->replaced = r->to;
 	/* A mark that a crash left on the image: it lives, and has just been given a name. */
 	if (made.type == NODE_FILE)
 		rc = trash_unmark(c, made.id, err);
 	if (!rc)
-		rc = remove_if_still(c, &r->from_place, made.id, err);
+		rc = remove_old_name(c, r, err);
 	if (rc && rc != -EAGAIN) {
 		catalog_changed(c, NULL, &made);
 		return error_prefix(err, rc, "renamed to '%s', but the old name '%s' is still there too", made.name,
 		                    name);
 	}
-	return 0;
+	return rc;
 }
 
 int catalog_rename(struct catalog *c, uint64_t dir, const char *name, uint64_t new_dir, const char *new_name,
@@ -512,7 +575,7 @@ int catalog_rename(struct catalog *c, uint64_t dir, const char *name, uint64_t n
 	if (!rc)
 		catalog_changed(c, &r.from_place, &r.made);
 	pthread_mutex_unlock(&c->changes);
-	if (!rc && replaced && r.to.id && r.to.id != r.from.id)
-		*replaced = r.to;
+	if (!rc && replaced && r.replaced.id)
+		*replaced = r.replaced;
 	return give_up(rc, new_name, err);
 }

@@ -2,6 +2,9 @@
 /* test_catalog_change.c: changes of names that are stopped at every step, and raced by other hosts. */
 #include "lib/catalog_fixture.h"
 
+#include "base/clock.h"
+#include "image/catalog_entry.h"
+
 #include <pthread.h>
 #include <time.h>
 
@@ -293,6 +296,97 @@ static void of_two_renames_of_one_image_one_name_remains(void **state)
 	}
 }
 
+/* What the other host read of "b" before, for its slow write. */
+static struct catalog_entry slow;
+
+static int write_b_late(struct catalog *c)
+{
+	struct error err = { 0 };
+
+	(void)c;
+	slow.serial++;
+	return entry_write(pool[2], &slow, 0, &err);
+}
+
+static int unlink_b(struct catalog *c)
+{
+	return drop(c, NODE_ROOT, "b", NODE_FILE);
+}
+
+/* Attributes that another host writes late bring the replaced entry back: before the new one is put, or after. */
+static void a_late_write_of_the_replaced_entry_does_not_lose_the_renamed_image(void **state)
+{
+	int (*const others[])(struct catalog *) = { write_b_late, unlink_b };
+
+	(void)state;
+	for (size_t k = 0; k < 2; k++)
+		for (unsigned step = 0; step < 3; step++) {
+			int first, second;
+			uint64_t a = create(host[0], NODE_ROOT, "a", NODE_FILE);
+			uint64_t b = create(host[0], NODE_ROOT, "b", NODE_FILE);
+			struct error err = { 0 };
+
+			assert_int_equal(catalog_lookup(host[2], NODE_ROOT, "b", 0, &slow, &err), 0);
+			interleave(rename_a_over_b, &first, step, others[k], &second);
+			assert_int_equal(second, 0);
+			assert_int_equal(first, 0);
+			assert_int_equal(at(host[3], NODE_ROOT, "b"), a);
+			struct seen gone = trash(host[0]);
+			assert_int_equal(gone.count, 1);
+			assert_int_equal(gone.ids[0], b);
+			assert_int_equal(fixture_count(pool[0], "names/"), 1);
+			reset_names();
+		}
+}
+
+static int change_mode(struct catalog *c, uint64_t id, uint32_t mode)
+{
+	struct catalog_entry entry;
+	struct error err = { 0 };
+
+	assert_int_equal(catalog_get(c, id, &entry), 0);
+	entry.mode = mode;
+	return catalog_update(c, &entry, &err);
+}
+
+/* The mark alone says that it is being removed: then nothing may be written. One that a crash left long ago says nothing. */
+static void attributes_of_an_entry_that_is_being_removed_are_left_alone(void **state)
+{
+	uint64_t a = create(host[0], NODE_ROOT, "a", NODE_FILE), d = create(host[0], NODE_ROOT, "d", NODE_DIRECTORY);
+	struct catalog_entry before, after;
+	struct error err = { 0 };
+	char key[STORE_KEY_MAX + 1];
+	struct fields *mark = fields_new();
+
+	(void)state;
+	assert_int_equal(change_mode(host[0], a, 0600), 0);
+	assert_int_equal(change_mode(host[0], d, 0700), 0);
+	assert_false(dies_after(1, false, unlink_a));
+	assert_int_equal(catalog_lookup(host[2], NODE_ROOT, "a", 0, &before, &err), 0);
+	assert_int_equal(change_mode(host[0], a, 0644), -EBUSY);
+	assert_int_equal(catalog_lookup(host[2], NODE_ROOT, "a", 0, &after, &err), 0);
+	assert_int_equal(after.mode, 0600);
+	assert_int_equal(after.serial, before.serial);
+
+	assert_non_null(mark);
+	snprintf(key, sizeof key, "trash/%016" PRIx64, a);
+	fields_add_hex64(mark, "id", a);
+	fields_add_hex64(mark, "parent", NODE_ROOT);
+	fields_add_text(mark, "name", "a");
+	fields_add_u64(mark, "time", clock_wall_ns() - UINT64_C(3600) * 1000000000);
+	fields_add_u64(mark, "mode", 0600);
+	fields_add_u64(mark, "uid", 7);
+	fields_add_u64(mark, "gid", 8);
+	fields_add_u64(mark, "grain", before.grain_bytes);
+	fields_add_u64(mark, "created", before.created_ns);
+	fields_add_u64(mark, "serial", before.serial);
+	assert_int_equal(pool_put_object(pool[0], key, OBJECT_TRASH, &pool[0]->catalog, mark, 0, &err), 0);
+	fields_free(mark);
+	assert_int_equal(change_mode(host[0], a, 0644), 0);
+	assert_int_equal(catalog_lookup(host[2], NODE_ROOT, "a", 0, &after, &err), 0);
+	assert_int_equal(after.mode, 0644);
+}
+
 /* ---- many threads ---- */
 
 #define NAMES 8
@@ -421,6 +515,8 @@ int main(void)
 		T(a_rename_and_an_unlink_at_once_leave_the_image_named_or_in_the_trash),
 		T(a_directory_that_is_removed_while_it_is_used_hides_nothing),
 		T(of_two_renames_of_one_image_one_name_remains),
+		T(a_late_write_of_the_replaced_entry_does_not_lose_the_renamed_image),
+		T(attributes_of_an_entry_that_is_being_removed_are_left_alone),
 		T(of_racing_creators_exactly_one_wins),
 		T(images_survive_renames_by_many_hosts_at_once),
 	};
