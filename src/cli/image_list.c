@@ -5,6 +5,9 @@
 #include "image/catalog.h"
 #include "image/epoch.h"
 
+#include "base/report.h"
+
+#include <dirent.h>
 #include <errno.h>
 #include <fts.h>
 #include <stdlib.h>
@@ -84,6 +87,34 @@ static int add_file(struct image_list *list, const char *path, const struct stat
 	return 0;
 }
 
+/* The inode number as its directory tells it; 0: it does not. */
+static uint64_t number_in_directory(const FTSENT *e)
+{
+	char *parent = strndup(e->fts_path, e->fts_pathlen - e->fts_namelen);
+	DIR *dir = parent ? opendir(parent) : NULL;
+	uint64_t number = 0;
+	struct dirent *d;
+
+	while (dir && !number && (d = readdir(dir)))
+		if (strcmp(d->d_name, e->fts_name) == 0)
+			number = d->d_ino;
+	if (dir)
+		closedir(dir);
+	free(parent);
+	return number;
+}
+
+/* What has a name and cannot be looked up: its size is not known. */
+static int add_unreadable(struct image_list *list, const char *path, const FTSENT *e, struct error *err)
+{
+	uint64_t id = number_in_directory(e);
+
+	if (!id)
+		return error_set(err, -e->fts_errno, "%s: %s", e->fts_path, strerror(e->fts_errno));
+	report_warning("%s: %s", e->fts_path, strerror(e->fts_errno));
+	return add(list, path, id) < 0 ? error_set(err, -ENOMEM, "out of memory") : 0;
+}
+
 int image_list_from_mount(struct image_list *list, const char *path, struct error *err)
 {
 	char *const roots[] = { (char *)path, NULL };
@@ -98,11 +129,14 @@ int image_list_from_mount(struct image_list *list, const char *path, struct erro
 	if (!walk)
 		return error_set(err, -errno, "%s: %s", path, strerror(errno));
 	while (rc == 0 && (errno = 0, e = fts_read(walk))) {
+		const char *below = e->fts_path + skip + strspn(e->fts_path + skip, "/");
+
 		if (e->fts_info == FTS_DNR || e->fts_info == FTS_ERR ||
-		    (e->fts_info == FTS_NS && e->fts_errno != ENOENT))
+		    (e->fts_info == FTS_NS && e->fts_errno != ENOENT && e->fts_level == FTS_ROOTLEVEL))
 			rc = error_set(err, -e->fts_errno, "%s: %s", e->fts_path, strerror(e->fts_errno));
-		else if (e->fts_info == FTS_F &&
-		         add_file(list, e->fts_path + skip + strspn(e->fts_path + skip, "/"), e->fts_statp) < 0)
+		else if (e->fts_info == FTS_NS && e->fts_errno != ENOENT)
+			rc = add_unreadable(list, below, e, err);
+		else if (e->fts_info == FTS_F && add_file(list, below, e->fts_statp) < 0)
 			rc = error_set(err, -ENOMEM, "out of memory");
 	}
 	if (rc == 0 && errno)

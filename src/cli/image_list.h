@@ -13,7 +13,7 @@
 struct listed_image {
 	char *path; /* below the root of the pool, or below the directory that was listed */
 	uint64_t id;
-	bool known; /* whether the fields below are: in a store an image that was never written has no head */
+	bool known; /* whether the fields below are: in a store an image that was never written has no head, and one may be unreadable */
 	uint64_t size, allocated, mtime_ns;
 };
 
@@ -26,7 +26,7 @@ struct image_list {
  * what was uploaded and checkpointed: a mount may be ahead of it. */
 int image_list_from_store(struct image_list *list, struct pool *pool, bool details, struct error *err);
 
-/* Appends every file below directory `path` of a mount. */
+/* Appends every file below directory `path` of a mount; of one that cannot be looked up it is warned. */
 int image_list_from_mount(struct image_list *list, const char *path, struct error *err);
 
 /* By path, in the order of bytes. */

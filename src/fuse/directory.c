@@ -120,7 +120,7 @@ static bool pack_entry(struct packer *p, const struct listing_entry *l, bool fre
 		attr = l->attr, attr.nlink = 0;
 	attr_to_entry(&attr, &e);
 	if (attr.nlink == 0)
-		e.ino = 0; /* gone meanwhile: a name without a node */
+		e.ino = 0; /* gone meanwhile, or not readable: a name without a node, which the kernel looks up if it is used */
 	return pack(p, l->name, &e, next);
 }
 

@@ -131,7 +131,8 @@ int engine_undelete(struct engine *e, uint64_t id, uint64_t dir, const char *nam
 int engine_rename(struct engine *e, uint64_t dir, const char *name, uint64_t new_dir, const char *new_name,
                   bool no_replace, struct error *err);
 
-/* Calls each() for every entry of a directory, in no order, until it returns non-zero (which is returned). */
+/* Calls each() for every entry of a directory, in no order, until it returns non-zero (which is returned). Of an image whose size cannot be read
+ * nlink is 0, and neither size nor times are true. */
 int engine_list(struct engine *e, uint64_t dir, int (*each)(void *arg, const char *name, const struct node_attr *attr),
                 void *arg, struct error *err);
 

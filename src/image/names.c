@@ -331,8 +331,10 @@ static int list_one(void *arg, const struct catalog_entry *entry)
 
 	note_name(l->e, entry->id);
 	from_entry(entry, &attr);
-	if (add_data(l->e, &attr, &err))
+	if (add_data(l->e, &attr, &err)) {
 		report_warning("%s: %s", entry->name, error_text(&err));
+		attr.nlink = 0;
+	}
 	return l->each(l->arg, entry->name, &attr);
 }
 

@@ -67,3 +67,20 @@ rm -rf "$cache"
 mount_fs
 same "$work/data" "$mnt/disk.raw"
 unmount
+
+echo '== a head'
+mount_fs
+echo hello >"$mnt/good"
+echo hello >"$mnt/bad"
+id=$(printf %016x "$(stat -c %i "$mnt/bad")")
+unmount
+echo 'no head' >"$work/no_head"
+store_put "images/$id/head" "$work/no_head"
+mount_at "$pool" "$cache" "$mnt" || fail 'no mount'
+! ls -l "$mnt" >"$work/out" 2>&1 || fail 'ls takes an image whose size cannot be read for empty'
+grep -q "cannot access '$mnt/bad'" "$work/out" || fail 'ls does not say which one'
+"$garner" ls -l "$mnt" >"$work/out" || fail 'garner ls gives up'
+grep -Eq '^ +- .* bad$' "$work/out" || fail 'garner ls says a size'
+grep -Eq '6 B .* good$' "$work/out" || fail 'garner ls leaves the others out'
+"$garner" status "$mnt" >/dev/null || fail 'garner status gives up'
+unmount
