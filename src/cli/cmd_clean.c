@@ -111,9 +111,10 @@ static void print_result(const char *name, const struct clean_options *o, const 
 {
 	char before[SIZE_TEXT_MAX], removed[SIZE_TEXT_MAX], moved[SIZE_TEXT_MAX], waiting[SIZE_TEXT_MAX];
 
-	printf("%s: %" PRIu64 " segments of %s; %s%" PRIu64 " of %s %s", name, r->segments,
-	       size_format(r->bytes, before), o->dry_run ? "" : "deleted ", r->removed_segments,
-	       size_format(r->removed_bytes, removed), o->dry_run ? "are garbage" : "");
+	command_print(name);
+	printf(": %" PRIu64 " segments of %s; %s%" PRIu64 " of %s %s", r->segments, size_format(r->bytes, before),
+	       o->dry_run ? "" : "deleted ", r->removed_segments, size_format(r->removed_bytes, removed),
+	       o->dry_run ? "are garbage" : "");
 	printf("%s%s %" PRIu64 " by moving %s", o->dry_run ? ", " : "and ", o->dry_run ? "would empty" : "emptied",
 	       r->moved_segments, size_format(r->moved_bytes, moved));
 	if (r->waiting_segments)
@@ -188,14 +189,6 @@ static void print_json(const char *name, const struct image_space *s)
 	       s->snapshots, s->ratio);
 }
 
-/* Names come from a store that others may write to: what would steer a terminal is shown as '?'. */
-static void print_name(const char *name)
-{
-	for (; *name; name++)
-		putchar((unsigned char)*name < ' ' || *name == 0x7f ? '?' : *name);
-	putchar('\n');
-}
-
 static int space_one(void *arg, struct ctl_client *client, const char *name, uint64_t id, struct error *err)
 {
 	struct listing *l = arg;
@@ -218,7 +211,8 @@ static int space_one(void *arg, struct ctl_client *client, const char *name, uin
 		printf("%10s ", size_format(values[k], text));
 	}
 	printf("%5.2fx  ", s.ratio);
-	print_name(name);
+	command_print(name);
+	putchar('\n');
 	return 0;
 }
 

@@ -102,7 +102,8 @@ static int pool_info(const char *word, const struct target_key *key, bool json, 
 static int print_line(void *arg, const char *line)
 {
 	(void)arg;
-	puts(line);
+	command_print(line);
+	putchar('\n');
 	return 0;
 }
 

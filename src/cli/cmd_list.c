@@ -9,14 +9,6 @@
 #include <stdio.h>
 #include <time.h>
 
-/* Names come from a store that others may write to: what would steer a terminal is shown as '?'. */
-static void print_name(const char *name)
-{
-	for (; *name; name++)
-		putchar((unsigned char)*name < ' ' || *name == 0x7f ? '?' : *name);
-	putchar('\n');
-}
-
 static void print_details(const struct listed_image *image)
 {
 	char size[SIZE_TEXT_MAX] = "-", used[SIZE_TEXT_MAX] = "-", changed[32] = "-";
@@ -51,7 +43,8 @@ static int list_images(const char *word, const struct target_key *key, bool deta
 		for (size_t i = 0; i < list.count; i++) {
 			if (details)
 				print_details(&list.image[i]);
-			print_name(list.image[i].path[0] ? list.image[i].path : word);
+			command_print(list.image[i].path[0] ? list.image[i].path : word);
+			putchar('\n');
 		}
 	}
 	image_list_destroy(&list);

@@ -24,10 +24,12 @@ struct status_print {
 	unsigned lines;
 };
 
+/* Host names and errors come from elsewhere, too. */
 static int print_line(void *arg, const char *line)
 {
 	(void)arg;
-	puts(line);
+	command_print(line);
+	putchar('\n');
 	return 0;
 }
 
@@ -54,7 +56,12 @@ static int print_image_line(void *arg, const char *line)
 
 	if (p->lines++ == 0)
 		putchar('\n');
-	printf("%s%s%s\n", line, path ? "  " : "", path ? path : "");
+	command_print(line);
+	if (path) {
+		fputs("  ", stdout);
+		command_print(path);
+	}
+	putchar('\n');
 	return 0;
 }
 
@@ -218,7 +225,10 @@ static int keep_owner(void *arg, const char *line)
 
 static int taken_over(const char *path, const char *owner)
 {
-	printf("%s: taken over; its owner was %s\n", path, *owner ? owner : "nobody");
+	command_print(path);
+	fputs(": taken over; its owner was ", stdout);
+	command_print(*owner ? owner : "nobody");
+	putchar('\n');
 	report_notice("takeover: what that host had not uploaded stays in its cache directory and is not part of the "
 	              "image any more");
 	return 0;

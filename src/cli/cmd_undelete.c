@@ -21,7 +21,9 @@ struct search {
 static int print_one(void *arg, const struct ctl_trashed *t)
 {
 	(void)arg;
-	printf("%016" PRIx64 "  deleted %s  kept until %s  %s\n", t->id, t->deleted, t->expires, t->name);
+	printf("%016" PRIx64 "  deleted %s  kept until %s  ", t->id, t->deleted, t->expires);
+	command_print(t->name);
+	putchar('\n');
 	return 0;
 }
 

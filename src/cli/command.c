@@ -29,6 +29,18 @@ int command_usage(const struct command *c, const char *format, ...)
 	return EXIT_USAGE;
 }
 
+void command_print(const char *text)
+{
+	for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+		if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0) { /* C1 in UTF-8 */
+			putchar('?');
+			c++;
+		} else {
+			putchar(*c < ' ' || *c == 0x7f ? '?' : *c);
+		}
+	}
+}
+
 static int print_command_help(const struct command *c)
 {
 	printf("Usage: garner %s %s\n%c%s.\n", c->name, c->words, c->summary[0] - 'a' + 'A', c->summary + 1);

@@ -50,6 +50,10 @@ int command_failed(const struct command *c, const struct error *err);
 /* Prints the text and, below it, how the command is used. Returns EXIT_USAGE. */
 int command_usage(const struct command *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Prints text to standard output in which a name may be that others chose, by way of a store: what would steer a terminal (C0 and C1 control
+ * characters) is shown as '?'. No newline follows. */
+void command_print(const char *text);
+
 /* ---- options ------------------------------------------------------------------------------------------------------ */
 
 /* One long option. Exactly one of `value` and `flag` is set. One that may be given several times is listed that often. */

@@ -132,6 +132,27 @@ static void asking_for_help_ends_the_command_well(void **state)
 	assert_int_equal(command_parse_exit(EXIT_USAGE), EXIT_USAGE);
 }
 
+static void what_would_steer_a_terminal_is_printed_as_a_question_mark(void **state)
+{
+	char text[200] = "";
+	int out = dup(STDOUT_FILENO), pipe_fds[2];
+
+	(void)state;
+	assert_true(out >= 0);
+	assert_int_equal(pipe(pipe_fds), 0);
+	fflush(stdout);
+	dup2(pipe_fds[1], STDOUT_FILENO);
+	command_print("disk.raw \xc3\xa4\xe2\x82\xac|\x1b[2J|\n|\x7f|\xc2\x9b"
+	              "2J|\xc2\xa0|\xc2");
+	fflush(stdout);
+	dup2(out, STDOUT_FILENO);
+	close(out);
+	close(pipe_fds[1]);
+	assert_true(read(pipe_fds[0], text, sizeof text - 1) > 0);
+	close(pipe_fds[0]);
+	assert_string_equal(text, "disk.raw \xc3\xa4\xe2\x82\xac|?[2J|?|?|?2J|\xc2\xa0|\xc2");
+}
+
 static void an_interrupt_is_noted_and_breaks_off_what_waits(void **state)
 {
 	int ends[2];
@@ -163,6 +184,7 @@ int main(void)
 		cmocka_unit_test(after_two_dashes_nothing_is_an_option),
 		cmocka_unit_test(wrong_words_are_usage_errors),
 		cmocka_unit_test(asking_for_help_ends_the_command_well),
+		cmocka_unit_test(what_would_steer_a_terminal_is_printed_as_a_question_mark),
 		cmocka_unit_test(an_interrupt_is_noted_and_breaks_off_what_waits),
 	};
 
