@@ -63,6 +63,7 @@ int image_list_from_store(struct image_list *list, struct pool *pool, bool detai
 
 	if (!catalog)
 		return error_set(err, -ENOMEM, "out of memory");
+	catalog_set_read_only(catalog);
 	rc = catalog_walk(catalog, add_entry, list, err);
 	if (rc == -ENOMEM)
 		error_set(err, rc, "out of memory");

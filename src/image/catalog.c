@@ -57,6 +57,11 @@ void catalog_free(struct catalog *c)
 	free(c);
 }
 
+void catalog_set_read_only(struct catalog *c)
+{
+	c->read_only = true;
+}
+
 static bool fresh(uint64_t read_ns, uint64_t max_age_ms)
 {
 	return read_ns != 0 && (clock_monotonic_ns() - read_ns) / 1000000 < max_age_ms;
@@ -82,7 +87,8 @@ static void forget(struct catalog *c, const struct entry_place *place)
 	pthread_mutex_unlock(&c->mutex);
 }
 
-/* Both places were seen to hold the same id. Asks the store; where it still is so, removes the one that does not count. */
+/* Both places were seen to hold the same id. Asks the store; where it still is so, removes the one that does not count, or where nothing is to
+ * be written only forgets it. 1: that was `a`. */
 static int settle(struct catalog *c, const struct entry_place *a, const struct entry_place *b, struct error *err)
 {
 	struct catalog_entry at_a, at_b;
@@ -97,14 +103,14 @@ static int settle(struct catalog *c, const struct entry_place *a, const struct e
 	if (a_exists && b_exists && at_a.id == at_b.id) {
 		loser = entry_counts_over(&at_a, a, &at_b, b) ? b : a;
 		/* As a rename does, which this one completes. */
-		if (at_a.type == NODE_FILE)
+		if (at_a.type == NODE_FILE && !c->read_only)
 			rc = trash_unmark(c, at_a.id, err);
-		if (!rc)
+		if (!rc && !c->read_only)
 			rc = entry_remove(c->pool, loser, err);
 		if (rc)
 			return rc;
 		forget(c, loser);
-		return 0;
+		return loser == a;
 	}
 	/* What is not there, or is something else now, is read anew when it is asked for. */
 	if (!a_exists || (b_exists && at_a.id != at_b.id))
@@ -154,7 +160,10 @@ static int read_once(struct catalog *c, const struct entry_place *place, struct 
 	if (rival.dir == 0)
 		return rc;
 	rc = settle(c, place, &rival, err);
-	return rc ? error_prefix(err, rc, "it has two names, and which one is left over cannot be told") : -EAGAIN;
+	if (rc < 0)
+		return error_prefix(err, rc, "it has two names, and which one is left over cannot be told");
+	/* What was not removed would be met again. */
+	return rc && c->read_only ? -ENOENT : -EAGAIN;
 }
 
 int catalog_read(struct catalog *c, const struct entry_place *place, struct catalog_entry *entry, struct error *err)
@@ -367,11 +376,11 @@ static int refresh_once(struct catalog *c, uint64_t dir, struct error *err)
 	}
 	if (!rc)
 		warn_of_damage(c, &entries);
-	for (size_t i = 0; i < rivals.count && !rc; i++)
+	for (size_t i = 0; i < rivals.count && rc >= 0; i++)
 		rc = settle(c, &rivals.pairs[i][0], &rivals.pairs[i][1], err);
 	free(rivals.pairs);
 	listed_entries_destroy(&entries);
-	return rc;
+	return rc < 0 ? rc : 0;
 }
 
 int catalog_refresh(struct catalog *c, uint64_t dir, uint64_t max_age_ms, struct error *err)

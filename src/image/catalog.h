@@ -37,6 +37,8 @@ struct catalog_entry {
 /* `db` may be NULL (nothing is kept between runs: commands without a cache directory). NULL when memory is short. */
 struct catalog *catalog_new(struct pool *pool, struct map_db *db);
 void catalog_free(struct catalog *c);
+/* Reading changes nothing in the store from now on: what renames have left over is not shown, but stays. Before the first call. */
+void catalog_set_read_only(struct catalog *c);
 
 /* `max_age_ms`: how old an answer from memory may be; 0: ask the store. */
 int catalog_lookup(struct catalog *c, uint64_t dir, const char *name, uint64_t max_age_ms, struct catalog_entry *entry,

@@ -13,6 +13,7 @@
 struct catalog {
 	struct pool *pool;
 	struct map_db *db; /* may be NULL */
+	bool read_only;    /* set once, before there are threads */
 
 	/* One change of names at a time on this host, as a kernel does it for one directory. Held over calls to the store, which
 	 * is why nothing that only reads takes it. Taken before `mutex`. */

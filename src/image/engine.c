@@ -379,6 +379,8 @@ static int open_parts(struct engine *e, struct error *err)
 	    !e->budget || !e->work || !e->packers || !e->prefetch || !e->sharing || !e->catalog ||
 	    asprintf(&spare_dir, "%s/spare", e->cache_dir) < 0)
 		return error_set(err, -ENOMEM, "cannot start: out of memory or threads");
+	if (e->options.read_only)
+		catalog_set_read_only(e->catalog);
 	rc = spare_pool_new(e->disk, spare_dir, SPARES, &e->spares, err);
 	free(spare_dir);
 	if (!rc && !e->options.read_only)

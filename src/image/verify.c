@@ -592,6 +592,7 @@ int pool_verify(struct pool *p, const char *path, struct verify_report *report, 
 		rc = -ENOMEM;
 		goto out;
 	}
+	catalog_set_read_only(c);
 	if (path) {
 		rc = find_path(c, path, &entry, err);
 		if (!rc)

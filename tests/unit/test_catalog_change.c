@@ -3,7 +3,8 @@
 #include "lib/catalog_fixture.h"
 
 #include "base/clock.h"
-#include "image/catalog_entry.h"
+#include "image/catalog_private.h"
+#include "image/verify.h"
 
 #include <pthread.h>
 #include <time.h>
@@ -104,6 +105,56 @@ static void an_unlink_that_crashes_at_any_step_leaves_the_image_named_or_in_the_
 		assert_true(steps < 20);
 	}
 	assert_true(steps >= 3);
+}
+
+/* Both names, and a mark of the image, are left over. */
+static void who_may_not_write_sees_one_name_and_leaves_the_other(void **state)
+{
+	uint64_t d = create(host[0], NODE_ROOT, "d", NODE_DIRECTORY), a = create(host[0], NODE_ROOT, "a", NODE_FILE);
+	struct entry_place old = entry_place(pool[0], NODE_ROOT, "a"), new = entry_place(pool[0], d, "b");
+	struct catalog_entry entry, moved;
+	struct faulty_store f;
+	struct error err = { 0 };
+
+	(void)state;
+	assert_false(dies_after(1, false, unlink_a));
+	assert_int_equal(catalog_lookup(host[0], NODE_ROOT, "a", 0, &entry, &err), 0);
+	moved = entry;
+	moved.parent = d;
+	strcpy(moved.name, "b");
+	moved.serial++;
+	assert_int_equal(entry_write(pool[0], &moved, 0, &err), 0);
+	faulty_put_in(&f, pool[1], UINT32_MAX, false);
+	catalog_set_read_only(host[1]);
+	for (int k = 0; k < 2; k++) {
+		struct seen seen = { 0 }, below = { 0 };
+
+		/* The one that counts is met last, and first. */
+		assert_int_equal(catalog_list(host[1], NODE_ROOT, see_entry, &seen, &err), 0);
+		assert_int_equal(catalog_list(host[1], d, see_entry, &below, &err), 0);
+		assert_int_equal(below.count, 1);
+		assert_int_equal(below.ids[0], a);
+		assert_int_equal(at(host[1], NODE_ROOT, "a"), 0);
+		assert_int_equal(at(host[1], d, "b"), a);
+		assert_int_equal(catalog_get(host[1], a, &entry), 0);
+		assert_string_equal(entry.name, "b");
+		assert_int_equal(catalog_refresh(host[1], NODE_ROOT, 0, &err), 0);
+	}
+	struct verify_report *report = calloc(1, sizeof *report);
+	assert_non_null(report);
+	assert_int_equal(pool_verify(pool[1], NULL, report, NULL, NULL, &err), 0);
+	assert_int_equal(report->errors, 0);
+	free(report);
+	assert_int_equal(atomic_load(&f.done), 0);
+	faulty_take_out(&f, pool[1]);
+	assert_int_equal(entry_read(pool[0], &old, &entry, &err), 0);
+	assert_int_equal(entry_read(pool[0], &new, &entry, &err), 0);
+	assert_int_equal(fixture_count(pool[0], "trash/"), 1);
+	/* Who may write takes it away. */
+	assert_int_equal(at(host[2], d, "b"), a);
+	assert_int_equal(at(host[2], NODE_ROOT, "a"), 0);
+	assert_int_equal(entry_read(pool[0], &old, &entry, &err), -ENOENT);
+	assert_int_equal(fixture_count(pool[0], "trash/"), 0);
 }
 
 static void a_mark_that_a_crash_left_is_taken_away_by_the_next_rename(void **state)
@@ -509,6 +560,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(a_rename_that_crashes_at_any_step_loses_nothing),
 		T(an_unlink_that_crashes_at_any_step_leaves_the_image_named_or_in_the_trash),
+		T(who_may_not_write_sees_one_name_and_leaves_the_other),
 		T(a_mark_that_a_crash_left_is_taken_away_by_the_next_rename),
 		T(a_create_whose_answer_is_lost_is_whole_or_not_there),
 		T(unlinking_does_not_remove_what_another_host_put_there_meanwhile),
