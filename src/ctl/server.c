@@ -2,7 +2,8 @@
 /* server.c: the daemon's side of the control socket.
  *
  * One thread polls: it accepts, reads request lines and hands each to a few workers, since commands may block on the store;
- * a connection has at most one command running. Input is bounded and clean ASCII, or the connection is refused. */
+ * what only looks at memory has workers of its own, which long commands do not hold up. A connection has at most one command
+ * running. Input is bounded and clean ASCII, or the connection is refused. */
 #include "ctl/ctl.h"
 
 #include "base/clock.h"
@@ -26,6 +27,7 @@
 
 #define CONNECTIONS_MAX 16
 #define WORKERS 4
+#define QUICK_WORKERS 2 /* one may wait for a peer that does not read */
 #define IDLE_NS (60 * 1000000000ull)
 #define SEND_TIMEOUT_S 10
 
@@ -46,7 +48,7 @@ struct ctl_server {
 	int dir_fd, listen_fd, wake_fd;
 	pthread_t thread;
 	bool thread_started;
-	struct executor *workers;
+	struct executor *workers, *quick;
 	atomic_bool stopping;
 	struct connection connections[CONNECTIONS_MAX]; /* the poll thread's */
 };
@@ -163,7 +165,8 @@ static void connection_next(struct connection *c)
 	c->have -= len + 1;
 	memmove(c->in, end + 1, c->have);
 	c->busy = true;
-	if (executor_run(c->server->workers, request_job, c) < 0) {
+	struct executor *workers = server_request_is_quick(c->request) ? c->server->quick : c->server->workers;
+	if (executor_run(workers, request_job, c) < 0) {
 		c->busy = false;
 		refuse(c, -ENOMEM, "out of memory");
 	}
@@ -341,7 +344,8 @@ int ctl_server_start(struct engine *engine, struct ctl_server **server, struct e
 		goto fail;
 	}
 	s->workers = executor_new("ctl", WORKERS, false);
-	if (!s->workers) {
+	s->quick = executor_new("ctl-quick", QUICK_WORKERS, false);
+	if (!s->workers || !s->quick) {
 		rc = error_set(err, -errno, "control socket: cannot start threads: %s", strerror(errno));
 		goto fail;
 	}
@@ -371,6 +375,7 @@ void ctl_server_stop(struct ctl_server *s)
 		if (s->connections[i].fd >= 0)
 			shutdown(s->connections[i].fd, SHUT_RD); /* answers may still go out */
 	executor_free(s->workers);
+	executor_free(s->quick);
 	for (size_t i = 0; i < CONNECTIONS_MAX; i++)
 		if (s->connections[i].fd >= 0)
 			close(s->connections[i].fd);

@@ -507,6 +507,18 @@ static const struct command commands[] = {
 	{ "flatten", 1, 1, run_flatten },
 };
 
+/* Not the status of one image: of one that is not in memory it is read from the store. */
+bool server_request_is_quick(const char *line)
+{
+	static const char *const quick[] = { "garner 1 status text", "garner 1 status json", "garner 1 images text",
+		                             "garner 1 images json" };
+
+	for (size_t i = 0; i < sizeof quick / sizeof quick[0]; i++)
+		if (!strcmp(line, quick[i]))
+			return true;
+	return false;
+}
+
 /* "garner 1 COMMAND [WORD...]". The line is cut up in place. */
 int server_run_request(struct connection *c, char *line, struct error *err)
 {

@@ -19,6 +19,8 @@ void connection_send(struct connection *c, const char *buf, size_t len);
 /* False when the peer is gone, or the server ends: what runs is to be given up. */
 bool connection_listens(const struct connection *c);
 
+/* Whether the command of that line only looks at what is in memory. The line may be anything. */
+bool server_request_is_quick(const char *line);
 /* "garner 1 COMMAND [WORD...]": runs it, and sends the lines of its answer, but not the last one. The line is cut up in place. */
 int server_run_request(struct connection *c, char *line, struct error *err);
 

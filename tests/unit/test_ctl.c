@@ -547,6 +547,28 @@ static void a_long_flush_does_not_hold_up_others(void **state)
 	assert_true(fake_engine_wait(&f->fake, 0, 1));
 }
 
+/* As many as there are connections for. */
+static void however_many_commands_take_long_the_status_is_told(void **state)
+{
+	struct fixture *f = *state;
+	int s[14];
+
+	f->fake.flush_blocks = true;
+	for (int k = 0; k < 14; k++) {
+		s[k] = raw_connect(f);
+		assert_int_equal(send(s[k], "garner 1 flush 0000000000000000\n", 32, MSG_NOSIGNAL), 32);
+	}
+	assert_true(fake_engine_wait(&f->fake, 4, 0));
+	/* One that is not answered in time fails here. */
+	int own = raw_connect(f);
+	assert_non_null(strstr(raw_ask(own, BYTES("garner 1 status json\n"), 2), "ok\n"));
+	assert_non_null(strstr(raw_ask(own, BYTES("garner 1 images text\n"), 3), "ok\n"));
+	assert_true(fake_engine_wait(&f->fake, 4, 0));
+	close(own);
+	for (int k = 0; k < 14; k++)
+		close(s[k]);
+}
+
 static void stopping_gives_up_what_runs(void **state)
 {
 	struct fixture *f = *state;
@@ -715,6 +737,7 @@ int main(void)
 		CTL_TEST(flush_tells_its_progress),
 		CTL_TEST(a_flush_is_given_up_when_its_caller_leaves),
 		CTL_TEST(a_long_flush_does_not_hold_up_others),
+		CTL_TEST(however_many_commands_take_long_the_status_is_told),
 		CTL_TEST(stopping_gives_up_what_runs),
 		CTL_TEST(requests_sent_together_are_answered_in_order),
 		CTL_TEST(hostile_requests_are_refused),
