@@ -180,6 +180,8 @@ int cmd_info(const struct command *c, int argc, char **argv)
 	if (rc != 0)
 		return command_parse_exit(rc);
 	rc = target_find(word, &kind, &err);
+	if (rc == 0 && kind == TARGET_IMAGE && target_key_given(&key))
+		return command_usage(c, TARGET_KEY_ASTRAY);
 	if (rc == 0 && kind == TARGET_DIRECTORY)
 		rc = error_set(&err, -EISDIR,
 		               "%s is a directory: give an image or a store (garner status tells about a mount)", word);

@@ -24,18 +24,18 @@ static void print_details(const struct listed_image *image)
 	printf("%10s  %10s used  %-16s  ", size, used, changed);
 }
 
-static int list_images(const char *word, const struct target_key *key, bool details, struct error *err)
+static int list_images(const char *word, enum target_kind kind, const struct target_key *key, bool details,
+                       struct error *err)
 {
 	struct image_list list = { 0 };
 	struct pool *pool = NULL;
-	enum target_kind kind;
-	int rc = target_find(word, &kind, err);
+	int rc;
 
-	if (rc == 0 && kind == TARGET_STORE) {
+	if (kind == TARGET_STORE) {
 		rc = target_open_pool(word, key, &pool, err);
 		if (rc == 0)
 			rc = image_list_from_store(&list, pool, details, err);
-	} else if (rc == 0) {
+	} else {
 		rc = image_list_from_mount(&list, word, err);
 	}
 	if (rc == 0) {
@@ -64,10 +64,16 @@ int cmd_ls(const struct command *c, int argc, char **argv)
 		{ 0 },
 	};
 	struct error err = { 0 };
+	enum target_kind kind;
 	const char *word;
 	int rc = command_parse(c, argc, argv, options, 1, 1, &word);
 
 	if (rc != 0)
 		return command_parse_exit(rc);
-	return list_images(word, &key, details, &err) < 0 ? command_failed(c, &err) : EXIT_DONE;
+	rc = target_find(word, &kind, &err);
+	if (rc == 0 && kind != TARGET_STORE && target_key_given(&key))
+		return command_usage(c, TARGET_KEY_ASTRAY);
+	if (rc == 0)
+		rc = list_images(word, kind, &key, details, &err);
+	return rc < 0 ? command_failed(c, &err) : EXIT_DONE;
 }

@@ -284,6 +284,8 @@ int cmd_takeover(const struct command *c, int argc, char **argv)
 
 	if (rc != 0)
 		return command_parse_exit(rc);
+	if (!arguments[1] && target_key_given(&key))
+		return command_usage(c, TARGET_KEY_ASTRAY);
 	interrupt_catch();
 	rc = arguments[1] ? take_over_in_store(arguments[0], arguments[1], &key, &err) : take_over(arguments[0], &err);
 	return rc < 0 ? command_failed(c, &err) : EXIT_DONE;

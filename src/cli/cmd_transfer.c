@@ -188,6 +188,8 @@ int cmd_import(const struct command *c, int argc, char **argv)
 		return command_usage(c, "--onto IMAGE goes with one FILE, and nothing else");
 	if (!onto && !arguments[1])
 		return command_usage(c, "an argument is missing");
+	if (!arguments[2] && target_key_given(&key))
+		return command_usage(c, TARGET_KEY_ASTRAY);
 	if (onto)
 		return import_delta(c, arguments[0], onto);
 	struct copy_end from = { disk_place_files(), arguments[0] }, to = from;
@@ -224,6 +226,8 @@ int cmd_export(const struct command *c, int argc, char **argv)
 		return command_parse_exit(rc);
 	if ((stream || since) && arguments[2])
 		return command_usage(c, "a stream is made of an image in a mount");
+	if (!arguments[2] && target_key_given(&key))
+		return command_usage(c, TARGET_KEY_ASTRAY);
 	if (stream || since)
 		return export_delta(c, since, arguments[0], arguments[1], replace);
 	struct copy_end from = { disk_place_files(), arguments[arguments[2] ? 1 : 0] }, to = from;

@@ -251,6 +251,11 @@ int target_url(const char *word, char out[PATH_MAX], struct error *err)
 	return 0;
 }
 
+bool target_key_given(const struct target_key *key)
+{
+	return key->key_file || key->passphrase_file || key->passwd_file;
+}
+
 int target_open_pool(const char *word, const struct target_key *key, struct pool **pool, struct error *err)
 {
 	const struct store_options options = { .passwd_file = key->passwd_file };

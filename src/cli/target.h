@@ -59,6 +59,10 @@ struct target_key {
 	const char *passwd_file; /* of the store, not of the pool in it */
 };
 
+/* Whether any was. Where no store is opened that is a mistake, and TARGET_KEY_ASTRAY says so. */
+bool target_key_given(const struct target_key *key);
+#define TARGET_KEY_ASTRAY "--key-file, --passphrase-file and --passwd-file go with a STORE"
+
 /* Opens the pool in store `word`. A sealed pool for which no key was given is opened with a passphrase asked on the terminal,
  * if there is one. Close with pool_close(). */
 int target_open_pool(const char *word, const struct target_key *key, struct pool **pool, struct error *err);
