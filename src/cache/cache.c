@@ -431,41 +431,82 @@ static int uncount(void *arg, struct segment *s)
 	return 0;
 }
 
-static void forget(struct cache *c, const struct segment_set *set, const struct segment *s)
+static void forget(struct cache *c, bool (*gone)(const struct segment *s, const void *arg), const void *arg)
 {
 	pthread_mutex_lock(&c->mutex);
-	chunk_queue_forget(&c->small, set, s);
-	chunk_queue_forget(&c->main, set, s);
-	chunk_queue_forget(&c->pending, set, s);
+	chunk_queue_forget(&c->small, gone, arg);
+	chunk_queue_forget(&c->main, gone, arg);
+	chunk_queue_forget(&c->pending, gone, arg);
 	pthread_mutex_unlock(&c->mutex);
+}
+
+static bool is_it(const struct segment *s, const void *arg)
+{
+	return s == arg;
+}
+
+static bool is_of_set(const struct segment *s, const void *arg)
+{
+	return s->set == arg;
+}
+
+static bool is_taken(const struct segment *s, const void *arg)
+{
+	(void)arg;
+	return s->taken;
 }
 
 void cache_forget_segment(struct cache *c, struct segment *s)
 {
 	pthread_mutex_lock(&c->round_mutex);
-	forget(c, s->set, s);
+	forget(c, is_it, s);
 	uncount(c, s);
 	pthread_mutex_unlock(&c->round_mutex);
 }
 
-void cache_drop_segment(struct cache *c, struct segment *s)
+static void drop_file_of(struct cache *c, struct segment *s)
 {
+	if (!s->local || !atomic_load(&s->chunk))
+		return;
+	/* As if all of it had been chosen: what is in the queues of these chunks is found absent. */
+	for (uint32_t i = 0; i < s->shape.chunks; i++)
+		segment_chunk_set(s, i, CHUNK_ABSENT);
+	int64_t bytes = take_out(c, s, NULL, 0);
+	if (bytes > 0)
+		atomic_fetch_sub(&c->used, (uint64_t)bytes);
+}
+
+void cache_drop_segments(struct cache *c, struct segment_set *set, const segment_no_t *numbers, size_t count)
+{
+	struct segment **taken = calloc(count, sizeof *taken), *s;
+	size_t n = 0;
+
+	/* Nobody else forgets what the store has meanwhile. */
 	pthread_mutex_lock(&c->round_mutex);
-	if (s->local && atomic_load(&s->chunk)) {
-		/* As if all of it had been chosen: what is in the queues of these chunks is found absent. */
-		for (uint32_t i = 0; i < s->shape.chunks; i++)
-			segment_chunk_set(s, i, CHUNK_ABSENT);
-		int64_t bytes = take_out(c, s, NULL, 0);
-		if (bytes > 0)
-			atomic_fetch_sub(&c->used, (uint64_t)bytes);
+	for (size_t k = 0; k < count; k++) {
+		s = segment_pin_known(set, numbers[k]);
+		if (!s)
+			continue;
+		segment_unpin(s);
+		if (atomic_load(&s->life) == LIFE_STORED)
+			drop_file_of(c, s);
+		/* Without memory for it more is remembered than need be. */
+		s = taken ? segment_take(set, numbers[k]) : NULL;
+		if (s)
+			(taken[n++] = s)->taken = true;
 	}
+	if (n)
+		forget(c, is_taken, NULL);
 	pthread_mutex_unlock(&c->round_mutex);
+	while (n)
+		segment_taken_free(taken[--n]);
+	free(taken);
 }
 
 void cache_forget_set(struct cache *c, struct segment_set *set)
 {
 	pthread_mutex_lock(&c->round_mutex);
-	forget(c, set, NULL);
+	forget(c, is_of_set, set);
 	segment_set_each(set, uncount, c);
 	pthread_mutex_unlock(&c->round_mutex);
 }

@@ -43,8 +43,9 @@ void cache_forget_set(struct cache *c, struct segment_set *set);
 /* The same for one segment. */
 void cache_forget_segment(struct cache *c, struct segment *s);
 
-/* Nobody will read the stored segment again: its file goes, unless it is in use just now. */
-void cache_drop_segment(struct cache *c, struct segment *s);
+/* Nobody will read these stored segments again: their files go, and all that is known of them, but of one that is in use just now. Blocks on
+ * the local disk. */
+void cache_drop_segments(struct cache *c, struct segment_set *set, const segment_no_t *numbers, size_t count);
 
 /* Evicts until `bytes` less than the limit are in use, if that much can go; blocks on the local disk. Spares go too if that is not enough. */
 void cache_make_room(struct cache *c, uint64_t bytes);

@@ -64,11 +64,11 @@ bool chunk_queue_pop(struct chunk_queue *q, struct chunk_ref *ref)
 	return true;
 }
 
-void chunk_queue_forget(struct chunk_queue *q, const struct segment_set *set, const struct segment *s)
+void chunk_queue_forget(struct chunk_queue *q, bool (*gone)(const struct segment *s, const void *arg), const void *arg)
 {
 	for (size_t i = 0; i < q->count; i++) {
 		struct chunk_ref *ref = &q->ring[(q->head + i) & (q->capacity - 1)];
-		if (ref->segment && (s ? ref->segment == s : ref->segment->set == set))
+		if (ref->segment && gone(ref->segment, arg))
 			ref->segment = NULL;
 	}
 }

@@ -26,8 +26,8 @@ void chunk_queue_destroy(struct chunk_queue *q);
 int chunk_queue_push(struct chunk_queue *q, struct chunk_ref ref);
 /* False when it is empty. */
 bool chunk_queue_pop(struct chunk_queue *q, struct chunk_ref *ref);
-/* Makes all entries of the set's segments NULL, or only those of segment `s` if that is not NULL. */
-void chunk_queue_forget(struct chunk_queue *q, const struct segment_set *set, const struct segment *s);
+/* Makes all entries NULL of segments that are `gone`. */
+void chunk_queue_forget(struct chunk_queue *q, bool (*gone)(const struct segment *s, const void *arg), const void *arg);
 
 /* Remembers about `slots` keys; a newer one may drive out an older one early. */
 struct ghosts {

@@ -193,17 +193,15 @@ static int check_roots(struct clean *c)
 static void drop_local(struct clean *c, const struct waiting *list, size_t count)
 {
 	struct image *i = c->image;
+	segment_no_t *numbers = malloc(count * sizeof *numbers);
+	size_t n = 0;
 
-	for (size_t k = 0; k < count; k++) {
-		if (list[k].epoch != epoch_of(i, list[k].number))
-			continue;
-		struct segment *s = segment_pin_known(i->set, list[k].number);
-		if (!s)
-			continue;
-		segment_unpin(s);
-		if (atomic_load(&s->life) == LIFE_STORED)
-			cache_drop_segment(i->engine->cache, s);
-	}
+	for (size_t k = 0; numbers && k < count; k++)
+		if (list[k].epoch == epoch_of(i, list[k].number))
+			numbers[n++] = list[k].number;
+	if (n)
+		cache_drop_segments(i->engine->cache, i->set, numbers, n);
+	free(numbers);
 }
 
 static int remove_batch(struct clean *c, const struct waiting *list, size_t count)

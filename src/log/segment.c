@@ -191,6 +191,24 @@ int segment_forget(struct segment_set *set, segment_no_t number)
 	return rc == -ENOENT ? 0 : rc;
 }
 
+struct segment *segment_take(struct segment_set *set, segment_no_t number)
+{
+	pthread_mutex_lock(&set->mutex);
+	struct segment *s = hash_get(set->table, number);
+	int life = s ? atomic_load(&s->life) : LIFE_UNKNOWN;
+	if (s && (atomic_load(&s->pins) || s->local || (life != LIFE_STORED && life != LIFE_UNKNOWN)))
+		s = NULL;
+	if (s)
+		hash_remove(set->table, number);
+	pthread_mutex_unlock(&set->mutex);
+	return s;
+}
+
+void segment_taken_free(struct segment *s)
+{
+	segment_free(s);
+}
+
 int segment_set_forget_all(struct segment_set *set)
 {
 	size_t cursor = 0, count = 0;

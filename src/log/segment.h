@@ -6,7 +6,7 @@
  *   - a reader pins, then looks at the chunk's state, and touches the file only if the chunk is not absent;
  *   - the evictor first marks chunks absent, then punches them only if nobody has the segment pinned (else later);
  * so set bits always mean readable bytes. Segments that are not in the store yet are never evicted. A segment object lives as
- * long as its set.
+ * long as its set, or until it is forgotten or taken out: only who has it pinned, or keeps others from that, may look at it.
  */
 #ifndef GARNER_LOG_SEGMENT_H
 #define GARNER_LOG_SEGMENT_H
@@ -65,6 +65,7 @@ struct segment {
 	bool punched;              /* the file has holes: it cannot be recycled */
 	struct retired *retired;   /* arrays of states that somebody may look at still */
 	struct segment *next_gone; /* guarded by the set's mutex: forgotten, and still pinned */
+	bool taken;                /* cache/cache.c: out of the table; of its rounds */
 
 	/* Written by the log's owner before the life that makes them valid. */
 	uint32_t record_count, slot_count; /* closed and later */
@@ -103,7 +104,12 @@ void segment_unpin(struct segment *s);
  * it until he lets it go. */
 int segment_forget(struct segment_set *set, segment_no_t number);
 
-/* The same of all. The first error. */
+/* Takes a segment of which only the store had anything, and that nobody has pinned, out of the table: nobody can find it any more. NULL when it
+ * is not known, or not so. It is freed by segment_taken_free(). */
+struct segment *segment_take(struct segment_set *set, segment_no_t number);
+void segment_taken_free(struct segment *s);
+
+/* segment_forget() of all. The first error. */
 int segment_set_forget_all(struct segment_set *set);
 
 /* The file of a local segment, opened if need be; NULL with an error when there is none or it is damaged. The segment is

@@ -543,10 +543,18 @@ static void memory_does_not_grow_with_what_came_and_went(void **state)
 		for (uint32_t i = 0; i < TEST_CHUNKS; i++)
 			assert_int_equal(read_chunk(&w->c, n, i), 0);
 		executor_drain(w->c.log.executor);
-		struct segment *s = segment_pin_known(w->c.log.set, n);
-		segment_unpin(s);
+		struct segment *used = n == 20 ? segment_pin_known(w->c.log.set, n) : NULL;
 		if (n != 10) /* that one stays */
-			cache_drop_segment(w->c.cache, s);
+			cache_drop_segments(w->c.cache, w->c.log.set, &n, 1);
+		struct segment *s = segment_pin_known(w->c.log.set, n);
+		assert_true((s != NULL) == (n == 10 || n == 20));
+		if (s)
+			segment_unpin(s);
+		if (used) {
+			segment_unpin(used);
+			cache_drop_segments(w->c.cache, w->c.log.set, &n, 1);
+			assert_null(segment_pin_known(w->c.log.set, n));
+		}
 		if (n == 1)
 			few = cache_queue_bytes(w->c.cache);
 	}
