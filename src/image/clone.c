@@ -20,7 +20,6 @@
 static int hold_snapshot(struct engine *e, const struct snapshot *s, const char *name, struct snapshot *held,
                          struct error *err)
 {
-	struct snapshot there;
 	int rc;
 
 	*held = *s;
@@ -32,9 +31,7 @@ static int hold_snapshot(struct engine *e, const struct snapshot *s, const char 
 	if (rc)
 		return rc;
 	/* What it alone holds may be on its way out if it was deleted meanwhile. */
-	rc = snapshot_load_any(e->pool, s->image, s->info.name, &there, err);
-	if (!rc && there.info.id != s->info.id)
-		rc = error_set(err, -ENOENT, "snapshot %s was deleted meanwhile", s->info.name);
+	rc = snapshot_still_there(e->pool, s, err);
 	if (rc)
 		moment_let_go(e, held);
 	return rc;

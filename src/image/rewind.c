@@ -84,6 +84,22 @@ static int take_over_past(struct image *i, const struct beginning *b, segment_no
 	return rc;
 }
 
+/* What `b` begins as is held for the segment `next`. The image is nobody's: another host may have cleaned it, or deleted the snapshot, since
+ * it was looked at, and not have seen the hold. */
+static int hold_rewound(struct past *p, const struct beginning *b, const struct snapshot *snapshot, segment_no_t next,
+                        struct error *err)
+{
+	struct snapshot held = b->held;
+	int rc = moment_hold_rewound(p->engine, &held, next, err);
+
+	if (rc)
+		return rc;
+	rc = snapshot ? snapshot_still_there(p->engine->pool, snapshot, err) : past_still_there(p, err);
+	if (rc)
+		moment_let_go(p->engine, &held);
+	return rc;
+}
+
 /* Nobody else has the image open, and the open_mutex is held. `snapshot`: to that, or NULL. */
 static int rewind_alone(struct image *i, const struct catalog_entry *entry, const struct snapshot *snapshot,
                         struct image_moment *m, struct image_moment *now, struct error *err)
@@ -106,9 +122,9 @@ static int rewind_alone(struct image *i, const struct catalog_entry *entry, cons
 		rc = rc ? rc : past_beginning(&p, m, &b, err);
 	}
 	segment_no_t next = p.end + 1;
+	if (!rc)
+		rc = hold_rewound(&p, &b, snapshot, next, err);
 	past_close(&p);
-	struct snapshot held = b.held;
-	rc = rc ? rc : moment_hold_rewound(i->engine, &held, next, err);
 	return rc ? rc : take_over_past(i, &b, next, err);
 }
 

@@ -165,6 +165,16 @@ int snapshot_load_any(struct pool *p, uint64_t image, const char *name, struct s
 	return rc == -ENOENT ? error_set(err, rc, "there is no snapshot \"%s\"", name) : rc;
 }
 
+int snapshot_still_there(struct pool *p, const struct snapshot *s, struct error *err)
+{
+	struct snapshot there;
+	int rc = snapshot_load_any(p, s->image, s->info.name, &there, err);
+
+	if (rc == -ENOENT || (!rc && there.info.id != s->info.id))
+		return error_set(err, -ENOENT, "snapshot %s was deleted meanwhile", s->info.name);
+	return rc;
+}
+
 int snapshot_remove(struct pool *p, uint64_t image, const char *name, struct error *err)
 {
 	char key[STORE_KEY_MAX + 1];

@@ -32,6 +32,8 @@ int snapshot_save(struct pool *p, const struct snapshot *s, bool fresh, struct e
 int snapshot_load(struct pool *p, uint64_t image, const char *name, struct snapshot *s, struct error *err);
 /* Also one that is hidden (below). */
 int snapshot_load_any(struct pool *p, uint64_t image, const char *name, struct snapshot *s, struct error *err);
+/* Whether that very one is there still. -ENOENT: it was deleted, and another one may have its name. */
+int snapshot_still_there(struct pool *p, const struct snapshot *s, struct error *err);
 int snapshot_remove(struct pool *p, uint64_t image, const char *name, struct error *err);
 
 /* Calls each() for every snapshot of the image, oldest first, until it returns non-zero, which is returned. A damaged one is

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* spy_store.h: a store that passes everything on to another, counts puts and gets, holds them back or loses answers of puts
- * as a test says, fails puts and gets, and damages what gets bring. Any threads. For tests only.
+ * as a test says, fails puts, gets and removals, and damages what gets bring. Any threads. For tests only.
  */
 #ifndef GARNER_TESTS_SPY_STORE_H
 #define GARNER_TESTS_SPY_STORE_H
@@ -43,7 +43,11 @@ struct spy_store {
 	_Atomic int put_error, get_error, head_error; /* -errno; while not 0, such requests fail */
 	_Atomic unsigned lose_answers;                /* so many puts work, and are answered with -ETIMEDOUT */
 	_Atomic unsigned damage_gets;                 /* so many gets bring a wrong first byte */
-	pthread_mutex_t mutex;                        /* guards what follows */
+	const char *_Atomic fail_removes;             /* removals of keys that contain it fail; NULL: none */
+	/* Called before each put, on the thread that asks for it; set before there are others. */
+	void (*before_put)(void *arg, const char *key);
+	void *before_put_arg;
+	pthread_mutex_t mutex; /* guards what follows */
 	pthread_cond_t changed;
 	bool hold_puts;
 	struct spy_held held[64];
@@ -94,6 +98,8 @@ static inline void spy_put(struct store *store, const char *key, const struct io
 	struct spy_held h = { .iov = iov, .iovcnt = iovcnt, .flags = flags, .done = done, .arg = arg };
 
 	snprintf(h.key, sizeof h.key, "%s", key);
+	if (s->before_put)
+		s->before_put(s->before_put_arg, key);
 	atomic_fetch_add(&s->puts, 1);
 	pthread_mutex_lock(&s->mutex);
 	bool hold = s->hold_puts;
@@ -170,7 +176,13 @@ static inline void spy_head(struct store *store, const char *key, store_length_f
 
 static inline void spy_remove(struct store *store, const char *key, store_done_fn *done, void *arg)
 {
-	store_remove(((struct spy_store *)store)->below, key, done, arg);
+	struct spy_store *s = (struct spy_store *)store;
+	const char *part = atomic_load(&s->fail_removes);
+
+	if (part && strstr(key, part))
+		done(arg, -EIO, &spy_fault);
+	else
+		store_remove(s->below, key, done, arg);
 }
 
 static inline void spy_list(struct store *store, const char *prefix, const char *after, size_t max, store_list_fn *done,

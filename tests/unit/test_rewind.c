@@ -6,6 +6,7 @@
  */
 #include "lib/image_fixture.h"
 #include "lib/oracle.h"
+#include "lib/spy_store.h"
 
 #include "base/clock.h"
 #include "image/clean.h"
@@ -580,6 +581,117 @@ static void a_clone_that_was_rewound_in_place_can_be_flattened(void **state)
 	assert_int_equal(errors_in_pool(), 0);
 }
 
+/* ---- while another host cleans ------------------------------------------------------------------------------------ */
+
+/* Host 1, which gets an image that is nobody's for a moment, just before what it is rewound to is held. */
+struct meanwhile {
+	struct spy_store spy;
+	const char *name;
+	const char *snapshot; /* is deleted; NULL: history ends */
+	uint64_t removed;     /* segments */
+	bool done;
+};
+
+static void clean_meanwhile(void *arg, const char *key)
+{
+	const struct clean_options now = { .now = true };
+	struct meanwhile *m = arg;
+	struct clean_result result;
+	struct error why = { 0 };
+
+	if (m->done || !strstr(key, "/snapshots/"))
+		return;
+	m->done = true;
+	struct engine *other = image_fixture_open_beside(&f, 1);
+	uint64_t id = id_of(other, m->name);
+	if (m->snapshot)
+		assert_int_equal(engine_snapshot_delete(other, id, m->snapshot, &why), 0);
+	else
+		assert_int_equal(engine_history_keep(other, id, 0, &why), 0);
+	assert_int_equal(engine_clean(other, id, &now, NULL, NULL, &result, &why), 0);
+	m->removed = result.removed_segments;
+	assert_int_equal(engine_close(other, &why), 0);
+}
+
+static void begin_meanwhile(struct meanwhile *m)
+{
+	spy_store_over(&m->spy, f.engine->pool->store);
+	f.engine->pool->store = &m->spy.store;
+	m->spy.before_put = clean_meanwhile;
+	m->spy.before_put_arg = m;
+}
+
+static void discard_all(struct track *t)
+{
+	struct image *i = image_fixture_open_image(f.engine, t->name);
+
+	assert_int_equal(discard_wait(i, 0, DISK_MAX), 0);
+	oracle_zero(t->disk, 0, DISK_MAX);
+	note(t, i);
+	image_fixture_close_image(i);
+}
+
+/* It is as it was before, and goes on. */
+static void check_not_rewound(struct random *r, struct track *t, struct meanwhile *m, uint64_t id)
+{
+	assert_true(m->done && m->removed);
+	assert_int_equal(rewound_holds(id), 0);
+	check_either(f.engine, t->name, t->disk, NULL);
+	change_some(r, t, 5);
+	image_fixture_close(&f);
+	spy_store_destroy(&m->spy);
+	image_fixture_open(&f, 0);
+	check_either(f.engine, t->name, t->disk, NULL);
+	assert_int_equal(errors_in_pool(), 0);
+}
+
+static void a_moment_that_goes_before_it_is_held_is_not_rewound_to(void **state)
+{
+	struct random r = some_random();
+	static struct meanwhile m;
+	struct track *t = begin_disk();
+	struct image_moment at = { 0 }, now;
+	uint64_t id = id_of(f.engine, t->name);
+
+	(void)state;
+	m = (struct meanwhile){ .name = t->name };
+	assert_int_equal(engine_history_keep(f.engine, id, 3600, &err), 0);
+	change_some(&r, t, 40);
+	restart(false);
+	id_of(f.engine, t->name);
+	discard_all(t);
+	restart(false);
+	id_of(f.engine, t->name);
+	begin_meanwhile(&m);
+	at = (struct image_moment){ .segment = t->states[30].at.segment, .record = t->states[30].at.record };
+	assert_int_equal(engine_rewind_in_place(f.engine, id, &at, &now, &err), -EAGAIN);
+	assert_non_null(strstr(error_text(&err), "cleaning"));
+	check_not_rewound(&r, t, &m, id);
+}
+
+static void a_snapshot_that_goes_before_it_is_held_is_not_rewound_to(void **state)
+{
+	struct random r = some_random();
+	static struct meanwhile m;
+	struct track *t = begin_disk();
+	struct image_moment at = { 0 }, now;
+	struct snapshot s;
+	uint64_t id = id_of(f.engine, t->name);
+
+	(void)state;
+	m = (struct meanwhile){ .name = t->name, .snapshot = "then" };
+	change_some(&r, t, 40);
+	assert_int_equal(engine_snapshot_create(f.engine, &id, 1, "then", &err), 0);
+	assert_int_equal(snapshot_load(f.engine->pool, id, "then", &s, &err), 0);
+	discard_all(t);
+	restart(false);
+	id_of(f.engine, t->name);
+	assert_int_equal(snapshot_remember(f.engine, &s), 0);
+	begin_meanwhile(&m);
+	assert_int_equal(engine_rewind_in_place(f.engine, s.info.id, &at, &now, &err), -ENOENT);
+	check_not_rewound(&r, t, &m, id);
+}
+
 static void another_host_rewinds_to_what_the_owner_has_uploaded(void **state)
 {
 	struct random r = some_random();
@@ -883,6 +995,8 @@ int main(void)
 		T(moments_after_rewinding_in_place_outlive_cleaning),
 		T(one_that_was_rewound_in_place_can_be_deleted),
 		T(a_clone_that_was_rewound_in_place_can_be_flattened),
+		T(a_moment_that_goes_before_it_is_held_is_not_rewound_to),
+		T(a_snapshot_that_goes_before_it_is_held_is_not_rewound_to),
 		T(another_host_rewinds_to_what_the_owner_has_uploaded),
 		T(the_owner_goes_by_what_was_said_on_another_host),
 		T(what_was_rewound_is_copied_with_all_it_needs),
