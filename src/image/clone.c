@@ -168,22 +168,30 @@ int engine_clone(struct engine *e, uint64_t source, uint64_t dir, const char *na
 	return rc ? rc : image_begin(e, &b, &entry, dir, name, id, attr, err);
 }
 
-int engine_layers_release(struct engine *e, uint64_t id, struct error *err)
+int layers_let_go(struct engine *e, uint64_t id, const struct layer_list *list, struct error *err)
 {
 	char hold[SNAPSHOT_NAME_MAX + 1];
+	int rc = 0;
+
+	for (size_t k = 0; rc >= 0 && k < list->count; k++) {
+		if (!list->refs[k].hold)
+			continue;
+		layer_hold_name(id, list->refs[k].hold, hold);
+		rc = snapshot_remove(e->pool, list->refs[k].image, hold, err);
+		if (!rc || rc == -ENOENT)
+			rc = 1;
+	}
+	return rc;
+}
+
+int engine_layers_release(struct engine *e, uint64_t id, struct error *err)
+{
 	struct layer_list list;
 	int rc = layer_list_load(e->pool, id, &list, err);
 
 	if (rc)
 		return rc == -ENOENT ? 0 : rc;
-	for (size_t k = 0; rc >= 0 && k < list.count; k++) {
-		if (!list.refs[k].hold)
-			continue;
-		layer_hold_name(id, list.refs[k].hold, hold);
-		rc = snapshot_remove(e->pool, list.refs[k].image, hold, err);
-		if (!rc || rc == -ENOENT)
-			rc = 1;
-	}
+	rc = layers_let_go(e, id, &list, err);
 	layer_list_destroy(&list);
 	return rc;
 }

@@ -32,7 +32,7 @@ struct flatten {
 	uint64_t nodes;       /* read in this pass */
 	segment_no_t segment; /* of the last checkpoint */
 	bool found;           /* something in another log, in this pass */
-	bool parted;          /* what it held is being let go: there is no way back */
+	bool parted;          /* its list of layers may be gone: there is no way back */
 	uint8_t *bytes;       /* RUN_BYTES */
 	map_entry_t entries[MAP_LEVELS][MAP_FANOUT];
 };
@@ -226,6 +226,27 @@ static int check_snapshots(struct flatten *f)
 				 "snapshots or clones of it need what it is a clone of: delete or flatten them first");
 }
 
+/* The list goes first: what is held and in no list is found by cleaning (clean_holds.c), while a list of what nobody holds would be
+ * believed. */
+static int part(struct flatten *f)
+{
+	struct image *i = f->image;
+	struct engine *e = i->engine;
+	struct layer_list list;
+	int rc = layer_list_load(e->pool, i->id, &list, f->err);
+
+	if (rc)
+		return rc;
+	f->parted = true;
+	rc = layer_list_remove(e->pool, i->id, f->err);
+	if (!rc || rc == -ENOENT)
+		rc = layers_let_go(e, i->id, &list, f->err);
+	layer_list_destroy(&list);
+	if (rc > 0)
+		engine_delete_later(e);
+	return rc < 0 ? rc : 0;
+}
+
 static int let_go(struct flatten *f, map_entry_t root)
 {
 	struct image *i = f->image;
@@ -248,14 +269,7 @@ static int let_go(struct flatten *f, map_entry_t root)
 		rc = check_snapshots(f);
 	if (!rc)
 		rc = clean_rewound(e->pool, i->id, f->err);
-	f->parted = !rc;
-	if (!rc)
-		rc = engine_layers_release(e, i->id, f->err);
-	if (rc < 0)
-		return rc;
-	if (rc)
-		engine_delete_later(e);
-	return layer_list_remove(e->pool, i->id, f->err);
+	return rc ? rc : part(f);
 }
 
 static void reopen(struct image *i)

@@ -558,7 +558,9 @@ int moment_hold_rewound(struct engine *e, struct snapshot *held, segment_no_t ne
 /* It is not needed: nothing was made of it. */
 void moment_let_go(struct engine *e, const struct snapshot *held);
 
-/* Lets go of what the image holds in other images' logs: it is being deleted. 1: something may go now. */
+/* Lets go of what the image holds in other images' logs, as its list says. 1: something may go now. */
+int layers_let_go(struct engine *e, uint64_t id, const struct layer_list *list, struct error *err);
+/* The same of the list in the store: the image is being deleted. */
 int engine_layers_release(struct engine *e, uint64_t id, struct error *err);
 
 /* ---- names.c ---- */

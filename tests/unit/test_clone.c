@@ -4,6 +4,7 @@
  * GARNER_TEST_SEED repeats a run.
  */
 #include "lib/image_fixture.h"
+#include "lib/spy_store.h"
 
 #include "base/clock.h"
 #include "image/pool_copy.h"
@@ -514,6 +515,65 @@ static void a_flattening_that_is_stopped_at_its_end_changes_nothing(void **state
 	free(disk);
 }
 
+static struct spy_store spy;
+
+static void spy_on_store(void)
+{
+	spy_store_over(&spy, f.engine->pool->store);
+	f.engine->pool->store = &spy.store;
+}
+
+static void restart_without_spy(void)
+{
+	image_fixture_close(&f);
+	spy_store_destroy(&spy);
+	image_fixture_lose_cache(&f, 0);
+	image_fixture_open(&f, 0);
+}
+
+static bool has_list(uint64_t id)
+{
+	struct layer_list list;
+	int rc = layer_list_load(f.engine->pool, id, &list, &err);
+
+	assert_true(!rc || rc == -ENOENT);
+	if (!rc)
+		layer_list_destroy(&list);
+	return !rc;
+}
+
+/* As a crash would, at either step: what a list names is held. */
+static void a_flattening_that_cannot_let_go_leaves_no_list_without_holds(void **state)
+{
+	struct random r = some_random();
+	uint8_t *disk = calloc(1, DISK);
+
+	(void)state;
+	assert_non_null(disk);
+	uint64_t a = make_disk("a");
+	write_some(&r, f.engine, "a", disk, 100);
+	clone_image(f.engine, "a", "b");
+	write_some(&r, f.engine, "b", disk, 20);
+	uint64_t b = id_of(f.engine, "b");
+	spy_on_store();
+	atomic_store(&spy.fail_removes, "/layers");
+	assert_int_equal(engine_flatten(f.engine, b, NULL, NULL, &err), -EIO);
+	assert_true(has_list(b));
+	assert_int_equal(snapshot_any(f.engine->pool, a, SNAPSHOTS_FOREIGN, &err), 1);
+	check(f.engine, "b", disk);
+	atomic_store(&spy.fail_removes, "/snapshots/");
+	assert_int_equal(engine_flatten(f.engine, b, NULL, NULL, &err), -EIO);
+	assert_false(has_list(b));
+	assert_int_equal(snapshot_any(f.engine->pool, a, SNAPSHOTS_FOREIGN, &err), 1);
+	atomic_store(&spy.fail_removes, NULL);
+	write_some(&r, f.engine, "b", disk, 20);
+	restart_without_spy();
+	check(f.engine, "b", disk);
+	assert_int_equal(engine_flatten(f.engine, id_of(f.engine, "b"), NULL, NULL, &err), 0);
+	assert_int_equal(errors_in_pool(), 0);
+	free(disk);
+}
+
 struct writer {
 	struct random r;
 	struct image *image;
@@ -670,6 +730,7 @@ int main(void)
 		T(any_order_of_deleting_leaves_what_the_others_need),
 		T(a_flat_clone_needs_nobody),
 		T(a_flattening_that_is_stopped_at_its_end_changes_nothing),
+		T(a_flattening_that_cannot_let_go_leaves_no_list_without_holds),
 		T(guests_write_while_it_is_flattened),
 		T(a_clone_is_copied_with_all_it_needs),
 	};
