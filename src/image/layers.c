@@ -226,7 +226,10 @@ int layer_reaches(struct pool *p, uint64_t image, uint64_t other, struct error *
 struct layer_table {
 	struct layer_table *before;
 	size_t count;
-	struct stored_log *layer[];
+	struct layer {
+		struct layer_ref ref;
+		struct stored_log *log;
+	} layer[];
 };
 
 static uint64_t epoch_of(void *arg, segment_no_t number)
@@ -271,7 +274,7 @@ void image_layers_free(struct image *i)
 	struct layer_table *t = atomic_load(&i->layers), *before;
 
 	for (size_t k = 0; t && k < t->count; k++)
-		stored_log_free(t->layer[k]);
+		stored_log_free(t->layer[k].log);
 	for (; t; t = before) {
 		before = t->before;
 		free(t);
@@ -293,41 +296,44 @@ const struct fetch_source *image_source(const struct image *i, map_entry_t entry
 	if (!layer)
 		return &i->source;
 	t = atomic_load(&i->layers);
-	return t && layer <= t->count ? &t->layer[layer - 1]->source : NULL;
+	return t && layer <= t->count ? &t->layer[layer - 1].log->source : NULL;
 }
 
-static int layer_new(struct image *i, const struct layer_ref *ref, struct stored_log **layer, struct error *err)
+static int layer_new(struct image *i, const struct layer_ref *ref, struct layer *layer, struct error *err)
 {
 	struct engine *e = i->engine;
-	struct stored_log *l = *layer = stored_log_new(e, ref->image, i->grain_bytes);
+	struct stored_log *l = stored_log_new(e, ref->image, i->grain_bytes);
 	int rc = l ? 0 : error_set(err, -ENOMEM, "out of memory");
 
 	if (!rc && ref->epoch)
 		rc = terms_load(e->pool, ref->image, ref->epoch, &l->view, err);
 	if (!rc)
 		rc = image_settle_log(e, &l->source, &l->view, ref->last, err);
+	*layer = (struct layer){ *ref, l };
 	if (!rc)
 		return 0;
 	stored_log_free(l);
 	return error_prefix(err, rc, "the log of image %016" PRIx64 ", which this one is a clone of", ref->image);
 }
 
-/* Whether the layers that are known are those of the list, as far as it goes. */
+/* Whether the layers that are known are those of the list, as far as it goes. One that was flattened here has none, and checkpoints say
+ * so until it is loaded anew: a list is then another one. */
 static int check_table(const struct image *i, const struct layer_list *list, struct error *err)
 {
 	const struct layer_table *t = atomic_load(&i->layers);
+	bool same = !i->flat;
 
-	for (size_t k = 0; t && k < t->count && k < list->count; k++)
-		if (segment_set_image(t->layer[k]->source.set) != list->refs[k].image)
-			return error_set(err, -ESTALE,
-			                 "the image was flattened elsewhere, and its layers are others now");
-	return 0;
+	for (size_t k = 0; t && k < t->count && k < list->count; k++) {
+		const struct layer_ref *a = &t->layer[k].ref, *b = &list->refs[k];
+		same = same && a->image == b->image && a->epoch == b->epoch && a->last == b->last && a->hold == b->hold;
+	}
+	return same ? 0 : error_set(err, -ESTALE, "the image was flattened, and its layers are others now");
 }
 
 int image_layers_check(struct image *i, struct error *err)
 {
 	struct layer_list list;
-	int rc = image_layer_count(i) ? layer_list_load(i->engine->pool, i->log_id, &list, err) : -ENOENT;
+	int rc = image_layer_count(i) || i->flat ? layer_list_load(i->engine->pool, i->log_id, &list, err) : -ENOENT;
 
 	if (rc)
 		return rc == -ENOENT ? 0 : rc;
@@ -359,7 +365,7 @@ static int extend_table(struct image *i, const struct layer_list *list, struct e
 		return 0;
 	}
 	for (size_t k = old ? old->count : 0; k < t->count; k++)
-		stored_log_free(t->layer[k]);
+		stored_log_free(t->layer[k].log);
 	free(t);
 	return rc;
 }

@@ -268,7 +268,7 @@ int image_fetch_now(struct image *i, map_entry_t entry, uint32_t skip, void *buf
 int image_fetch_wait(struct image *i, map_entry_t entry, void *buf, size_t len);
 /* Has at least `count` layers known; the open_mutex is held. Blocks on the store. -EBADMSG: the list in the store has not so many. */
 int image_layers_need(struct image *i, size_t count, struct error *err);
-/* Whether those that are known are still the image's: 0, or -ESTALE when another host has flattened it and it has
+/* Whether those that are known are still the image's: 0, or -ESTALE when it was flattened, here or elsewhere, and it has
  * others since. The open_mutex is held. Blocks on the store. */
 int image_layers_check(struct image *i, struct error *err);
 /* image_layers_need(), and gives the list (to be destroyed; empty when there is none and `count` is 0). */

@@ -766,6 +766,100 @@ static void a_moment_is_given_up_when_the_store_is_silent(void **state)
 	copy_while_puts_hang(false);
 }
 
+/* Nobody has it open: after a while it is not owned any more. */
+static void wait_for_hand_over(uint64_t id)
+{
+	bool owned = true;
+
+	for (int k = 0; k < 3000 && owned; k++) {
+		owned = image_is_owned(f.engine, id);
+		usleep(10000);
+	}
+	assert_false(owned);
+}
+
+/* Copies "a" to "b" on host 1, which hands both over. */
+static void share_elsewhere(void)
+{
+	struct engine *other = image_fixture_open_beside(&f, 1);
+	struct image *a = image_fixture_open_image(other, "a"), *b = image_fixture_open_image(other, "b");
+
+	assert_int_equal(copy_wait(a, 0, b, 0, DISK), DISK);
+	assert_int_equal(image_layer_count(b), 1);
+	image_fixture_close_image(a);
+	image_fixture_close_image(b);
+	assert_int_equal(engine_close(other, &err), 0);
+}
+
+/* It is still in memory as it was when it led nowhere. */
+static void one_that_was_flattened_here_and_shared_elsewhere_is_loaded_anew(void **state)
+{
+	struct random r = some_random();
+	struct disk_file d[2];
+
+	(void)state;
+	make_and_copy(&r, d);
+	uint64_t id = d[1].image->id;
+	if (engine_flatten(f.engine, id, NULL, NULL, &err))
+		fail_msg("%s", error_text(&err));
+	write_some(&r, &d[0], 20);
+	for (unsigned k = 0; k < 2; k++)
+		image_fixture_close_image(d[k].image);
+	wait_for_hand_over(d[0].image->id);
+	wait_for_hand_over(id);
+	share_elsewhere();
+	memcpy(d[1].bytes, d[0].bytes, DISK);
+	struct image *known = image_get(f.engine, id);
+	assert_true(known && known->flat);
+	image_put(known);
+	for (unsigned k = 0; k < 2; k++)
+		d[k].image = image_fixture_open_image(f.engine, d[k].name);
+	check_bytes("b", d[1].image, d[1].bytes);
+	write_some(&r, &d[1], 5);
+	assert_int_equal(save_now(d[1].image, true), 0);
+	assert_int_equal(d[1].image->saved.layers, 1);
+	reopen(d, 2, 1);
+	check_bytes("b of the store", d[1].image, d[1].bytes);
+	assert_int_equal(errors_in_pool(), 0);
+	for (unsigned k = 0; k < 2; k++) {
+		image_fixture_close_image(d[k].image);
+		free(d[k].bytes);
+	}
+}
+
+/* The new layer is of the same image, and more of its log belongs to it. */
+static void a_reader_does_not_take_a_new_layer_of_the_same_image_for_the_old_one(void **state)
+{
+	struct random r = some_random();
+	struct disk_file d[2];
+	struct image *i;
+	struct node_attr attr;
+
+	(void)state;
+	make_and_copy(&r, d);
+	assert_int_equal(save_now(d[1].image, true), 0);
+	assert_int_equal(flush_wait(d[1].image, IMAGE_FLUSH_REMOTE), 0);
+	struct engine *other = image_fixture_open_beside(&f, 1);
+	assert_int_equal(engine_resolve(other, "b", &attr, &err), 0);
+	assert_int_equal(image_open(other, attr.id, IMAGE_READ, &i, &err), 0);
+	check_bytes("before", i, d[1].bytes);
+	image_close(i, IMAGE_READ);
+	assert_int_equal(engine_flatten(f.engine, attr.id, NULL, NULL, &err), 0);
+	reopen(d, 2, 0);
+	write_some(&r, &d[0], 50);
+	assert_int_equal(copy_all(&d[0], &d[1]), DISK);
+	assert_int_equal(image_layer_count(d[1].image), 1);
+	assert_int_equal(flush_wait(d[1].image, IMAGE_FLUSH_REMOTE), 0);
+	assert_int_equal(image_open(other, attr.id, IMAGE_READ, &i, &err), 0);
+	check_bytes("after", i, d[1].bytes);
+	image_close(i, IMAGE_READ);
+	assert_int_equal(engine_close(other, &err), 0);
+	for (unsigned k = 0; k < 2; k++) {
+		image_fixture_close_image(d[k].image);
+		free(d[k].bytes);
+	}
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -778,6 +872,8 @@ int main(void)
 		T(a_moment_after_a_copy_can_be_had_back),
 		T(a_flattened_copy_leads_nowhere),
 		T(one_that_was_flattened_elsewhere_is_opened_again),
+		T(one_that_was_flattened_here_and_shared_elsewhere_is_loaded_anew),
+		T(a_reader_does_not_take_a_new_layer_of_the_same_image_for_the_old_one),
 		T(a_share_of_a_layer_that_is_not_listed_is_refused),
 		T(a_reader_does_not_take_new_layers_for_old_ones),
 		T(another_host_replays_the_copy),
