@@ -113,9 +113,9 @@ static int add_replays(struct engine *e, const struct beginning *b, struct layer
 	return rc || !replay.from ? rc : layer_list_add_replay(list, &replay, err);
 }
 
-/* The name comes last. */
+/* The name comes last. `*begun`: whether something of it may be in the store. */
 static int make_image(struct engine *e, const struct beginning *b, const struct catalog_entry *entry, uint64_t dir,
-                      const char *name, uint64_t id, struct error *err)
+                      const char *name, uint64_t id, bool *begun, struct error *err)
 {
 	struct catalog_entry clone = *entry;
 	struct layer_list list = { .base = b->held };
@@ -127,6 +127,7 @@ static int make_image(struct engine *e, const struct beginning *b, const struct 
 		rc = layer_list_add_group(&list, e->pool, &b->held, b->hold, err);
 	if (!rc)
 		rc = add_replays(e, b, &list, err);
+	*begun = !rc;
 	if (!rc)
 		rc = layer_list_save(e->pool, id, &list, err);
 	layer_list_destroy(&list);
@@ -136,18 +137,27 @@ static int make_image(struct engine *e, const struct beginning *b, const struct 
 	return rc ? rc : catalog_create_as(e->catalog, &clone, err);
 }
 
+/* Whether another image has the name for certain, so that `id` was not made. Whatever else came back of a put, it may have been done, or be
+ * done still. */
+static bool name_is_taken(struct engine *e, uint64_t dir, const char *name, uint64_t id, int rc)
+{
+	struct catalog_entry there;
+
+	return rc == -EEXIST && !catalog_lookup(e->catalog, dir, name, 0, &there, NULL) && there.id != id;
+}
+
 int image_begin(struct engine *e, const struct beginning *b, const struct catalog_entry *entry, uint64_t dir,
                 const char *name, uint64_t id, struct node_attr *attr, struct error *err)
 {
-	int rc = make_image(e, b, entry, dir, name, id, err);
+	bool begun = false;
+	int rc = make_image(e, b, entry, dir, name, id, &begun, err);
 
 	if (!rc)
 		return engine_getattr(e, id, attr, err);
-	/* Whether the name was made may be unknown: then what it needs stays. */
-	if (rc != -ETIMEDOUT && rc != -EIO) {
-		(void)layer_list_remove(e->pool, id, NULL);
-		moment_let_go(e, &b->held);
-	}
+	/* What an image needs that may be there stays: if it is not, clean_holds.c and orphans.c find that later. The list goes first. */
+	if (begun && (!name_is_taken(e, dir, name, id, rc) || layer_list_remove(e->pool, id, NULL)))
+		return rc;
+	moment_let_go(e, &b->held);
 	return rc;
 }
 

@@ -41,7 +41,9 @@ struct spy_store {
 	_Atomic unsigned puts, gets, gets_at_0; /* those that begin with the object's first byte */
 	_Atomic unsigned heads;
 	_Atomic int put_error, get_error, head_error; /* -errno; while not 0, such requests fail */
-	_Atomic unsigned lose_answers;                /* so many puts work, and are answered with -ETIMEDOUT */
+	_Atomic unsigned lose_answers;                /* so many puts work, and are answered with lost_error */
+	_Atomic int lost_error;                       /* -ETIMEDOUT to begin with */
+	const char *_Atomic lose_only;                /* of keys that contain it; NULL: of any */
 	_Atomic unsigned damage_gets;                 /* so many gets bring a wrong first byte */
 	const char *_Atomic fail_removes;             /* removals of keys that contain it fail; NULL: none */
 	/* Called before each put, on the thread that asks for it; set before there are others. */
@@ -58,6 +60,7 @@ struct spy_store {
 };
 
 struct spy_lost {
+	int error;
 	store_done_fn *done;
 	void *arg;
 };
@@ -65,11 +68,11 @@ struct spy_lost {
 static inline void spy_lose(void *arg, int status, const struct error *err)
 {
 	struct spy_lost *lost = arg;
-	struct error why = { .code = -ETIMEDOUT, .text = "no answer" };
+	struct error why = { .code = lost->error, .text = "no answer" };
 
 	(void)status;
 	(void)err;
-	lost->done(lost->arg, -ETIMEDOUT, &why);
+	lost->done(lost->arg, lost->error, &why);
 	free(lost);
 }
 
@@ -78,13 +81,14 @@ static const struct error spy_fault = { .code = -EIO, .text = "a fault of the st
 static inline void spy_pass(struct spy_store *s, const struct spy_held *h)
 {
 	int rc = atomic_load(&s->put_error);
+	const char *only = atomic_load(&s->lose_only);
 	struct spy_lost *lost;
 
 	if (rc) {
 		h->done(h->arg, rc, &spy_fault);
-	} else if (atomic_load(&s->lose_answers) && (lost = malloc(sizeof *lost))) {
+	} else if ((!only || strstr(h->key, only)) && atomic_load(&s->lose_answers) && (lost = malloc(sizeof *lost))) {
 		atomic_fetch_sub(&s->lose_answers, 1);
-		*lost = (struct spy_lost){ h->done, h->arg };
+		*lost = (struct spy_lost){ atomic_load(&s->lost_error), h->done, h->arg };
 		store_put(s->below, h->key, h->iov, h->iovcnt, h->flags, spy_lose, lost);
 	} else {
 		store_put(s->below, h->key, h->iov, h->iovcnt, h->flags, h->done, h->arg);
@@ -212,6 +216,7 @@ static inline void spy_store_over(struct spy_store *s, struct store *below)
 	s->below = below;
 	s->store = *below;
 	s->store.ops = &spy_store_ops;
+	atomic_store(&s->lost_error, -ETIMEDOUT);
 	pthread_mutex_init(&s->mutex, NULL);
 	pthread_cond_init(&s->changed, NULL);
 }

@@ -148,6 +148,22 @@ static void restart(bool lose_cache)
 	image_fixture_open(&f, 0);
 }
 
+static struct spy_store spy;
+
+static void spy_on_store(void)
+{
+	spy_store_over(&spy, f.engine->pool->store);
+	f.engine->pool->store = &spy.store;
+}
+
+static void restart_without_spy(void)
+{
+	image_fixture_close(&f);
+	spy_store_destroy(&spy);
+	image_fixture_lose_cache(&f, 0);
+	image_fixture_open(&f, 0);
+}
+
 static int count_below(void *arg, const struct store_entry *entry)
 {
 	unsigned *count = arg;
@@ -271,6 +287,67 @@ static void what_cannot_be_cloned_is_refused_and_leaves_nothing(void **state)
 	assert_int_equal(engine_clone(f.engine, 12345, NODE_ROOT, "x", &attr, &err), -ENOENT);
 	assert_int_equal(engine_clone(f.engine, id, id_of(f.engine, ".snapshots"), "x", &attr, &err), -EROFS);
 	assert_int_equal(objects_of(id), before);
+	assert_int_equal(errors_in_pool(), 0);
+}
+
+/* What a put is answered with when it was done, or may have been, but for what the store itself makes sure of. */
+static void what_may_have_been_cloned_keeps_what_it_needs(void **state)
+{
+	static const int errors[] = { -EBUSY, -EACCES, -ENOSPC, -EIO, -ETIMEDOUT };
+	struct random r = some_random();
+	uint8_t *disk = calloc(1, DISK);
+	struct node_attr attr;
+	char name[8];
+
+	(void)state;
+	assert_non_null(disk);
+	uint64_t a = make_disk("a");
+	write_some(&r, f.engine, "a", disk, 50);
+	spy_on_store();
+	atomic_store(&spy.lose_only, "names/");
+	for (unsigned k = 0; k < sizeof errors / sizeof errors[0]; k++) {
+		atomic_store(&spy.lost_error, errors[k]);
+		atomic_store(&spy.lose_answers, 1);
+		snprintf(name, sizeof name, "b%u", k);
+		assert_int_equal(engine_clone(f.engine, a, NODE_ROOT, name, &attr, &err), errors[k]);
+		assert_int_equal(atomic_load(&spy.lose_answers), 0);
+	}
+	restart_without_spy();
+	for (unsigned k = 0; k < sizeof errors / sizeof errors[0]; k++) {
+		snprintf(name, sizeof name, "b%u", k);
+		check(f.engine, name, disk);
+	}
+	assert_int_equal(errors_in_pool(), 0);
+	free(disk);
+}
+
+static void take_the_name(void *arg, const char *key)
+{
+	bool *done = arg;
+
+	/* The list comes last before the name. */
+	if (*done || !strstr(key, "/layers"))
+		return;
+	*done = true;
+	struct engine *other = image_fixture_open_beside(&f, 1);
+	image_fixture_create(other, "b");
+	assert_int_equal(engine_close(other, &err), 0);
+}
+
+static void what_was_not_cloned_as_the_name_was_taken_leaves_nothing(void **state)
+{
+	struct node_attr attr;
+	bool done = false;
+
+	(void)state;
+	uint64_t a = make_disk("a");
+	spy_on_store();
+	spy.before_put = take_the_name;
+	spy.before_put_arg = &done;
+	assert_int_equal(engine_clone(f.engine, a, NODE_ROOT, "b", &attr, &err), -EEXIST);
+	assert_true(done);
+	assert_int_equal(snapshot_any(f.engine->pool, a, SNAPSHOTS_FOREIGN, &err), 0);
+	restart_without_spy();
 	assert_int_equal(errors_in_pool(), 0);
 }
 
@@ -515,22 +592,6 @@ static void a_flattening_that_is_stopped_at_its_end_changes_nothing(void **state
 	free(disk);
 }
 
-static struct spy_store spy;
-
-static void spy_on_store(void)
-{
-	spy_store_over(&spy, f.engine->pool->store);
-	f.engine->pool->store = &spy.store;
-}
-
-static void restart_without_spy(void)
-{
-	image_fixture_close(&f);
-	spy_store_destroy(&spy);
-	image_fixture_lose_cache(&f, 0);
-	image_fixture_open(&f, 0);
-}
-
 static bool has_list(uint64_t id)
 {
 	struct layer_list list;
@@ -725,6 +786,8 @@ int main(void)
 		T(an_empty_image_and_one_of_holes_can_be_cloned),
 		T(a_snapshot_is_cloned_on_a_host_that_does_not_own_the_image),
 		T(what_cannot_be_cloned_is_refused_and_leaves_nothing),
+		T(what_may_have_been_cloned_keeps_what_it_needs),
+		T(what_was_not_cloned_as_the_name_was_taken_leaves_nothing),
 		T(a_chain_of_clones_of_clones_is_right_at_every_depth),
 		T(a_clone_s_snapshot_is_cloned_and_read),
 		T(any_order_of_deleting_leaves_what_the_others_need),
