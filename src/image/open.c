@@ -323,7 +323,8 @@ bool set_has_unsent(struct segment_set *set)
 	return segment_set_each(set, unsent, NULL) == 1;
 }
 
-/* Unless it is ours and not all of it is in the store. */
+/* Unless it is ours and not all of it is in the store. With what is left here another host may have gone on without that, and own the
+ * image: then it is no part of the log any more, is kept aside (reconcile.c), and what the store has is read. */
 int image_load_to_read(struct image *i, struct error *err)
 {
 	struct log_view view = { 0 };
@@ -331,9 +332,16 @@ int image_load_to_read(struct image *i, struct error *err)
 
 	if (i->snapshot && i->loaded)
 		return 0;
-	if (!i->snapshot && !i->loaded && !i->engine->options.read_only && set_has_unsent(i->set))
-		return image_acquire(i, false, err);
 	rc = log_view_load(i->engine->pool, i->log_id, &view, err);
+	if (!rc && !i->snapshot && !i->loaded && !i->engine->options.read_only &&
+	    view.writer_host == i->engine->host.id && set_has_unsent(i->set)) {
+		log_view_destroy(&view);
+		rc = image_acquire(i, false, err);
+		return rc == -EBUSY ? error_prefix(err, rc,
+		                                   "data of it that is not in the store is here, and another host is "
+		                                   "about to go on without that: try again")
+		                    : rc;
+	}
 	if (!rc && !i->snapshot)
 		rc = image_same_log(i, &view, err);
 	if (rc) {

@@ -333,6 +333,108 @@ static void test_checkpoint_that_the_log_went_on_without_is_nowhere(void **state
 	image_fixture_verify(&fixture);
 }
 
+static unsigned count_files(const char *below)
+{
+	char path[400];
+	unsigned count = 0;
+	struct dirent *e;
+
+	snprintf(path, sizeof path, "%s/%s", fixture.cache[0], below);
+	DIR *dir = opendir(path);
+	while (dir && (e = readdir(dir)))
+		count += strstr(e->d_name, ".seg") != NULL;
+	if (dir)
+		assert_int_equal(closedir(dir), 0);
+	return count;
+}
+
+static void check_grain(struct image *i, uint64_t at, char expected)
+{
+	uint8_t buf[GRAIN];
+
+	assert_int_equal(read_wait(i, at, buf, sizeof buf), sizeof buf);
+	for (unsigned b = 0; b < sizeof buf; b++)
+		assert_int_equal(buf[b], expected);
+}
+
+/* Host 1 has the image open and writes it, while host 0, which has segments that are no part of it, reads. */
+static void test_what_another_host_owns_is_read_beside_unsent_segments(void **state)
+{
+	uint8_t buf[GRAIN];
+	struct error err = { 0 };
+	struct node_attr attr;
+	struct image *writer, *reader;
+	struct host self;
+	char lost[64];
+
+	(void)state;
+	fixture.options.lease_ms = 1000;
+	uint64_t id = leave_unsent(&self);
+	snprintf(lost, sizeof lost, "images/%016llx/lost", (unsigned long long)id);
+	assert_int_equal(count_files(lost), 0);
+	image_fixture_open(&fixture, 1);
+	assert_int_equal(engine_lookup(fixture.engine, NODE_ROOT, "disk", &attr, &err), 0);
+	assert_int_equal(engine_takeover(fixture.engine, attr.id, &err), 0);
+	writer = image_fixture_open_image(fixture.engine, "disk");
+	memset(buf, 'b', sizeof buf);
+	assert_int_equal(write_wait(writer, GRAIN, buf, sizeof buf), sizeof buf);
+	assert_int_equal(flush_wait(writer, IMAGE_FLUSH_REMOTE), 0);
+
+	struct engine *other = image_fixture_open_beside(&fixture, 0);
+	assert_int_equal(engine_lookup(other, NODE_ROOT, "disk", &attr, &err), 0);
+	if (image_open(other, attr.id, IMAGE_READ, &reader, &err))
+		fail_msg("%s", error_text(&err));
+	check_grain(reader, 0, 'x');
+	check_grain(reader, GRAIN, 'b');
+	assert_true(count_files(lost) >= UNSENT);
+	image_close(reader, IMAGE_READ);
+	assert_false(image_is_owned(other, id));
+	/* Segments with the numbers of those that were left. */
+	for (unsigned k = 0; k < 2 * UNSENT; k++) {
+		memset(buf, 'c' + (int)k, sizeof buf);
+		assert_int_equal(write_wait(writer, 0, buf, sizeof buf), sizeof buf);
+		assert_int_equal(flush_wait(writer, IMAGE_FLUSH_REMOTE), 0);
+	}
+	assert_int_equal(image_open(other, attr.id, IMAGE_READ, &reader, &err), 0);
+	check_grain(reader, 0, 'c' + 2 * UNSENT - 1);
+	check_grain(reader, GRAIN, 'b');
+	image_close(reader, IMAGE_READ);
+	assert_int_equal(engine_close(other, &err), 0);
+	image_fixture_close_image(writer);
+}
+
+/* Whoever has claimed it may get no further: then what is left here goes on with the log. */
+static void test_what_another_host_only_claims_keeps_its_unsent_segments(void **state)
+{
+	struct error err = { 0 };
+	struct node_attr attr;
+	struct image *i;
+	struct host self;
+
+	(void)state;
+	fixture.options.lease_ms = 1000;
+	uint64_t id = leave_unsent(&self);
+	/* Alive, as it owns another one. */
+	image_fixture_open(&fixture, 1);
+	image_fixture_create(fixture.engine, "another");
+	struct image *another = image_fixture_open_image(fixture.engine, "another");
+	(void)claim_only(id, &fixture.engine->host);
+	struct engine *other = image_fixture_open_beside(&fixture, 0);
+	/* Its size would be that of all that is here. */
+	assert_int_equal(engine_lookup(other, NODE_ROOT, "disk", &attr, &err), -EBUSY);
+	assert_non_null(strstr(error_text(&err), "try again"));
+	assert_false(is_set_aside(id));
+	image_fixture_close_image(another);
+	image_fixture_close(&fixture);
+	assert_int_equal(engine_lookup(other, NODE_ROOT, "disk", &attr, &err), 0);
+	assert_int_equal(image_open(other, attr.id, IMAGE_READ, &i, &err), 0);
+	check_grain(i, 0, 'a');
+	check_grain(i, GRAIN, 'a');
+	image_close(i, IMAGE_READ);
+	assert_false(is_set_aside(id));
+	assert_int_equal(engine_close(other, &err), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -340,6 +442,10 @@ int main(void)
 		                                set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_the_same_without_sqlite, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_claim_alone_makes_nothing_part_of_the_log, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_what_another_host_owns_is_read_beside_unsent_segments, set_up,
+		                                tear_down),
+		cmocka_unit_test_setup_teardown(test_what_another_host_only_claims_keeps_its_unsent_segments, set_up,
+		                                tear_down),
 		cmocka_unit_test_setup_teardown(test_checkpoint_that_the_log_went_on_without_is_nowhere, set_up,
 		                                tear_down),
 	};
