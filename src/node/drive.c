@@ -129,9 +129,29 @@ int drive_write_failed(struct drive *d, int rc, const char *what)
 	return rc;
 }
 
+/* What is damaged may be what a start does not read. */
+static void ask_for_rebuild(struct drive *d)
+{
+	char path[DRIVE_FILE_PATH];
+	int fd, rc;
+
+	snprintf(path, sizeof path, "%s/rebuild", d->path);
+	fd = disk_open(d->disk, path, O_WRONLY | O_CREAT, 0600);
+	rc = fd < 0 ? fd : disk_close(d->disk, fd);
+	if (rc == 0)
+		rc = disk_sync_dir(d->disk, d->path);
+	if (rc < 0)
+		report_error("drive %s: cannot note that its index is to be built anew (%s): remove its index.db* "
+		             "before the "
+		             "node is started again",
+		             d->path, strerror(-rc));
+}
+
 int drive_index_failed(struct drive *d, int rc, const struct error *err)
 {
 	if (rc == -EBADMSG) {
+		if (atomic_load(&d->state) < DRIVE_INDEX_DAMAGED)
+			ask_for_rebuild(d);
 		get_worse(d, DRIVE_INDEX_DAMAGED, "its index is damaged", error_text(err));
 		return -EIO;
 	}

@@ -3,6 +3,7 @@
  *
  *	drive drives lock unclean        which drive this is; the node's drives; held while it is open; there while it is open
  *	index.db                         what is there (object_index.h)
+ *	rebuild                          there when the index was found damaged: it is built anew at the next start
  *	objects/<x>/<hash>-<version>-<f> the objects (object_file.h)
  *	tmp/<n>                          being written
  *	quarantine/                      files that were found damaged

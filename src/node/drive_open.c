@@ -139,6 +139,29 @@ static void mark_closed(struct drive *d)
 		(void)disk_sync_dir(d->disk, d->path);
 }
 
+/* ---- the marker of an index that was found damaged while it was in use (drive.c) ---- */
+
+static int is_rebuild_asked(struct drive *d, bool *asked)
+{
+	char path[DRIVE_FILE_PATH];
+
+	path_of(d, "rebuild", path);
+	int fd = disk_open(d->disk, path, O_RDONLY, 0);
+	*asked = fd >= 0;
+	if (fd >= 0)
+		disk_close(d->disk, fd);
+	return fd < 0 && fd != -ENOENT ? fd : 0;
+}
+
+static int forget_rebuild(struct drive *d)
+{
+	char path[DRIVE_FILE_PATH];
+
+	path_of(d, "rebuild", path);
+	int rc = disk_unlink(d->disk, path);
+	return rc < 0 ? rc : disk_sync_dir(d->disk, d->path);
+}
+
 /* ---- the index ---- */
 
 /* Goes through all rows: the counts, and whether each is whole. */
@@ -186,11 +209,14 @@ static int build_index(struct drive *d, const char *path, struct drive_check *ch
 static int ready_index(struct drive *d, bool unclean, struct drive_check *check, struct error *err)
 {
 	char path[DRIVE_FILE_PATH];
-	bool complete = false;
-	int rc;
+	bool complete = false, asked = false;
+	int rc = is_rebuild_asked(d, &asked);
 
 	path_of(d, "index.db", path);
-	rc = object_index_open(path, &d->index, &complete, err);
+	if (rc < 0)
+		return error_set(err, rc, "rebuild: %s", strerror(-rc));
+	rc = asked ? error_set(err, -EBADMSG, "it was found damaged while it was in use")
+	           : object_index_open(path, &d->index, &complete, err);
 	if (rc == 0 && complete && unclean)
 		rc = drive_compare(d, false, check, err);
 	if (rc == 0 && complete)
@@ -202,6 +228,8 @@ static int ready_index(struct drive *d, bool unclean, struct drive_check *check,
 		if (rc == 0)
 			rc = count_all(d, err);
 	}
+	if (rc == 0 && asked && (rc = forget_rebuild(d)) < 0)
+		error_set(err, rc, "rebuild: %s", strerror(-rc));
 	return rc;
 }
 

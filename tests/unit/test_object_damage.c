@@ -423,6 +423,46 @@ static void an_index_that_is_found_damaged_while_it_is_in_use_is_no_vote_and_is_
 	assert_some();
 }
 
+/* A start goes through the rows by their names only. */
+static void damage_of_what_a_start_does_not_read_is_gone_after_the_next(void **state)
+{
+	char path[400], marker[400];
+	sqlite3_stmt *sql;
+	uint64_t loss;
+	sqlite3 *db;
+
+	(void)state;
+	put_some();
+	recover();
+	stop();
+	in_dir("index.db", path);
+	in_dir("rebuild", marker);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(
+		sqlite3_prepare_v2(db, "SELECT rootpage FROM sqlite_master WHERE name = 'by_bucket'", -1, &sql, NULL),
+		SQLITE_OK);
+	assert_int_equal(sqlite3_step(sql), SQLITE_ROW);
+	off_t page = sqlite3_column_int64(sql, 0) - 1;
+	sqlite3_finalize(sql);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+	for (off_t at = 0; at < 8; at++)
+		flip(path, page * 4096 + at, 6);
+	start();
+	assert_some();
+	assert_int_equal(access(marker, F_OK), -1);
+	assert_int_equal(put_made(s, "pool/o31", 9, 10, 0, OBJECT_RULE_NEWER, NULL), -EIO);
+	assert_int_equal(object_store_state(s, &loss), OBJECT_STORE_LOST);
+	assert_int_equal(access(marker, F_OK), 0);
+	stop();
+	start();
+	assert_int_equal(access(marker, F_OK), -1);
+	assert_some();
+	assert_int_equal(put_made(s, "pool/o31", 9, 10, 0, OBJECT_RULE_NEWER, NULL), 0);
+	stop();
+	start();
+	assert_int_equal(read_made(s, "pool/o31", 9, 10), 0);
+}
+
 /* ---- an unclean end ---- */
 
 static void copy_file(const char *from, const char *to, off_t cut)
@@ -587,6 +627,7 @@ int main(void)
 		TEST(an_index_that_is_gone_or_damaged_is_built_anew),
 		TEST(a_damaged_object_without_an_index_is_a_loss),
 		TEST(an_index_that_is_found_damaged_while_it_is_in_use_is_no_vote_and_is_built_at_the_next_start),
+		TEST(damage_of_what_a_start_does_not_read_is_gone_after_the_next),
 		TEST(of_two_files_after_an_unclean_end_the_newer_that_is_whole_counts),
 		TEST(a_file_that_cannot_be_read_after_an_unclean_end_is_a_loss),
 		TEST(an_entry_without_a_file_is_kept_as_damaged_and_a_tombstone_is_written_again),
