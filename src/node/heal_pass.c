@@ -3,7 +3,9 @@
  *
  * Only what both hold by the map is compared. A pass is complete when every other node was asked; a node that is leaving may be away,
  * as long as enough others hold what it held (a write quorum less one may be missing). Who had lost something when it was asked is asked
- * once more when all others were: it may have got that again, and then another may have lost it that was asked later.
+ * once more when all others were: it may have got that again, and then another may have lost it that was asked later. So is who has a
+ * damaged copy of what a node without a vote lacks: that node may have been one of those that took it, and is not whole while nobody can give
+ * it that version, or a newer one.
  */
 #include "node/heal_private.h"
 #include "node/object_wire.h"
@@ -121,6 +123,24 @@ static bool is_missing(const struct object_meta *ours, const struct object_meta 
 	return ours->flags & OBJECT_DAMAGED || (theirs->flags & ~ours->flags & OBJECT_CLAIMED);
 }
 
+/* It is damaged there. One whose answers count has what it took, and the copy is nobody's gain. */
+static void looked_for_damaged(void *arg, unsigned id, const struct replica_answer *a)
+{
+	struct looked_at *l = arg;
+	struct heal_pass *p = l->pass;
+	bool lacks = a->status == -ENOENT ||
+	             (!a->status && object_version_compare(a->meta.version, l->entry.meta.version) < 0);
+
+	(void)id;
+	if (a->status && a->status != -ENOENT)
+		fault(p, l->entry.name, a->why);
+	else if (lacks && !p->second)
+		p->again[p->at - 1] = true; /* those that are asked meanwhile may have it */
+	else if (lacks)
+		fault(p, l->entry.name, "its copy is damaged, and no other node has given a good one");
+	entry_done(l);
+}
+
 static void looked(void *arg, unsigned id, const struct replica_answer *a)
 {
 	struct looked_at *l = arg;
@@ -152,13 +172,13 @@ static void more_entries(void *pass)
 		l->pass = p;
 		l->entry = p->page[p->next++];
 		p->under_way++;
-		/* One that is damaged there is nobody's gain. */
-		if (l->entry.meta.flags & OBJECT_DAMAGED) {
+		bool damaged = l->entry.meta.flags & OBJECT_DAMAGED;
+		if (damaged && node_votes(p->node)) {
 			p->under_way--;
 			free(l);
 			continue;
 		}
-		replica_look(p->node, p->node->self, p->map, l->entry.name, looked, l);
+		replica_look(p->node, p->node->self, p->map, l->entry.name, damaged ? looked_for_damaged : looked, l);
 	}
 	if (p->under_way)
 		return;

@@ -255,7 +255,7 @@ static void add_to_bucket(struct object_bucket buckets[OBJECT_BUCKETS], const st
 	memcpy(bytes, e->name, len);
 	put_le64(bytes + len, e->meta.version.counter);
 	put_le64(bytes + len + 8, e->meta.version.tie);
-	put_le32(bytes + len + 16, e->meta.flags & OBJECT_FLAGS_SHARED);
+	put_le32(bytes + len + 16, e->meta.flags & (OBJECT_FLAGS_SHARED | OBJECT_DAMAGED));
 	crypto_generichash(hash, sizeof hash, bytes, len + 20, NULL, 0);
 	for (size_t i = 0; i < sizeof hash; i++)
 		b->digest[i] ^= hash[i];
@@ -274,7 +274,7 @@ static void buckets_run(void *arg)
 		n = store_page(s, -1, NULL, after, job->page, SCAN_ROWS, &complete);
 		for (int i = 0; i < n; i++) {
 			const struct object_entry *e = &job->page[i];
-			if (!(e->meta.flags & OBJECT_DAMAGED) && (!job->want || job->want(job->want_arg, e->name)))
+			if (!job->want || job->want(job->want_arg, e->name))
 				add_to_bucket(job->bucket, e);
 		}
 		if (n > 0)

@@ -194,8 +194,8 @@ void object_store_list(struct object_store *s, const char *prefix, const char *a
                        void *arg);
 
 /* Anti-entropy: names fall into OBJECT_BUCKETS buckets by their hash, the same on every node. Two nodes that hold the same names of
- * a bucket in the same versions, with the same shared flags, have the same digest of it. What is damaged here
- * is left out of the digests (not of the entries), so that it is found missing. */
+ * a bucket in the same versions, with the same shared flags, have the same digest of it. What is damaged has another digest than what
+ * is whole, and than nothing: so it is found missing here, and who has not even its version is told of it. */
 #define OBJECT_BUCKETS 256u
 struct object_bucket {
 	uint8_t digest[16]; /* XOR of a hash of each entry: all zero for none */

@@ -561,6 +561,48 @@ static void damaged_copies_are_never_given_and_are_mended(void **state)
 	real_nodes_end(&nodes);
 }
 
+/* Why the last pass was not complete; "": it was. */
+static void why_not_complete(size_t i, char why[ERROR_TEXT_MAX])
+{
+	struct node *n = nodes.node[i].node;
+	struct heal_look l = { .heal = n->heal };
+
+	assert_int_equal(loop_run(n->loop, look_at_heal, &l), 0);
+	snprintf(why, ERROR_TEXT_MAX, "%s", l.stats.last_error);
+}
+
+/* The second node has lost something, and may have been one of those that took what only the first has, where it is damaged. */
+static void what_is_damaged_where_it_is_left_was_not_got_back(void **state)
+{
+	struct object_scrub_stats scrubbed;
+	char why[ERROR_TEXT_MAX];
+
+	(void)state;
+	NEEDS_ETCD;
+	begin_without_passes();
+	nanosleep(&(struct timespec){ .tv_sec = 1, .tv_nsec = 500000000 }, NULL);
+	real_nodes_calm(&nodes);
+	assert_int_equal(put_made(nodes.node[0].node->objects, "p/left", 5, 9000, 0, OBJECT_RULE_COPY, NULL), 0);
+	assert_int_equal(nftw(nodes.node[0].data, flip_one, 16, FTW_PHYS), 0);
+	assert_int_equal(object_scrub_pass(nodes.node[0].node->objects, NULL, NULL, &scrubbed), 0);
+	/* Whose answers count lacks nothing that it took. */
+	assert_true(heals_when_asked(1, 2));
+	why_not_complete(1, why);
+	assert_string_equal(why, "");
+	atomic_fetch_sub(&nodes.node[1].node->objects->recovered, 1);
+	assert_true(heals_when_asked(1, 2));
+	why_not_complete(1, why);
+	assert_non_null(strstr(why, "p/left"));
+	assert_non_null(strstr(why, "damaged"));
+	/* One that is asked later has it. */
+	assert_int_equal(put_made(nodes.node[2].node->objects, "p/left", 5, 9000, 0, OBJECT_RULE_COPY, NULL), 0);
+	assert_true(heals_when_asked(1, 2));
+	why_not_complete(1, why);
+	assert_string_equal(why, "");
+	assert_int_equal(objects_of(1), 1);
+	real_nodes_end(&nodes);
+}
+
 static int group_setup(void **state)
 {
 	(void)state;
@@ -588,6 +630,7 @@ int main(void)
 		cmocka_unit_test(who_had_lost_something_is_asked_again_after_all_others),
 		cmocka_unit_test(a_node_that_is_full_does_not_fetch_what_it_cannot_keep),
 		cmocka_unit_test(damaged_copies_are_never_given_and_are_mended),
+		cmocka_unit_test(what_is_damaged_where_it_is_left_was_not_got_back),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
