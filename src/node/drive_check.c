@@ -3,7 +3,9 @@
  *
  * The names of files tell enough, unless a file is not in the index: that one is read. It was answered or was about to be, when it
  * verifies; it is what a power cut left of a put that nobody was answered, when it does not. A row was written when its file was
- * durable, so a row without a file is damage, and is kept as such: that the version was stored here must not be forgotten.
+ * durable, so a row without a file is damage, and is kept as such: that the version was stored here must not be forgotten. Or it is the older
+ * of two, of which the newer was lost in the power cut: a file goes when the row of the one that takes its place is written. So
+ * where a file that counts more than such a row does not verify, it is taken for one that was answered.
  */
 #include "node/drive.h"
 
@@ -232,9 +234,33 @@ static bool same_file(const struct object_file_id *id, const struct object_entry
 	       id->flags == (row->meta.flags & OBJECT_FLAGS_FILE);
 }
 
+/* Whether one of the files is of the row's version: as it is marked as damaged. */
+static bool has_version_of(const struct compare *c, const struct object_entry *row, size_t first, size_t end)
+{
+	for (size_t i = first; i < end; i++)
+		if (object_version_compare(c->file[i].id.version, row->meta.version) == 0)
+			return true;
+	return false;
+}
+
+/* The row's file has gone, and those from leftover `from` on that count more than the row and are no objects: one of them was entered. */
+static void keep_aside(struct compare *c, const struct object_entry *row, size_t from)
+{
+	for (size_t i = from; i < c->leftover_count; i++) {
+		struct leftover *l = &c->leftover[i];
+		struct object_meta meta = meta_of(&l->id);
+		if (l->aside || object_precedence(&meta, &row->meta) < 0)
+			continue;
+		l->aside = true;
+		c->check->removed--;
+		c->check->damaged++;
+	}
+}
+
 /* Decides what is there of a name: its row (NULL: none), and its files [first, end). */
 static int settle(struct compare *c, const struct object_entry *row, size_t first, size_t end)
 {
+	size_t left_over = c->leftover_count;
 	bool settled = false;
 	int rc = 0;
 
@@ -266,7 +292,11 @@ static int settle(struct compare *c, const struct object_entry *row, size_t firs
 			rc = leave_over(c, id, lost);
 		}
 	}
-	return rc == 0 && row && !settled ? keep_row(c, row) : rc;
+	if (rc < 0 || !row || settled)
+		return rc;
+	if (!has_version_of(c, row, first, end))
+		keep_aside(c, row, left_over);
+	return keep_row(c, row);
 }
 
 /* ---- all ---- */

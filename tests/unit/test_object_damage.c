@@ -579,6 +579,38 @@ static void an_entry_without_a_file_is_kept_as_damaged_and_a_tombstone_is_writte
 	assert_int_equal(meta.flags, OBJECT_TOMBSTONE);
 }
 
+/* The older file goes when the newer one is entered: the row of that was lost, and nothing tells what it was. */
+static void a_damaged_file_that_has_replaced_that_of_its_row_is_a_loss(void **state)
+{
+	char five[400], seven[400];
+
+	(void)state;
+	assert_int_equal(put_made(s, NAME, 5, BODY, 0, OBJECT_RULE_NEWER, NULL), 0);
+	recover();
+	file_of(NAME, 5, 0, five);
+	file_of(NAME, 7, 0, seven);
+	for (int marked = 1; marked >= 0; marked--) {
+		stop();
+		copy_file(five, seven, 7000);
+		if (marked) {
+			/* It was found damaged before. */
+			char mark[400];
+			file_of(NAME, 5, OBJECT_DAMAGED, mark);
+			copy_file(seven, mark, 0);
+		}
+		assert_int_equal(unlink(five), 0);
+		touch("unclean");
+		start();
+		assert_is_damaged(5);
+		assert_int_equal(access(seven, F_OK), -1);
+		assert_int_equal(files_in("quarantine"), marked ? 0 : 1);
+		assert_int_equal(object_store_state(s, NULL), marked ? OBJECT_STORE_COMPLETE : OBJECT_STORE_LOST);
+		assert_int_equal(put_made(s, NAME, 5, BODY, 0, OBJECT_RULE_NEWER, NULL), 0);
+	}
+	recover();
+	assert_int_equal(read_made(s, NAME, 5, BODY), 0);
+}
+
 static void strange_files_are_left_alone(void **state)
 {
 	char path[400];
@@ -630,6 +662,7 @@ int main(void)
 		TEST(damage_of_what_a_start_does_not_read_is_gone_after_the_next),
 		TEST(of_two_files_after_an_unclean_end_the_newer_that_is_whole_counts),
 		TEST(a_file_that_cannot_be_read_after_an_unclean_end_is_a_loss),
+		TEST(a_damaged_file_that_has_replaced_that_of_its_row_is_a_loss),
 		TEST(an_entry_without_a_file_is_kept_as_damaged_and_a_tombstone_is_written_again),
 		TEST(strange_files_are_left_alone),
 	};
