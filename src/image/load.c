@@ -486,11 +486,11 @@ int image_load_snapshot(struct image *i, struct error *err)
 
 int image_same_log(struct image *i, const struct log_view *view, struct error *err)
 {
-	if (!i->loaded || !i->stored_end || log_view_epoch_of(view, i->stored_end) == i->end_epoch)
+	if (!i->loaded || !i->last || log_view_epoch_of(view, i->last) == i->end_epoch)
 		return 0;
 	atomic_store(&i->rows_damaged, true);
 	return error_set(err, -ESTALE, "segment %" PRIu64 " was read here, and another host went on without it",
-	                 i->stored_end);
+	                 i->last);
 }
 
 int image_load(struct image *i, bool ours, struct error *err)
@@ -509,8 +509,8 @@ int image_load(struct image *i, bool ours, struct error *err)
 	if (rc)
 		return error_prefix(err, rc, "image %016" PRIx64, i->id);
 	i->stored_end = end;
-	i->end_epoch = log_view_epoch_of(&i->view, end);
 	i->last = last;
+	i->end_epoch = log_view_epoch_of(&i->view, last);
 	i->loaded = true;
 	return 0;
 }

@@ -380,7 +380,7 @@ static void stop_log(struct image *i)
 	i->last = log_position(log).segment - 1;
 	image_unsent_let_go(i);
 	i->stored_end = upload_stored(i->upload);
-	i->end_epoch = log_view_epoch_of(&i->view, i->stored_end);
+	i->end_epoch = log_view_epoch_of(&i->view, i->last);
 	i->position = (struct log_position){ i->last + 1, 0 };
 	log_free(log);
 	upload_free(i->upload);

@@ -132,7 +132,7 @@ struct image {
 	bool following;       /* follow.c is at it, on another thread */
 	uint64_t followed_ns; /* when the store was last looked at for readers */
 	struct log_position position;     /* while there is no log of ours: the map is the log up to here */
-	uint64_t end_epoch;               /* of which stored_end was then */
+	uint64_t end_epoch;               /* of which `last` was then, or would have been */
 	segment_no_t stored_end, last;    /* at the last load: end of the stored run; of what is here after it */
 	uint8_t end_digest[DIGEST_BYTES]; /* likewise, if we own it: of `last`, ... */
 	uint64_t end_size;

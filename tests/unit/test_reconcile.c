@@ -240,6 +240,50 @@ static void test_claim_alone_makes_nothing_part_of_the_log(void **state)
 	image_fixture_verify(&fixture);
 }
 
+/* Opens it for reading, and reads the grain that every segment writes. */
+static uint8_t read_by_opening(void)
+{
+	uint8_t buf[GRAIN];
+	struct error err = { 0 };
+	struct node_attr attr;
+	struct image *i;
+
+	if (engine_lookup(fixture.engine, NODE_ROOT, "disk", &attr, &err) ||
+	    image_open(fixture.engine, attr.id, IMAGE_READ, &i, &err))
+		fail_msg("%s", error_text(&err));
+	assert_int_equal(read_wait(i, GRAIN, buf, sizeof buf), sizeof buf);
+	image_close(i, IMAGE_READ);
+	return buf[GRAIN / 2];
+}
+
+/* Who only reads takes what is left here for the log's end, as long as it is that; another host's segments have the same numbers. */
+static void test_a_reader_does_not_go_on_from_unsent_segments_in_another_log(void **state)
+{
+	uint8_t buf[GRAIN];
+	struct error err = { 0 };
+	struct host self;
+
+	(void)state;
+	uint64_t id = leave_unsent(&self);
+	fixture.options.read_only = true;
+	image_fixture_open(&fixture, 0);
+	assert_int_equal(read_by_opening(), 'a');
+	fixture.options.read_only = false;
+	struct engine *other = image_fixture_open_beside(&fixture, 1);
+	struct node_attr attr;
+	assert_int_equal(engine_lookup(other, NODE_ROOT, "disk", &attr, &err), 0);
+	assert_int_equal(attr.id, id);
+	assert_int_equal(engine_takeover(other, id, &err), 0);
+	struct image *i = image_fixture_open_image(other, "disk");
+	memset(buf, 'b', sizeof buf);
+	assert_int_equal(write_wait(i, GRAIN, buf, sizeof buf), sizeof buf);
+	assert_int_equal(flush_wait(i, IMAGE_FLUSH_REMOTE), 0);
+	image_fixture_close_image(i);
+	assert_int_equal(engine_close(other, &err), 0);
+	assert_int_equal(read_by_opening(), 'b');
+	image_fixture_close(&fixture);
+}
+
 /* ---- a checkpoint of which the store has the beginning only ---- */
 
 #define LEAVES 300u /* their nodes are more than a segment holds */
@@ -446,6 +490,8 @@ int main(void)
 		                                tear_down),
 		cmocka_unit_test_setup_teardown(test_what_another_host_only_claims_keeps_its_unsent_segments, set_up,
 		                                tear_down),
+		cmocka_unit_test_setup_teardown(test_a_reader_does_not_go_on_from_unsent_segments_in_another_log,
+		                                set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_checkpoint_that_the_log_went_on_without_is_nowhere, set_up,
 		                                tear_down),
 	};
