@@ -273,17 +273,12 @@ void aws_credentials_close(struct aws_credentials *c)
 	free(c);
 }
 
-int aws_credentials_get(struct aws_credentials *c, struct aws_keys *keys, struct error *err)
+int aws_credentials_get(struct aws_credentials *c, struct aws_keys *keys, uint64_t *generation, struct error *err)
 {
-	return renewal_get(c->renewal, keys, NULL, err);
+	return renewal_get(c->renewal, keys, generation, err);
 }
 
-void aws_credentials_refused(struct aws_credentials *c)
+void aws_credentials_refused(struct aws_credentials *c, uint64_t generation)
 {
-	struct aws_keys keys;
-	uint64_t generation;
-
-	if (renewal_get(c->renewal, &keys, &generation, NULL) == 0)
-		renewal_expired(c->renewal, generation);
-	sodium_memzero(&keys, sizeof keys);
+	renewal_expired(c->renewal, generation);
 }

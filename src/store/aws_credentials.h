@@ -50,12 +50,13 @@ int aws_credentials_open(const struct aws_credentials_options *options, struct a
  * ignored. */
 void aws_credentials_close(struct aws_credentials *c);
 
-/* Copies the keys as of now. 0, or -EAGAIN while they have run out and are being renewed, with the reason if that goes
- * badly. Any thread; never blocks for long. */
-int aws_credentials_get(struct aws_credentials *c, struct aws_keys *keys, struct error *err);
+/* Copies the keys as of now, and which ones they are into `*generation` (never 0), for aws_credentials_refused(). 0, or
+ * -EAGAIN while they have run out and are being renewed, with the reason if that goes badly. Any thread; never blocks for
+ * long. */
+int aws_credentials_get(struct aws_credentials *c, struct aws_keys *keys, uint64_t *generation, struct error *err);
 
-/* The server said that the keys are unknown or have run out (not that they may not do something): they are fetched
- * again, at most once per second. Any thread; never blocks for long. */
-void aws_credentials_refused(struct aws_credentials *c);
+/* The server said that the keys of that generation are unknown or have run out (not that they may not do something): they
+ * are fetched again, at most once per second, unless there are others by now. Any thread; never blocks for long. */
+void aws_credentials_refused(struct aws_credentials *c, uint64_t generation);
 
 #endif

@@ -43,9 +43,9 @@ struct http_op {
 		char sha256[BODY_SHA256_HEX_ROOM];
 		struct body_md5 md5;
 		char blake2bp[BODY_BLAKE2BP_HEX_ROOM];
-	} digest;                       /* of a put's body the one that the kind wants, of a post's SHA-256 and MD5 */
-	void *own;                      /* the kind's op_size bytes, zero at first */
-	uint64_t login;                 /* for the kind: which log-in the newest try was sent with */
+	} digest;          /* of a put's body the one that the kind wants, of a post's SHA-256 and MD5 */
+	void *own;         /* the kind's op_size bytes, zero at first */
+	uint64_t login[2]; /* for the kind: which log-in the try was sent with, by `which` of the request */
 	char prefix[STORE_KEY_MAX + 1]; /* of a listing */
 	char after[LISTED_KEY_MAX + 1]; /* any object's, without the store's prefix; "" for none */
 	size_t max;

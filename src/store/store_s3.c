@@ -137,7 +137,7 @@ static int s3_prepare(struct http_store *store, struct http_op *op, struct http_
 	size_t header_count = headers_of(op, headers);
 	struct s3_query query;
 	struct aws_keys keys;
-	int rc = aws_credentials_get(s->credentials, &keys, err);
+	int rc = aws_credentials_get(s->credentials, &keys, &op->login[op->request.which], err);
 
 	if (rc)
 		return rc;
@@ -206,7 +206,7 @@ static enum http_verdict s3_judge(struct http_store *store, struct http_op *op, 
 		return HTTP_JUDGE_BY_STATUS;
 	}
 	if (keys_refused(r, fault.code)) {
-		aws_credentials_refused(s->credentials);
+		aws_credentials_refused(s->credentials, op->login[r->which]);
 		error_set(err, -EACCES, "the server does not accept the keys (%s)", fault.code);
 		return HTTP_JUDGE_AGAIN;
 	}

@@ -107,7 +107,7 @@ static int swift_prepare(struct http_store *store, struct http_op *op, struct ht
 	rc = add_url(s, op, session.storage_url, head);
 	if (!rc)
 		rc = add_lines(op, session.token, head);
-	op->login = session.generation;
+	op->login[op->request.which] = session.generation;
 	sodium_memzero(&session, sizeof session);
 	return rc ? error_set(err, rc, "out of memory") : 0;
 }
@@ -121,7 +121,7 @@ static enum http_verdict swift_judge(struct http_store *store, struct http_op *o
 
 	switch (r->status) {
 	case 401:
-		swift_login_refused(s->login, op->login);
+		swift_login_refused(s->login, op->login[r->which]);
 		error_set(err, -EACCES, "the server does not accept the log-in any more");
 		return HTTP_JUDGE_AGAIN;
 	case 403:

@@ -45,6 +45,12 @@ struct object_server {
 	const char *leave_code;  /* ... but this is said */
 	unsigned lose_bulks;     /* so many work, and the connection is closed without an answer */
 	bool hold_bulks;         /* they are not answered */
+	/* Of S3: keys role-1, role-2, ..., at /role. */
+	unsigned roles;           /* so many were given out */
+	unsigned role;            /* while not 0, requests signed with other keys than those of that number ... */
+	int refusal;              /* ... are answered with this status ... */
+	const char *refusal_code; /* ... and this code */
+	bool hold_refused;        /* when http_server_let_go() is called */
 	char token[32];
 	unsigned logins;
 	int login_status; /* of a log-in; 0: success */
@@ -287,6 +293,26 @@ static inline void object_server_log_in(struct object_server *s, struct http_ser
 	a->value[1] = s->token;
 }
 
+static inline void object_server_give_role(struct object_server *s, struct http_server_answer *a)
+{
+	static char text[200];
+
+	s->roles++;
+	a->body_length = (size_t)snprintf(text, sizeof text,
+	                                  "{\"AccessKeyId\": \"role-%u\", \"SecretAccessKey\": "
+	                                  "\"secret-of-the-test\", \"Token\": \"token-of-the-test\"}",
+	                                  s->roles);
+	a->body = text;
+}
+
+static inline bool object_server_refuses(struct object_server *s, const struct http_server_request *r)
+{
+	char credential[40];
+
+	snprintf(credential, sizeof credential, "Credential=role-%u/", s->role);
+	return s->role && !strstr(http_server_header(r, "Authorization"), credential);
+}
+
 static inline void object_server_asked(void *arg, const struct http_server_request *r, struct http_server_answer *a)
 {
 	struct object_server *s = arg;
@@ -301,11 +327,16 @@ static inline void object_server_asked(void *arg, const struct http_server_reque
 		object_server_log_in(s, a);
 	} else if (s->swift && strcmp(http_server_header(r, "X-Auth-Token"), s->token) != 0) {
 		a->status = 401;
+	} else if (!s->swift && strcmp(path, "/role") == 0) {
+		object_server_give_role(s, a);
 	} else if (!name || (*name && *name != '/')) {
 		a->status = 400;
 	} else if (s->fail && (r->method == EVHTTP_REQ_POST || (name[0] && (name[1] || r->method == EVHTTP_REQ_GET)))) {
 		s->fail--;
 		object_server_error(s, s->fail_status, s->fail_code, a);
+	} else if (object_server_refuses(s, r)) {
+		object_server_error(s, s->refusal, s->refusal_code, a);
+		a->hold = s->hold_refused;
 	} else if (!*name) {
 		if (r->method == EVHTTP_REQ_PUT)
 			s->no_place = false;

@@ -21,6 +21,7 @@ static char lines[ENVIRONMENT_MAX][512];
 static const char *environment[ENVIRONMENT_MAX + 1];
 static struct aws_credentials *credentials;
 static struct aws_keys keys;
+static uint64_t generation;
 static struct error err;
 static uint64_t patience_ms;
 
@@ -143,7 +144,7 @@ static int open_with(const char *passwd_file)
 
 static void assert_keys(const char *access, const char *secret, const char *token)
 {
-	assert_int_equal(aws_credentials_get(credentials, &keys, NULL), 0);
+	assert_int_equal(aws_credentials_get(credentials, &keys, &generation, NULL), 0);
 	assert_string_equal(keys.access_key, access);
 	assert_string_equal(keys.secret_key, secret);
 	assert_string_equal(keys.session_token, token);
@@ -231,7 +232,7 @@ static void keys_that_cannot_be_are_refused(void **state)
 
 static bool secret_is(void *arg)
 {
-	return aws_credentials_get(credentials, &keys, NULL) == 0 && strcmp(keys.secret_key, arg) == 0;
+	return aws_credentials_get(credentials, &keys, &generation, NULL) == 0 && strcmp(keys.secret_key, arg) == 0;
 }
 
 static void refused_keys_are_read_from_the_file_again(void **state)
@@ -241,7 +242,7 @@ static void refused_keys_are_read_from_the_file_again(void **state)
 	assert_int_equal(open_with(file), 0);
 	write_file(file, "access:hidden2\n", 0600);
 	assert_keys("access", "hidden1", "");
-	aws_credentials_refused(credentials);
+	aws_credentials_refused(credentials, generation);
 	assert_true(loopback_becomes(secret_is, "hidden2"));
 }
 
@@ -452,7 +453,8 @@ static void answers_without_sense_are_refused_and_not_shown(void **state)
 
 static bool keys_are_newer(void *arg)
 {
-	return aws_credentials_get(credentials, &keys, NULL) == 0 && atoi(keys.access_key + 4) > *(int *)arg;
+	return aws_credentials_get(credentials, &keys, &generation, NULL) == 0 &&
+	       atoi(keys.access_key + 4) > *(int *)arg;
 }
 
 static void a_roles_keys_are_renewed_before_they_run_out(void **state)
@@ -475,8 +477,27 @@ static void refused_keys_of_a_role_are_renewed_at_once(void **state)
 	set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=/");
 	assert_int_equal(open_with(NULL), 0);
 	assert_keys("AKIA1", "hidden1", "session1");
-	aws_credentials_refused(credentials);
+	aws_credentials_refused(credentials, generation);
 	assert_true(loopback_becomes(keys_are_newer, &first));
+	assert_keys("AKIA2", "hidden2", "session2");
+}
+
+/* Many requests may have been signed with the same keys, and their answers come later than the new ones. */
+static void keys_that_are_refused_late_do_not_cost_the_new_ones(void **state)
+{
+	int first = 1;
+	uint64_t old;
+
+	(void)state;
+	service.lives_s = 36000;
+	set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=/");
+	assert_int_equal(open_with(NULL), 0);
+	assert_keys("AKIA1", "hidden1", "session1");
+	old = generation;
+	aws_credentials_refused(credentials, old);
+	assert_true(loopback_becomes(keys_are_newer, &first));
+	assert_true(generation != old);
+	aws_credentials_refused(credentials, old);
 	assert_keys("AKIA2", "hidden2", "session2");
 }
 
@@ -484,7 +505,8 @@ static bool in_trouble(void *arg)
 {
 	struct error *why = arg;
 
-	return aws_credentials_get(credentials, &keys, why) == -EAGAIN && strstr(why->text, "could not be renewed");
+	return aws_credentials_get(credentials, &keys, &generation, why) == -EAGAIN &&
+	       strstr(why->text, "could not be renewed");
 }
 
 static void what_goes_wrong_later_is_said(void **state)
@@ -494,10 +516,11 @@ static void what_goes_wrong_later_is_said(void **state)
 	(void)state;
 	set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=/");
 	assert_int_equal(open_with(NULL), 0);
+	assert_int_equal(aws_credentials_get(credentials, &keys, &generation, NULL), 0);
 	pthread_mutex_lock(&service.lock);
 	service.status = 503;
 	pthread_mutex_unlock(&service.lock);
-	aws_credentials_refused(credentials);
+	aws_credentials_refused(credentials, generation);
 	assert_true(loopback_becomes(in_trouble, &trouble));
 	assert_non_null(strstr(trouble.text, "503"));
 	assert_null(strstr(trouble.text, "hidden"));
@@ -622,6 +645,7 @@ int main(void)
 		CONTAINER(answers_without_sense_are_refused_and_not_shown),
 		CONTAINER(a_roles_keys_are_renewed_before_they_run_out),
 		CONTAINER(refused_keys_of_a_role_are_renewed_at_once),
+		CONTAINER(keys_that_are_refused_late_do_not_cost_the_new_ones),
 		CONTAINER(what_goes_wrong_later_is_said),
 		CONTAINER(a_containers_first_keys_are_asked_for_again_after_a_fault),
 		INSTANCE(an_instances_role_is_asked_with_a_token),

@@ -28,13 +28,26 @@ static int open_it(struct fixture *f, bool create, struct error *err)
 	return store_open(f->server.url, &options, &f->store, err);
 }
 
-static int setup(struct fixture *f, void **state, bool swift)
+/* Keys come from a container's role. */
+static void take_role(struct fixture *f)
+{
+	char url[64];
+
+	snprintf(url, sizeof url, "http://127.0.0.1:%u/role", f->server.http.port);
+	unsetenv("AWS_ACCESS_KEY_ID");
+	unsetenv("AWS_SECRET_ACCESS_KEY");
+	setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", url, 1);
+}
+
+static int setup(struct fixture *f, void **state, bool swift, bool role)
 {
 	struct error err = { 0 };
 
 	memset(f, 0, sizeof *f);
 	f->deadline_ms = 10000;
 	object_server_start(&f->server, swift);
+	if (role)
+		take_role(f);
 	if (open_it(f, false, &err)) {
 		print_error("%s\n", error_text(&err));
 		return -1;
@@ -45,12 +58,17 @@ static int setup(struct fixture *f, void **state, bool swift)
 
 static int setup_s3(void **state)
 {
-	return setup(&fixture, state, false);
+	return setup(&fixture, state, false, false);
+}
+
+static int setup_role(void **state)
+{
+	return setup(&fixture, state, false, true);
 }
 
 static int setup_swift(void **state)
 {
-	return setup(&fixture, state, true);
+	return setup(&fixture, state, true, false);
 }
 
 static int teardown(void **state)
@@ -418,6 +436,54 @@ static void wrong_keys_are_tried_once_more_and_then_told(void **state)
 	assert_int_equal(put(f, "key", "x", 0), 0);
 }
 
+/* From now on requests are answered like this until they are signed with the keys that the role gives next. */
+static void change_keys(struct fixture *f, int status, const char *code)
+{
+	pthread_mutex_lock(&f->server.mutex);
+	f->server.role = f->server.roles + 1;
+	f->server.refusal = status;
+	f->server.refusal_code = code;
+	pthread_mutex_unlock(&f->server.mutex);
+}
+
+struct read {
+	pthread_t thread;
+	int rc;
+};
+
+static void *read_key(void *arg)
+{
+	struct read *r = arg;
+	char buf[10];
+
+	r->rc = store_get_wait(fixture.store, "key", 0, buf, sizeof buf, NULL, NULL);
+	return NULL;
+}
+
+static void keys_refused_late_are_not_the_new_ones(void **state)
+{
+	struct fixture *f = *state;
+	struct read reads[4];
+
+	assert_int_equal(put(f, "key", "x", 0), 0);
+	change_keys(f, 400, "ExpiredToken");
+	f->server.hold_refused = true;
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&reads[i].thread, NULL, read_key, &reads[i]), 0);
+	http_server_wait_held(&f->server.http, 4);
+	pthread_mutex_lock(&f->server.mutex);
+	f->server.hold_refused = false;
+	pthread_mutex_unlock(&f->server.mutex);
+	assert_object(f, "key", "x");
+	assert_int_equal(f->server.roles, 2);
+	http_server_let_go(&f->server.http);
+	for (size_t i = 0; i < 4; i++) {
+		assert_int_equal(pthread_join(reads[i].thread, NULL), 0);
+		assert_int_equal(reads[i].rc, 0);
+	}
+	assert_int_equal(f->server.roles, 2);
+}
+
 /* ---- many at once ---- */
 
 static int remove_many(struct fixture *f, const char *const *keys, size_t count, struct error *err)
@@ -718,6 +784,10 @@ static void what_can_change_is_asked_of_all_replicas(void **state)
 	{                                                     \
 #test " (s3)", test, setup_s3, teardown, NULL \
 	}
+#define ROLE(test)                                              \
+	{                                                       \
+#test " (s3)", test, setup_role, teardown, NULL \
+	}
 #define SWIFT(test)                                                 \
 	{                                                           \
 #test " (swift)", test, setup_swift, teardown, NULL \
@@ -746,6 +816,7 @@ int main(void)
 		S3(a_body_damaged_on_the_way_is_sent_again),
 		S3(a_conditional_put_that_is_not_known_says_so),
 		S3(wrong_keys_are_tried_once_more_and_then_told),
+		ROLE(keys_refused_late_are_not_the_new_ones),
 		BOTH(many_are_removed_be_they_there_or_not),
 		BOTH(with_a_key_that_is_none_nothing_is_removed),
 		BOTH(many_are_removed_though_the_server_is_busy_at_first),
@@ -766,5 +837,8 @@ int main(void)
 
 	alarm(120);
 	setenv("AWS_EC2_METADATA_DISABLED", "true", 1);
+	setenv("HOME", "/nonexistent", 1);
+	unsetenv("AWS_PROFILE");
+	unsetenv("AWS_SHARED_CREDENTIALS_FILE");
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
