@@ -103,6 +103,7 @@ static void op_submit(struct http_op *op)
 	op->request.lost = lost;
 	op->request.done = op_done;
 	op->request.arg = op;
+	op->refused = 0;
 	if (op->kind == HTTP_OP_LIST)
 		atomic_fetch_add(&op->store->lists, 1);
 	http_submit(op->store->engine, &op->request);

@@ -46,6 +46,7 @@ struct http_op {
 	} digest;          /* of a put's body the one that the kind wants, of a post's SHA-256 and MD5 */
 	void *own;         /* the kind's op_size bytes, zero at first */
 	uint64_t login[2]; /* for the kind: which log-in the try was sent with, by `which` of the request */
+	uint64_t refused;  /* likewise: of those that it was refused with, the first; 0: none */
 	char prefix[STORE_KEY_MAX + 1]; /* of a listing */
 	char after[LISTED_KEY_MAX + 1]; /* any object's, without the store's prefix; "" for none */
 	size_t max;

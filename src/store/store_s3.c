@@ -176,13 +176,20 @@ static int s3_prepare(struct http_store *store, struct http_op *op, struct http_
 /* ---- what answers mean ---- */
 
 /* Keys that the server does not take may have run out, or have been changed in their file: they are found anew. Keys that are just
- * wrong are wrong the second time, too. */
-static bool keys_refused(const struct http_request *r, const char *code)
+ * wrong are wrong the second time, too: those that were found after a refusal are not found once more for the same request. */
+static bool keys_refused(struct s3_store *s, struct http_op *op, const char *code)
 {
-	if (strcmp(code, "ExpiredToken") == 0 || strcmp(code, "TokenRefreshRequired") == 0)
-		return true;
-	return r->attempts < 2 &&
-	       (strcmp(code, "InvalidAccessKeyId") == 0 || strcmp(code, "SignatureDoesNotMatch") == 0);
+	uint64_t login = op->login[op->request.which];
+
+	if (strcmp(code, "ExpiredToken") != 0 && strcmp(code, "TokenRefreshRequired") != 0) {
+		if (strcmp(code, "InvalidAccessKeyId") != 0 && strcmp(code, "SignatureDoesNotMatch") != 0)
+			return false;
+		if (op->refused && op->refused != login)
+			return false;
+		op->refused = login;
+	}
+	aws_credentials_refused(s->credentials, login);
+	return true;
 }
 
 static enum http_verdict s3_judge(struct http_store *store, struct http_op *op, struct error *err)
@@ -205,8 +212,7 @@ static enum http_verdict s3_judge(struct http_store *store, struct http_op *op, 
 			       HTTP_JUDGE_FAIL;
 		return HTTP_JUDGE_BY_STATUS;
 	}
-	if (keys_refused(r, fault.code)) {
-		aws_credentials_refused(s->credentials, op->login[r->which]);
+	if (keys_refused(s, op, fault.code)) {
 		error_set(err, -EACCES, "the server does not accept the keys (%s)", fault.code);
 		return HTTP_JUDGE_AGAIN;
 	}

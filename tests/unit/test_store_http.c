@@ -446,6 +446,24 @@ static void change_keys(struct fixture *f, int status, const char *code)
 	pthread_mutex_unlock(&f->server.mutex);
 }
 
+/* The fault is one that has nothing to do with the keys. */
+static void changed_keys_are_found_after_a_fault_that_passes(void **state)
+{
+	static const char *const codes[] = { "InvalidAccessKeyId", "SignatureDoesNotMatch" };
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < 2; i++) {
+		fail_next(f, 2, 503, "SlowDown");
+		change_keys(f, 403, codes[i]);
+		assert_int_equal(put(f, "key", "x", 0), 0);
+	}
+	assert_int_equal(f->server.roles, 3);
+	/* Those that are found are wrong, too. */
+	f->server.role = 100;
+	assert_int_equal(put(f, "key", "x", 0), -EACCES);
+	assert_int_equal(f->server.roles, 4);
+}
+
 struct read {
 	pthread_t thread;
 	int rc;
@@ -817,6 +835,7 @@ int main(void)
 		S3(a_conditional_put_that_is_not_known_says_so),
 		S3(wrong_keys_are_tried_once_more_and_then_told),
 		ROLE(keys_refused_late_are_not_the_new_ones),
+		ROLE(changed_keys_are_found_after_a_fault_that_passes),
 		BOTH(many_are_removed_be_they_there_or_not),
 		BOTH(with_a_key_that_is_none_nothing_is_removed),
 		BOTH(many_are_removed_though_the_server_is_busy_at_first),
