@@ -176,13 +176,17 @@ static int s3_prepare(struct http_store *store, struct http_op *op, struct http_
 /* ---- what answers mean ---- */
 
 /* Keys that the server does not take may have run out, or have been changed in their file: they are found anew. Keys that are just
- * wrong are wrong the second time, too: those that were found after a refusal are not found once more for the same request. */
+ * wrong are wrong the second time, too: those that were found after a refusal are not found once more for the same request. An answer to
+ * a HEAD has no body that says what is wrong: Amazon answers 400 when a token has run out, 403 when it does not know the key. */
 static bool keys_refused(struct s3_store *s, struct http_op *op, const char *code)
 {
-	uint64_t login = op->login[op->request.which];
+	const struct http_request *r = &op->request;
+	uint64_t login = op->login[r->which];
 
 	if (strcmp(code, "ExpiredToken") != 0 && strcmp(code, "TokenRefreshRequired") != 0) {
-		if (strcmp(code, "InvalidAccessKeyId") != 0 && strcmp(code, "SignatureDoesNotMatch") != 0)
+		bool untold = r->method == HTTP_HEAD && !code[0] &&
+		              (r->status == 400 || r->status == 401 || r->status == 403);
+		if (!untold && strcmp(code, "InvalidAccessKeyId") != 0 && strcmp(code, "SignatureDoesNotMatch") != 0)
 			return false;
 		if (op->refused && op->refused != login)
 			return false;
@@ -206,15 +210,16 @@ static enum http_verdict s3_judge(struct http_store *store, struct http_op *op, 
 		error_set(err, -EOPNOTSUPP, "the server knows no bulk delete (status %ld)", r->status);
 		return HTTP_JUDGE_FAIL;
 	}
+	if (keys_refused(s, op, told ? fault.code : "")) {
+		error_set(err, -EACCES, "the server does not accept the keys (%s)",
+		          told ? fault.code : "it does not say why");
+		return HTTP_JUDGE_AGAIN;
+	}
 	if (!told) {
 		if (r->status == 301 || r->status == 307)
 			return error_set(err, -EINVAL, "the bucket is in another region: give it as region=..."),
 			       HTTP_JUDGE_FAIL;
 		return HTTP_JUDGE_BY_STATUS;
-	}
-	if (keys_refused(s, op, fault.code)) {
-		error_set(err, -EACCES, "the server does not accept the keys (%s)", fault.code);
-		return HTTP_JUDGE_AGAIN;
 	}
 	m = s3_meaning_find(fault.code);
 	if (m) {

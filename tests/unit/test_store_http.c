@@ -464,6 +464,28 @@ static void changed_keys_are_found_after_a_fault_that_passes(void **state)
 	assert_int_equal(f->server.roles, 4);
 }
 
+static void changed_keys_are_found_by_a_head_that_is_not_told(void **state)
+{
+	static const int statuses[] = { 400, 401, 403 };
+	struct fixture *f = *state;
+	struct error err = { 0 };
+	uint64_t size;
+
+	assert_int_equal(put(f, "key", "text", 0), 0);
+	for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++) {
+		change_keys(f, statuses[i], "ExpiredToken");
+		assert_int_equal(store_head_wait(f->store, i == 1 ? "other" : "key", &size, NULL),
+		                 i == 1 ? -ENOENT : 0);
+	}
+	assert_int_equal(f->server.roles, 4);
+	/* What may not be done is asked for twice, not for ever. */
+	change_keys(f, 403, "AccessDenied");
+	f->server.role = 100;
+	assert_int_equal(store_head_wait(f->store, "key", &size, &err), -EACCES);
+	assert_non_null(strstr(err.text, "denies access"));
+	assert_int_equal(f->server.roles, 5);
+}
+
 struct read {
 	pthread_t thread;
 	int rc;
@@ -836,6 +858,7 @@ int main(void)
 		S3(wrong_keys_are_tried_once_more_and_then_told),
 		ROLE(keys_refused_late_are_not_the_new_ones),
 		ROLE(changed_keys_are_found_after_a_fault_that_passes),
+		ROLE(changed_keys_are_found_by_a_head_that_is_not_told),
 		BOTH(many_are_removed_be_they_there_or_not),
 		BOTH(with_a_key_that_is_none_nothing_is_removed),
 		BOTH(many_are_removed_though_the_server_is_busy_at_first),
