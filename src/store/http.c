@@ -265,7 +265,6 @@ static void go_on(struct http_job *job, enum http_verdict verdict, bool sent, bo
 		return; /* the other one may still bring it */
 	}
 	job->hedge_ns = 0;
-	job->moved = 0;
 	if (to_be_repeated(verdict) && job->request->once && sent && !(verdict == HTTP_JUDGE_AT_ONCE && refused))
 		verdict = HTTP_JUDGE_FAIL;
 	if (verdict == HTTP_JUDGE_AT_ONCE && job->at_once++ < HTTP_AT_ONCE_MAX)
@@ -389,16 +388,16 @@ static void hedge(struct http_job *job)
 	arm(job);
 }
 
-/* Whether the request may go on past its deadline. */
+/* Whether the request may go on past its deadline. What is only moved again does not count: a server that takes the whole body each time,
+ * and never answers, would be tried for ever. */
 static bool still_moving(struct http_job *job)
 {
-	const struct http_attempt *a = job->attempt[0];
-	uint64_t before = job->moved;
+	uint64_t before = job->seen_reached;
 
-	if (job->request->class == HTTP_WAITED || !a)
+	if (job->request->class == HTTP_WAITED || !job->attempt[0])
 		return false;
-	job->moved = a->moved;
-	return a->moved > before;
+	job->seen_reached = job->reached;
+	return job->reached > before;
 }
 
 /* The first of the tries that has been silent for too long, or NULL. */

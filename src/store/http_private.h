@@ -34,7 +34,8 @@ struct http_attempt {
 	bool enough;  /* all that was asked for is here, and the server sends more */
 	uint8_t *buf; /* the request's, or a hedge's own */
 	size_t length;
-	uint64_t moved; /* bytes of bodies, either way */
+	uint64_t moved;   /* bytes of bodies, either way */
+	uint64_t reached; /* the same, counted anew when curl sends the body again: how far the try has come */
 	uint64_t began_ns;
 	/* The limit of silence, 0 for none; when something had moved last, as far as was seen; and what was seen then. */
 	uint64_t silence_ns, moved_ns, seen_moved;
@@ -76,7 +77,8 @@ struct http_job {
 	uint64_t backoff_ms;
 	unsigned at_once;            /* tries in a row that did not wait */
 	struct http_attempt *judged; /* whose answer judge() looks at */
-	uint64_t moved;              /* by its first try, when the deadline was last looked at */
+	uint64_t reached;            /* by the try that came furthest */
+	uint64_t seen_reached;       /* the same, when the deadline was last looked at */
 	struct error last;           /* of the newest failed try */
 	TAILQ_ENTRY(http_job) link;  /* in `incoming` (with the mutex), then in the queue of its class */
 	bool queued;

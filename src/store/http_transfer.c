@@ -77,6 +77,17 @@ int http_answer_headers(const struct http_request *r, int (*each)(void *arg, con
 	return rc;
 }
 
+/* Bytes of a body have moved. For the request counts only what no earlier try has moved. */
+static void note_moved(struct http_attempt *a, size_t bytes)
+{
+	struct http_job *job = a->job;
+
+	a->moved += bytes;
+	a->reached += bytes;
+	if (a->reached > job->reached)
+		job->reached = a->reached;
+}
+
 /* ---- out ---- */
 
 static size_t send_body(char *out, size_t size, size_t count, void *arg)
@@ -101,7 +112,7 @@ static size_t send_body(char *out, size_t size, size_t count, void *arg)
 			a->body_offset = 0;
 		}
 	}
-	a->moved += done;
+	note_moved(a, done);
 	http_rate_take(&a->job->engine->loop.up, done);
 	atomic_fetch_add_explicit(&a->job->engine->bytes_up, done, memory_order_relaxed);
 	return done;
@@ -117,6 +128,7 @@ static int seek_body(void *arg, curl_off_t offset, int origin)
 	a->resent |= a->body_index || a->body_offset;
 	a->body_index = 0;
 	a->body_offset = 0;
+	a->reached = 0;
 	return CURL_SEEKFUNC_OK;
 }
 
@@ -217,7 +229,7 @@ static size_t take_body(char *bytes, size_t size, size_t count, void *arg)
 	}
 	if (!http_loop_may_pass(a, CURLPAUSE_RECV))
 		return CURL_WRITEFUNC_PAUSE;
-	a->moved += n;
+	note_moved(a, n);
 	http_rate_take(&a->job->engine->loop.down, n);
 	atomic_fetch_add_explicit(&a->job->engine->bytes_down, n, memory_order_relaxed);
 	return take_success(a, bytes, n);

@@ -274,6 +274,26 @@ static void tries_without_a_wait_are_bounded(void **state)
 	assert_true(r.attempts <= (HTTP_AT_ONCE_MAX + 1) * (1000 / 50 + 1));
 }
 
+/* Each try hands over the whole body. None of it is more than the first one did. */
+static void a_body_that_is_taken_again_and_again_does_not_put_off_the_deadline(void **state)
+{
+	struct fixture *f = *state;
+	static char body[32 << 10];
+	struct iovec iov = { body, sizeof body };
+	struct http_request r = { .method = HTTP_PUT,
+		                  .class = HTTP_UPLOAD,
+		                  .body = &iov,
+		                  .body_count = 1,
+		                  .deadline_ms = 600,
+		                  .try_ms = 300 };
+
+	f->answer = hold;
+	f->stay = true;
+	assert_int_equal(ask(f, &r), -ETIMEDOUT);
+	assert_true(r.maybe_done);
+	assert_true(r.attempts < HTTP_AT_ONCE_MAX / 2);
+}
+
 static void a_loss_can_end_the_request(void **state)
 {
 	struct fixture *f = *state;
@@ -310,6 +330,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_body_that_nobody_takes_is_sent_to_the_next, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_body_that_moves_slowly_is_not_given_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(tries_without_a_wait_are_bounded, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_body_that_is_taken_again_and_again_does_not_put_off_the_deadline,
+		                                setup, teardown),
 		cmocka_unit_test_setup_teardown(a_loss_can_end_the_request, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_sent_once_is_not_sent_to_the_next, setup, teardown),
 	};
