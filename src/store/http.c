@@ -101,9 +101,20 @@ static void arm(struct http_job *job)
 	event_add(&job->timer, &t);
 }
 
+/* Those that were tried come first: their deadlines run. */
 static void enqueue(struct http_job *job)
 {
-	TAILQ_INSERT_TAIL(&job->engine->queue[job->request->class], job, link);
+	struct http_jobs *queue = &job->engine->queue[job->request->class];
+	struct http_job *untried = NULL;
+
+	if (job->request->attempts)
+		untried = TAILQ_FIRST(queue);
+	while (untried && untried->request->attempts)
+		untried = TAILQ_NEXT(untried, link);
+	if (untried)
+		TAILQ_INSERT_BEFORE(untried, job, link);
+	else
+		TAILQ_INSERT_TAIL(queue, job, link);
 	job->queued = true;
 }
 
@@ -302,6 +313,8 @@ void http_attempt_ended(struct http_attempt *a, CURLcode code)
 	}
 	if (verdict == HTTP_JUDGE_DONE && r->hedge)
 		http_latency_add(&job->engine->latency, (clock_monotonic_ns() - a->began_ns) / 1000);
+	if (verdict == HTTP_JUDGE_DONE)
+		job->engine->progress[r->class]++;
 	r->maybe_done |= a->resent;
 	/* An answer of 2xx or 4xx says what became of it; with anything else it may have been done. */
 	if (to_be_repeated(verdict) && sent && (code != CURLE_OK || r->status >= 500 || r->status == 408))
@@ -354,6 +367,9 @@ static void start_try(struct http_job *job, int which)
 	atomic_fetch_add_explicit(&e->requests[r->method], 1, memory_order_relaxed);
 	if (which == 0 && r->attempts)
 		atomic_fetch_add_explicit(&e->retries, 1, memory_order_relaxed);
+	/* What nobody waits for may have been in the queue for long. */
+	if (!r->attempts && r->class != HTTP_WAITED)
+		job->end_ns = a->began_ns + job->deadline_ns;
 	r->attempts++;
 	if (which == 0 && r->hedge && r->class == HTTP_WAITED && r->range) {
 		uint64_t us = http_latency_hedge_us(&e->latency);
@@ -388,16 +404,27 @@ static void hedge(struct http_job *job)
 	arm(job);
 }
 
+/* Whether it has not had its turn yet: it waits for others to be done, or a limit in bytes per second lets them pass. */
+static bool waits_for_its_turn(const struct http_job *job)
+{
+	const struct http_attempt *a = job->attempt[0];
+
+	return a ? a->pause && job->request->attempts == 1 : job->queued && !job->request->attempts;
+}
+
 /* Whether the request may go on past its deadline. What is only moved again does not count: a server that takes the whole body each time,
  * and never answers, would be tried for ever. */
 static bool still_moving(struct http_job *job)
 {
-	uint64_t before = job->seen_reached;
+	uint64_t before = job->seen_reached, class_before = job->seen_progress;
 
-	if (job->request->class == HTTP_WAITED || !job->attempt[0])
+	if (job->request->class == HTTP_WAITED)
 		return false;
 	job->seen_reached = job->reached;
-	return job->reached > before;
+	job->seen_progress = job->engine->progress[job->request->class];
+	if (waits_for_its_turn(job))
+		return job->seen_progress > class_before;
+	return job->attempt[0] && job->reached > before;
 }
 
 /* The first of the tries that has been silent for too long, or NULL. */
@@ -459,6 +486,7 @@ void http_take_incoming(struct http_engine *e)
 	while ((job = TAILQ_FIRST(&incoming))) {
 		TAILQ_REMOVE(&incoming, job, link);
 		evtimer_assign(&job->timer, e->loop.base, timer_fired, job);
+		job->seen_progress = e->progress[job->request->class];
 		enqueue(job);
 		arm(job);
 	}

@@ -78,7 +78,8 @@ struct http_job {
 	unsigned at_once;            /* tries in a row that did not wait */
 	struct http_attempt *judged; /* whose answer judge() looks at */
 	uint64_t reached;            /* by the try that came furthest */
-	uint64_t seen_reached;       /* the same, when the deadline was last looked at */
+	uint64_t seen_reached;       /* the same, when the deadline was last looked at; and ... */
+	uint64_t seen_progress;      /* ... the progress of its class */
 	struct error last;           /* of the newest failed try */
 	TAILQ_ENTRY(http_job) link;  /* in `incoming` (with the mutex), then in the queue of its class */
 	bool queued;
@@ -97,7 +98,8 @@ struct http_engine {
 	struct event wake;
 	struct http_loop loop;
 	struct http_jobs queue[HTTP_CLASSES];
-	unsigned active[HTTP_CLASSES]; /* tries under way */
+	unsigned active[HTTP_CLASSES];   /* tries under way */
+	uint64_t progress[HTTP_CLASSES]; /* grows with `reached` of each request, and with each that is done */
 	struct http_latency latency;
 
 	_Atomic uint64_t requests[5], bytes_up, bytes_down, retries, hedges;

@@ -84,8 +84,10 @@ static void note_moved(struct http_attempt *a, size_t bytes)
 
 	a->moved += bytes;
 	a->reached += bytes;
-	if (a->reached > job->reached)
-		job->reached = a->reached;
+	if (a->reached <= job->reached)
+		return;
+	job->engine->progress[job->request->class] += a->reached - job->reached;
+	job->reached = a->reached;
 }
 
 /* ---- out ---- */

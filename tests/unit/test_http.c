@@ -670,6 +670,50 @@ static void what_nobody_waits_for_may_take_longer_while_bytes_move(void **state)
 	free(r.buf);
 }
 
+#define WAITING 48
+
+/* At this rate, and with no more at a time than the class may have, those that come last wait for several deadlines. */
+static void what_nobody_waits_for_may_wait_for_its_turn_while_others_move(void **state)
+{
+	struct fixture *f = *state;
+	const struct http_options options = { .upload_rate = 1 << 20 };
+	static uint8_t body[40000];
+	const struct iovec iov = { body, sizeof body };
+	struct http_request r[WAITING];
+
+	http_engine_free(f->engine);
+	start_engine(f, &options);
+	f->answer = keep_body;
+	for (int i = 0; i < WAITING; i++) {
+		r[i] = (struct http_request){
+			.method = HTTP_PUT, .class = HTTP_UPLOAD, .body = &iov, .body_count = 1, .deadline_ms = 300
+		};
+		submit(f, &r[i]);
+	}
+	wait_done(f, WAITING);
+	for (int i = 0; i < WAITING; i++)
+		assert_int_equal(r[i].result, 0);
+}
+
+static void what_waits_for_its_turn_ends_when_nothing_moves(void **state)
+{
+	struct fixture *f = *state;
+	struct http_request r[WAITING];
+
+	f->answer = hold;
+	for (int i = 0; i < WAITING; i++) {
+		r[i] = (struct http_request){ .method = HTTP_HEAD, .class = HTTP_UPLOAD, .deadline_ms = 300 };
+		if (i < 32)
+			r[i].deadline_ms = 2000;
+		submit(f, &r[i]);
+	}
+	wait_done(f, WAITING);
+	for (int i = 0; i < WAITING; i++)
+		assert_int_equal(r[i].result, -ETIMEDOUT);
+	for (int i = 32; i < WAITING; i++)
+		assert_int_equal(r[i].attempts, 0);
+}
+
 static void many_threads_may_ask(void **state)
 {
 	struct fixture *f = *state;
@@ -725,6 +769,8 @@ int main(void)
 		T(what_somebody_waits_for_passes_what_nobody_does),
 		T(limits_slow_down_and_change_nothing),
 		T(what_nobody_waits_for_may_take_longer_while_bytes_move),
+		T(what_nobody_waits_for_may_wait_for_its_turn_while_others_move),
+		T(what_waits_for_its_turn_ends_when_nothing_moves),
 		T(many_threads_may_ask),
 		T(ending_waits_for_what_is_under_way),
 	};
