@@ -26,6 +26,7 @@ struct item {
 	struct segment *segment; /* pinned */
 	enum item_state state;
 	unsigned attempts;
+	bool damaged;      /* what is there under its key was read once, and was no segment */
 	uint64_t delay_ms; /* what is left of it while waiting */
 	uint8_t *object;   /* while it is put */
 	size_t length;
@@ -337,6 +338,13 @@ static void compare_job(void *arg)
 		return;
 	}
 	rc = segment_meta_decode(i->object, got, &u->options.key, &meta, &err);
+	/* It may have been cut short or damaged on its way only. */
+	if (rc == -EBADMSG && !i->damaged) {
+		i->damaged = true;
+		error_prefix(&err, rc, "%s", i->key);
+		try_later(i, &err);
+		return;
+	}
 	if (!rc && (meta.number != i->segment->number || memcmp(meta.digest, i->segment->digest, DIGEST_BYTES) != 0))
 		rc = error_set(&err, -EEXIST, "%s holds another segment: somebody else writes this image", i->key);
 	if (rc)

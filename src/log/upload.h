@@ -5,7 +5,8 @@
  * A segment is packed on a background executor and put create-only under its number and the epoch. Answers may come in any
  * order; upload_stored() moves only over a gap-free run. A put that fails is tried again, later and later (up to 15 s apart),
  * until the store is back. A key that exists already holds the same segment (a crash after an earlier put), which is
- * checked by its digest; else the upload stops for good. Nothing is dropped, ever. Knows nothing of the map or guests.
+ * checked by its digest; else the upload stops for good. What is no segment at all is read once more before, as it may have been
+ * damaged on its way only. Nothing is dropped, ever. Knows nothing of the map or guests.
  */
 #ifndef GARNER_LOG_UPLOAD_H
 #define GARNER_LOG_UPLOAD_H

@@ -555,6 +555,21 @@ static void comparison_that_the_store_does_not_answer_is_tried_again(void **stat
 	assert_int_equal(u->failures, 0);
 }
 
+static void comparison_that_was_damaged_on_its_way_is_made_again(void **state)
+{
+	struct upload_fixture *u = *state;
+
+	atomic_store(&u->spy.lose_answers, 1);
+	atomic_store(&u->spy.damage_gets, 1);
+	seal_segments(u, 1);
+	assert_stored_in_order(u, 1);
+	assert_int_equal(atomic_load(&u->spy.damage_gets), 0);
+	assert_int_equal(atomic_load(&u->spy.puts), 3);
+	assert_int_equal(u->bad_states, 2);
+	assert_int_equal(u->good_states, 1);
+	assert_int_equal(u->failures, 0);
+}
+
 /* ---- stopped for good ---- */
 
 /* Puts the object of segment `from` where segment `to` belongs. */
@@ -645,6 +660,8 @@ static void garbage_in_its_place_stops_the_upload_and_stays(void **state)
 	seal_segments(u, 1);
 	wait_for(u, &u->failures, 1);
 	assert_int_equal(u->error, -EBADMSG);
+	assert_int_equal(atomic_load(&u->spy.gets), 2);
+	assert_int_equal(u->bad_states, 1);
 	assert_int_equal(upload_stored(u->upload), 0);
 	assert_int_equal(store_get_wait(u->spy.below, key, 0, after, sizeof after, &got, NULL), 0);
 	assert_int_equal(got, sizeof garbage);
@@ -758,6 +775,7 @@ int main(void)
 		T(answer_that_was_lost_is_found_out_by_the_digest),
 		T(segment_put_before_a_crash_is_not_put_again),
 		T(comparison_that_the_store_does_not_answer_is_tried_again),
+		T(comparison_that_was_damaged_on_its_way_is_made_again),
 		T(another_segment_in_its_place_stops_the_upload_for_good),
 		T(segment_of_the_same_number_and_another_digest_stops_it_too),
 		T(garbage_in_its_place_stops_the_upload_and_stays),
