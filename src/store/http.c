@@ -409,7 +409,7 @@ static bool waits_for_its_turn(const struct http_job *job)
 {
 	const struct http_attempt *a = job->attempt[0];
 
-	return a ? a->pause && job->request->attempts == 1 : job->queued && !job->request->attempts;
+	return a ? a->stopped && job->request->attempts == 1 : job->queued && !job->request->attempts;
 }
 
 /* Whether the request may go on past its deadline. What is only moved again does not count: a server that takes the whole body each time,

@@ -116,6 +116,7 @@ bool http_loop_may_pass(struct http_attempt *a, int direction)
 	if (!a->pause)
 		TAILQ_INSERT_TAIL(&e->loop.paused, a, paused_link);
 	a->pause |= direction;
+	a->stopped = true;
 	pass_later(e, wait_ns);
 	return false;
 }
@@ -125,6 +126,7 @@ static void pause_event(evutil_socket_t fd, short what, void *arg)
 {
 	struct http_engine *e = arg;
 	struct http_attempts resumed = TAILQ_HEAD_INITIALIZER(resumed);
+	uint64_t now = clock_monotonic_ns();
 	struct http_attempt *a;
 
 	(void)fd;
@@ -138,6 +140,7 @@ static void pause_event(evutil_socket_t fd, short what, void *arg)
 				continue;
 			TAILQ_REMOVE(&resumed, a, paused_link);
 			a->pause = 0;
+			a->moved_ns = now; /* its silence begins here */
 			curl_easy_pause(a->easy, CURLPAUSE_CONT);
 		}
 	}

@@ -44,7 +44,8 @@ struct http_attempt {
 	size_t fault_length;
 	char fault[sizeof((struct http_request *)0)->fault];
 	char curl_error[CURL_ERROR_SIZE];
-	int pause; /* CURLPAUSE_* that the limits impose */
+	int pause;    /* CURLPAUSE_* that the limits impose */
+	bool stopped; /* by a limit, and nothing has moved since: it may go on by now, but curl has not come to it */
 	TAILQ_ENTRY(http_attempt) paused_link;
 };
 

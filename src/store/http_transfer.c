@@ -82,6 +82,7 @@ static void note_moved(struct http_attempt *a, size_t bytes)
 {
 	struct http_job *job = a->job;
 
+	a->stopped = false;
 	a->moved += bytes;
 	a->reached += bytes;
 	if (a->reached <= job->reached)

@@ -676,7 +676,7 @@ static void what_nobody_waits_for_may_take_longer_while_bytes_move(void **state)
 static void what_nobody_waits_for_may_wait_for_its_turn_while_others_move(void **state)
 {
 	struct fixture *f = *state;
-	const struct http_options options = { .upload_rate = 1 << 20 };
+	const struct http_options options = { .upload_rate = 1 << 19 };
 	static uint8_t body[40000];
 	const struct iovec iov = { body, sizeof body };
 	struct http_request r[WAITING];
@@ -686,7 +686,7 @@ static void what_nobody_waits_for_may_wait_for_its_turn_while_others_move(void *
 	f->answer = keep_body;
 	for (int i = 0; i < WAITING; i++) {
 		r[i] = (struct http_request){
-			.method = HTTP_PUT, .class = HTTP_UPLOAD, .body = &iov, .body_count = 1, .deadline_ms = 300
+			.method = HTTP_PUT, .class = HTTP_UPLOAD, .body = &iov, .body_count = 1, .deadline_ms = 1000
 		};
 		submit(f, &r[i]);
 	}
