@@ -309,6 +309,10 @@ void http_attempt_ended(struct http_attempt *a, CURLcode code)
 	} else {
 		read_head(r, a);
 		verdict = judge(job, a, &err);
+		if (verdict == HTTP_JUDGE_DONE && a->unasked) {
+			error_set(&err, -EFBIG, "the server's answer has a body, which was not asked for");
+			verdict = HTTP_JUDGE_FAIL;
+		}
 		after_ms = retry_after_ms(a);
 	}
 	if (verdict == HTTP_JUDGE_DONE && r->hedge)
@@ -316,8 +320,9 @@ void http_attempt_ended(struct http_attempt *a, CURLcode code)
 	if (verdict == HTTP_JUDGE_DONE)
 		job->engine->progress[r->class]++;
 	r->maybe_done |= a->resent;
-	/* An answer of 2xx or 4xx says what became of it; with anything else it may have been done. */
-	if (to_be_repeated(verdict) && sent && (code != CURLE_OK || r->status >= 500 || r->status == 408))
+	/* An answer of 4xx says what became of it; with anything else, and a 2xx that is no success, it may have been done. */
+	if (to_be_repeated(verdict) && sent &&
+	    (code != CURLE_OK || r->status < 300 || r->status >= 500 || r->status == 408))
 		r->maybe_done = true;
 	settle(job, a, verdict == HTTP_JUDGE_DONE);
 	go_on(job, verdict, sent, code == CURLE_OK && r->status >= 400 && r->status < 500, after_ms, &err);

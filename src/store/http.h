@@ -57,8 +57,9 @@ struct http_request {
 	bool hedge; /* may be asked for twice: reads of immutable objects */
 	const struct iovec *body;
 	int body_count;
-	/* Where the body of a 2xx answer goes, at most `room` bytes of it; more is an error. When `buf` is NULL and `room` is
-	 * not 0, a buffer is made as it is needed, and the caller frees `buf` afterwards, also after a failure. */
+	/* Where the body of a 2xx answer goes, at most `room` bytes of it; more is an error: without any room, and if the body is short,
+	 * when judge() finds a success. When `buf` is NULL and `room` is not 0, a buffer is made as it is needed, and the caller frees
+	 * `buf` afterwards, also after a failure. */
 	uint8_t *buf;
 	size_t room;
 	uint64_t offset; /* a read of a range: asked for with Range, and checked in the answer ... */
@@ -95,7 +96,7 @@ struct http_request {
 		which; /* in prepare(), judge() and lost(): 0, or 1 when it is about the second of two tries at a time */
 	bool maybe_done;  /* a try of it before the last answer, if any, was sent and its own never seen */
 	char etag[72];    /* without quotes; "" when there was none or it is longer */
-	char fault[1024]; /* the beginning of the body of an answer that is no 2xx, terminated */
+	char fault[1024]; /* the beginning of a body that is not for `buf`: of no 2xx, or without room; terminated */
 	size_t fault_length;
 
 	struct http_job *job; /* the engine's own */

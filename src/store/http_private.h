@@ -31,6 +31,7 @@ struct http_attempt {
 	bool begun;   /* the answer's status has been looked at */
 	bool success; /* it is a 2xx */
 	bool resent;  /* curl has sent the body again, over another connection */
+	bool unasked; /* it is a 2xx with a body, and there is no room for one */
 	bool enough;  /* all that was asked for is here, and the server sends more */
 	uint8_t *buf; /* the request's, or a hedge's own */
 	size_t length;

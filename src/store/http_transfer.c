@@ -194,12 +194,27 @@ static int grow(struct http_attempt *a, size_t more)
 	return 0;
 }
 
+/* The beginning of a body that judge() may read. How much of it was taken. */
+static size_t take_fault(struct http_attempt *a, const char *bytes, size_t n)
+{
+	size_t room = sizeof a->fault - 1 - a->fault_length, part = n < room ? n : room;
+
+	memcpy(a->fault + a->fault_length, bytes, part);
+	a->fault_length += part;
+	return part;
+}
+
 static size_t take_success(struct http_attempt *a, const char *bytes, size_t n)
 {
 	const struct http_request *r = a->job->request;
 	size_t room = r->room - a->length;
 	bool growing = !a->job->fixed_buf;
 
+	/* What the answer means is looked at first: a short body may say why it is no success. */
+	if (n && !r->room && take_fault(a, bytes, n) == n) {
+		a->unasked = true;
+		return n;
+	}
 	if (n > room) {
 		/* A server that ignores Range sends all there is. */
 		if (!r->range || growing) {
@@ -225,9 +240,7 @@ static size_t take_body(char *bytes, size_t size, size_t count, void *arg)
 	if (!a->begun && begin_answer(a))
 		return 0;
 	if (!a->success) {
-		size_t room = sizeof a->fault - 1 - a->fault_length, part = n < room ? n : room;
-		memcpy(a->fault + a->fault_length, bytes, part);
-		a->fault_length += part;
+		take_fault(a, bytes, n);
 		return n;
 	}
 	if (!http_loop_may_pass(a, CURLPAUSE_RECV))

@@ -120,6 +120,13 @@ static enum http_verdict swift_judge(struct http_store *store, struct http_op *o
 	const struct http_request *r = &op->request;
 
 	switch (r->status) {
+	case 202:
+		/* Some object server has one with a newer timestamp, by a proxy whose clock is ahead: this one is not stored. */
+		if (op->kind != HTTP_OP_PUT)
+			return HTTP_JUDGE_BY_STATUS;
+		error_set(err, -EBUSY,
+		          "the server has a newer object, or one of a clock that is ahead: set the clocks (NTP)");
+		return HTTP_JUDGE_AGAIN;
 	case 401:
 		swift_login_refused(s->login, op->login[r->which]);
 		error_set(err, -EACCES, "the server does not accept the log-in any more");

@@ -33,6 +33,8 @@ struct object_server {
 	bool no_place;         /* there is no bucket or container */
 	size_t bent;           /* while not 0, this place in each listed name shows another character */
 	unsigned lose;         /* so many puts work, and the connection is closed without an answer */
+	unsigned accept;       /* so many puts do nothing, and are answered with 202 ... */
+	const char *accepted;  /* ... and this body, if not NULL */
 	unsigned fail;         /* so many requests for objects and listings ... */
 	int fail_status;       /* ... are answered with this status */
 	const char *fail_code; /* of S3 */
@@ -123,6 +125,11 @@ static inline void object_server_put(struct object_server *s, const struct http_
 		object_server_error(s, 404, "NoSuchBucket", a);
 	} else if (strcmp(http_server_header(r, "If-None-Match"), "*") == 0 && object_server_find(s, name)) {
 		object_server_error(s, 412, "PreconditionFailed", a);
+	} else if (s->accept) {
+		s->accept--;
+		a->status = 202;
+		a->body = s->accepted;
+		a->body_length = s->accepted ? strlen(s->accepted) : 0;
 	} else if (!object_server_body_whole(s, r)) {
 		object_server_error(s, s->swift ? 422 : 400, "XAmzContentSHA256Mismatch", a);
 	} else {

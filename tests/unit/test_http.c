@@ -185,6 +185,32 @@ static void longer_answers_than_there_is_room_for_are_refused(void **state)
 	assert_int_equal(r.attempts, 1);
 }
 
+static void long_body(void *arg, const struct http_server_request *r, struct http_server_answer *a)
+{
+	static uint8_t body[300000];
+
+	(void)arg;
+	(void)r;
+	for (size_t i = 0; i < sizeof body; i++)
+		body[i] = (uint8_t)(i * 7 + i / 256);
+	a->body = body;
+	a->body_length = sizeof body;
+}
+
+static void a_body_that_was_not_asked_for_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	const struct iovec iov = { (void *)"body", 4 };
+	struct http_request r = { .method = HTTP_PUT, .body = &iov, .body_count = 1 };
+
+	f->answer = hello;
+	assert_int_equal(ask(f, &r), -EFBIG);
+	assert_int_equal(r.attempts, 1);
+	assert_string_equal(r.fault, "hello");
+	f->answer = long_body;
+	assert_int_equal(ask(f, &r), -EFBIG);
+}
+
 /* "bytes FIRST-LAST" of an object whose byte i is i. */
 static void ranges(void *arg, const struct http_server_request *r, struct http_server_answer *a)
 {
@@ -244,18 +270,6 @@ static void of_a_whole_object_its_beginning_is_taken(void **state)
 	assert_int_equal(ask(f, &r), 0);
 	assert_int_equal(r.length, 100);
 	assert_int_equal(buf[99], 99);
-}
-
-static void long_body(void *arg, const struct http_server_request *r, struct http_server_answer *a)
-{
-	static uint8_t body[300000];
-
-	(void)arg;
-	(void)r;
-	for (size_t i = 0; i < sizeof body; i++)
-		body[i] = (uint8_t)(i * 7 + i / 256);
-	a->body = body;
-	a->body_length = sizeof body;
 }
 
 static void check_long_body(const uint8_t *body, size_t length)
@@ -750,6 +764,7 @@ int main(void)
 		T(a_get_brings_its_bytes_status_and_etag),
 		T(a_head_tells_the_size),
 		T(longer_answers_than_there_is_room_for_are_refused),
+		T(a_body_that_was_not_asked_for_is_refused),
 		T(a_range_is_asked_for_and_checked),
 		T(of_a_whole_object_its_beginning_is_taken),
 		T(a_buffer_is_made_where_none_was_given),

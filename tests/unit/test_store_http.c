@@ -7,6 +7,7 @@
 #include "lib/object_server.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -807,6 +808,30 @@ static void who_waits_in_vain_for_a_log_in_is_told_why(void **state)
 	assert_null(strstr(err.text, "secret-of-the-test"));
 }
 
+/* By a proxy whose object servers have a newer one. */
+static void a_put_that_is_accepted_only_is_made_again(void **state)
+{
+	static const char *const bodies[] = { NULL, "<html><h1>Accepted</h1><p>for processing.</p></html>" };
+	struct fixture *f = *state;
+	struct error err = { 0 };
+
+	for (size_t i = 0; i < 2; i++) {
+		f->server.accepted = bodies[i];
+		f->server.accept = 2;
+		assert_int_equal(put(f, "key", i ? "second" : "first", 0), 0);
+		assert_int_equal(f->server.accept, 0);
+		assert_object(f, "key", i ? "second" : "first");
+	}
+	store_close(f->store);
+	f->store = NULL;
+	f->deadline_ms = 1000;
+	assert_int_equal(open_it(f, false, NULL), 0);
+	f->server.accept = UINT_MAX;
+	assert_int_equal(store_put_wait(f->store, "key", "third", 5, 0, &err), -EBUSY);
+	assert_non_null(strstr(err.text, "clock"));
+	assert_object(f, "key", "second");
+}
+
 static void what_can_change_is_asked_of_all_replicas(void **state)
 {
 	struct fixture *f = *state;
@@ -874,6 +899,7 @@ int main(void)
 		S3(a_bulk_delete_that_takes_too_long_is_done_singly_and_not_asked_for_again),
 		SWIFT(a_token_that_has_run_out_is_renewed_unseen),
 		SWIFT(who_waits_in_vain_for_a_log_in_is_told_why),
+		SWIFT(a_put_that_is_accepted_only_is_made_again),
 		SWIFT(what_can_change_is_asked_of_all_replicas),
 	};
 
