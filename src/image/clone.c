@@ -47,14 +47,14 @@ static uint64_t name_hold(uint64_t holder, char name[SNAPSHOT_NAME_MAX + 1])
 	return hold;
 }
 
-int moment_hold(struct engine *e, uint64_t source, const struct snapshot *snapshot, uint64_t holder, uint64_t *hold,
-                struct snapshot *held, struct error *err)
+int moment_hold(struct engine *e, uint64_t source, const struct snapshot *snapshot, uint64_t holder,
+                const struct snapshot_watch *watch, uint64_t *hold, struct snapshot *held, struct error *err)
 {
 	char name[SNAPSHOT_NAME_MAX + 1];
 
 	*hold = name_hold(holder, name);
 	return snapshot ? hold_snapshot(e, snapshot, name, held, err)
-	                : snapshot_take(e, &source, 1, name, NULL, held, err);
+	                : snapshot_take(e, &source, 1, name, watch, held, err);
 }
 
 static int save_past(struct engine *e, struct snapshot *held, struct error *err)
@@ -174,7 +174,7 @@ int engine_clone(struct engine *e, uint64_t source, uint64_t dir, const char *na
 	if (!rc && (catalog_get(e->catalog, is_snapshot ? from.image : source, &entry) || entry.type != NODE_FILE))
 		rc = error_set(err, -ENOENT, "no image %016" PRIx64, source);
 	if (!rc)
-		rc = moment_hold(e, source, is_snapshot ? &from : NULL, id, &b.hold, &b.held, err);
+		rc = moment_hold(e, source, is_snapshot ? &from : NULL, id, NULL, &b.hold, &b.held, err);
 	return rc ? rc : image_begin(e, &b, &entry, dir, name, id, attr, err);
 }
 

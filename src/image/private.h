@@ -543,13 +543,15 @@ struct image_past {
 /* Opens such an image for reading; takes over what is held, also when it fails. Close it as any other. Blocks. */
 int image_open_past(struct engine *e, const struct beginning *b, struct image **image, struct error *err);
 
-/* Makes the image: its layers, and then its name. `entry` is that of the other image. When it fails nothing is held any more. */
+/* Makes the image: its layers, and then its name. `entry` is that of the other image. When it fails what is held is let go
+ * of, unless the image may have been made all the same. */
 int image_begin(struct engine *e, const struct beginning *b, const struct catalog_entry *entry, uint64_t dir,
                 const char *name, uint64_t id, struct node_attr *attr, struct error *err);
 /* Holds a moment for `holder`, an image, of which no name need be there yet: of `source` as it is now, or (not NULL) of that snapshot. It is in the store
- * then. `*hold` is for the list of layers, `*held` the snapshot that was made. Blocks. */
-int moment_hold(struct engine *e, uint64_t source, const struct snapshot *snapshot, uint64_t holder, uint64_t *hold,
-                struct snapshot *held, struct error *err);
+ * then. `watch` (NULL: nobody) is for the former, as in snapshot_take(). `*hold` is for the list of layers, `*held` the snapshot that was
+ * made. Blocks. */
+int moment_hold(struct engine *e, uint64_t source, const struct snapshot *snapshot, uint64_t holder,
+                const struct snapshot_watch *watch, uint64_t *hold, struct snapshot *held, struct error *err);
 /* The same of one that is no snapshot: `*held` says all but its name and id. */
 int moment_hold_past(struct engine *e, struct snapshot *held, uint64_t holder, uint64_t *hold, struct error *err);
 /* The same for the image itself, whose log goes on with segment `next` as it was at that moment: while there are moments from before

@@ -21,7 +21,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -457,20 +456,6 @@ static bool hold_left(void *arg, uint64_t bytes_left)
 	return !atomic_load(&p->engine->store_away) && (!bytes_left || clock_monotonic_ns() < p->until_ns);
 }
 
-/* moment_hold() of an image that is no snapshot, given up with -EINTR when that takes too long: to copy is better then. */
-static int hold_now(struct engine *e, uint64_t source, uint64_t holder, uint64_t *hold, struct snapshot *held,
-                    struct error *err)
-{
-	struct patience p = { e, clock_monotonic_ns() + HOLD_NS };
-	const struct snapshot_watch watch = { hold_taken, hold_left, &p };
-	char name[SNAPSHOT_NAME_MAX + 1];
-
-	randombytes_buf(hold, sizeof *hold);
-	*hold |= 1;
-	layer_hold_name(holder, *hold, name);
-	return snapshot_take(e, &source, 1, name, &watch, held, err);
-}
-
 static int take_moment(struct share *s, uint64_t *hold, struct snapshot *held, struct error *err)
 {
 	struct engine *e = s->to->engine;
@@ -479,9 +464,10 @@ static int take_moment(struct share *s, uint64_t *hold, struct snapshot *held, s
 
 	if (rc)
 		return rc < 0 ? rc : error_set(err, -ELOOP, "the source is a clone of the target");
-	if (s->from->snapshot)
-		return moment_hold(e, s->from->id, s->from->snapshot, s->to->id, hold, held, err);
-	return hold_now(e, s->from->id, s->to->id, hold, held, err);
+	/* To copy is better than to wait for long. */
+	struct patience p = { e, clock_monotonic_ns() + HOLD_NS };
+	const struct snapshot_watch watch = { hold_taken, hold_left, &p };
+	return moment_hold(e, s->from->id, s->from->snapshot, s->to->id, &watch, hold, held, err);
 }
 
 /* The target can be written, and its layers stay; the open_mutex is held. */
