@@ -17,7 +17,8 @@
  *   6. "pool", from the marker; then the marker goes. One that is left behind means nothing.
  *
  * A place that is a pool already must be this one, and what is in it must be older: an image that was opened for writing there has
- * an epoch that the source does not have, and is refused, as is a name that stands for something else. Nothing is ever deleted.
+ * an epoch that the source does not have, and is refused, as is a name that stands for something else. Nothing is deleted but snapshots that the source does not have any more; what a
+ * clone in the target holds stays.
  */
 #ifndef GARNER_IMAGE_POOL_COPY_H
 #define GARNER_IMAGE_POOL_COPY_H

@@ -8,10 +8,10 @@
  */
 #include "image/pool_copy_private.h"
 
-#include "image/layers.h"
-
+#include "base/clock.h"
 #include "base/hash.h"
 #include "image/clean.h"
+#include "image/layers.h"
 #include "image/snapshot.h"
 
 #include <errno.h>
@@ -345,12 +345,66 @@ static int copy_snapshot(void *arg, const struct snapshot *s)
 	return rc || s->segment > all->copy->end ? rc : hash_put(all->kept, s->info.id, all);
 }
 
-static int remove_snapshot(void *arg, const struct snapshot *s)
+/* What it is, and what it needs, is known to nobody. */
+static int refuse_damaged(void *arg, const struct error *why)
 {
 	struct snapshots *all = arg;
 
-	return hash_get(all->kept, s->info.id) ? 0
-	                                       : snapshot_remove(all->copy->c->to, s->image, s->info.name, all->err);
+	return error_set(all->err, -EBADMSG, "a snapshot cannot be read: %s", error_text(why));
+}
+
+/* Whether the list of layers of a clone in the target names this hold: 1, 0, or an error. */
+static int is_held_there(struct image_copy *i, const struct snapshot *s, struct error *err)
+{
+	uint64_t holder, hold;
+	struct layer_list list;
+	int rc, used = 0;
+
+	if (!layer_hold_parse(s->info.name, &holder, &hold))
+		return 0;
+	rc = layer_list_load(i->c->to, holder, &list, err);
+	/* One that cannot be read may name it. */
+	if (rc)
+		return rc == -EBADMSG ? 1 : rc == -ENOENT ? 0 : rc;
+	for (size_t k = 0; k < list.count; k++)
+		used |= list.refs[k].image == i->image && list.refs[k].hold == hold;
+	layer_list_destroy(&list);
+	return used;
+}
+
+/* A hold comes before the list that names it. */
+static bool is_young_hold(const struct snapshot *s)
+{
+	uint64_t holder, hold;
+
+	return layer_hold_parse(s->info.name, &holder, &hold) &&
+	       (int64_t)(clock_wall_ns() - s->info.time_ns) < (int64_t)CLEAN_HOLD_GRACE_NS;
+}
+
+/* Whether the source still has it: 1, 0, or an error. A listing that lags may not have shown it. */
+static int is_here(struct image_copy *i, const struct snapshot *s, struct error *err)
+{
+	struct snapshot here;
+	int rc = snapshot_load_any(i->c->from, s->image, s->info.name, &here, err);
+
+	return rc ? (rc == -ENOENT ? 0 : rc) : here.info.id == s->info.id;
+}
+
+/* A clone that was made in the target, or whose list of layers was not brought up to date yet, keeps what it holds. What nobody
+ * needs any more goes with a later copy, or a cleaning there. */
+static int remove_snapshot(void *arg, const struct snapshot *s)
+{
+	struct snapshots *all = arg;
+	int rc;
+
+	if (hash_get(all->kept, s->info.id) || is_young_hold(s))
+		return 0;
+	rc = is_held_there(all->copy, s, all->err);
+	if (!rc)
+		rc = is_here(all->copy, s, all->err);
+	if (!rc)
+		rc = snapshot_remove(all->copy->c->to, s->image, s->info.name, all->err);
+	return rc < 0 ? rc : 0;
 }
 
 static int copy_snapshots(struct image_copy *i, struct error *err)
@@ -359,7 +413,7 @@ static int copy_snapshots(struct image_copy *i, struct error *err)
 	int rc = all.kept ? 0 : error_set(err, -ENOMEM, "out of memory");
 
 	if (!rc)
-		rc = snapshot_list(i->c->from, i->image, copy_snapshot, &all, err);
+		rc = snapshot_list_checked(i->c->from, i->image, copy_snapshot, refuse_damaged, &all, err);
 	if (!rc)
 		rc = snapshot_list(i->c->to, i->image, remove_snapshot, &all, err);
 	hash_free(all.kept);

@@ -194,6 +194,8 @@ struct listing {
 	struct seal_key sealing;
 	struct snapshot *list;
 	size_t count, room;
+	int (*damaged)(void *arg, const struct error *why);
+	void *arg;
 	struct error *err;
 };
 
@@ -215,7 +217,7 @@ static int add_one(void *arg, const struct store_entry *entry)
 	if (!rc)
 		l->count++;
 	else if (rc == -EBADMSG)
-		report_warning("%s", error_text(&err));
+		return l->damaged(l->arg, &err);
 	else if (rc != -ENOENT) /* deleted meanwhile, or a listing that lags */
 		return error_set(l->err, rc, "%s", error_text(&err));
 	return 0;
@@ -230,10 +232,10 @@ static int by_time(const void *a, const void *b)
 	return strcmp(x->info.name, y->info.name);
 }
 
-int snapshot_list(struct pool *p, uint64_t image, int (*each)(void *arg, const struct snapshot *s), void *arg,
-                  struct error *err)
+int snapshot_list_checked(struct pool *p, uint64_t image, int (*each)(void *arg, const struct snapshot *s),
+                          int (*damaged)(void *arg, const struct error *why), void *arg, struct error *err)
 {
-	struct listing l = { .pool = p, .image = image, .err = err };
+	struct listing l = { .pool = p, .image = image, .damaged = damaged, .arg = arg, .err = err };
 	char prefix[STORE_KEY_MAX + 1];
 	int rc;
 
@@ -247,6 +249,19 @@ int snapshot_list(struct pool *p, uint64_t image, int (*each)(void *arg, const s
 		rc = each(arg, &l.list[k]);
 	free(l.list);
 	return rc;
+}
+
+static int report_damaged(void *arg, const struct error *why)
+{
+	(void)arg;
+	report_warning("%s", error_text(why));
+	return 0;
+}
+
+int snapshot_list(struct pool *p, uint64_t image, int (*each)(void *arg, const struct snapshot *s), void *arg,
+                  struct error *err)
+{
+	return snapshot_list_checked(p, image, each, report_damaged, arg, err);
 }
 
 static void write_rewound_name(segment_no_t next, uint64_t unique, char name[SNAPSHOT_NAME_MAX + 1])

@@ -41,6 +41,10 @@ int snapshot_remove(struct pool *p, uint64_t image, const char *name, struct err
 int snapshot_list(struct pool *p, uint64_t image, int (*each)(void *arg, const struct snapshot *s), void *arg,
                   struct error *err);
 
+/* The same, but of each damaged one damaged() is told, with why, before any each(); non-zero from it ends the listing likewise. */
+int snapshot_list_checked(struct pool *p, uint64_t image, int (*each)(void *arg, const struct snapshot *s),
+                          int (*damaged)(void *arg, const struct error *why), void *arg, struct error *err);
+
 enum snapshot_kinds {
 	SNAPSHOTS_NAMED,  /* those that people made */
 	SNAPSHOTS_FOREIGN /* and what other images hold on to */

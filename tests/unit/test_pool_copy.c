@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* test_pool_copy.c: a pool of three images copied to an empty store, brought up to date, broken off at every step, refused. */
+#include "base/clock.h"
 #include "image/catalog.h"
+#include "image/layers.h"
 #include "image/pool_copy.h"
 #include "image/verify.h"
 #include "lib/image_fixture.h"
@@ -711,6 +713,112 @@ static void a_segment_that_is_damaged_in_the_copy_is_put_anew(void **state)
 	verify_copy(3, SEGMENTS + 2);
 }
 
+/* ---- snapshots --------------------------------------------------------------------------------------------------- */
+
+static void save_snapshot(struct pool *p, const char *name, uint64_t id, uint64_t time_ns)
+{
+	struct snapshot s = {
+		.image = vm.id,
+		.segment = SEGMENTS,
+		.grain_bytes = 4096,
+		.info = { .id = id, .origin = id, .time_ns = time_ns, .size = 1 << 20 },
+	};
+
+	snprintf(s.info.name, sizeof s.info.name, "%s", name);
+	if (snapshot_save(p, &s, true, &err))
+		fail_msg("%s", error_text(&err));
+}
+
+static bool has_snapshot(struct pool *p, const char *name)
+{
+	struct snapshot s;
+	int rc = snapshot_load_any(p, vm.id, name, &s, &err);
+
+	assert_true(rc == 0 || rc == -ENOENT);
+	return !rc;
+}
+
+static int damage_object(void *arg, const struct store_entry *entry)
+{
+	uint8_t bytes[4096];
+	size_t len = get(pool->store, entry->key, bytes, sizeof bytes);
+
+	(void)arg;
+	bytes[len / 2] ^= 1;
+	assert_int_equal(store_put_wait(pool->store, entry->key, bytes, len, 0, &err), 0);
+	return 0;
+}
+
+/* The copy may be the only place where it can still be read. */
+static void a_damaged_snapshot_ends_the_copy_and_stays_in_the_target(void **state)
+{
+	char prefix[STORE_KEY_MAX + 1];
+	struct pool *p;
+
+	(void)state;
+	save_snapshot(pool, "good", 7, 1);
+	copy(NULL);
+	snprintf(prefix, sizeof prefix, "images/%016llx/snapshots/", (unsigned long long)vm.id);
+	assert_int_equal(store_list_each(pool->store, prefix, NULL, damage_object, NULL, &err), 0);
+	save_snapshot(pool, "later", 8, 2);
+	refuses(NULL, -EBADMSG, "a snapshot cannot be read");
+	p = open_copy();
+	assert_true(has_snapshot(p, "good"));
+	assert_int_equal(snapshot_remove(pool, vm.id, "good", &err), 0);
+	copy(NULL);
+	assert_false(has_snapshot(p, "good"));
+	assert_true(has_snapshot(p, "later"));
+	pool_close(p);
+}
+
+static void what_a_clone_in_the_copy_holds_stays(void **state)
+{
+	struct layer_ref ref = { .image = vm.id, .epoch = vm.epoch, .last = SEGMENTS, .hold = 0x51 };
+	struct layer_list list = { .base = { .grain_bytes = 4096 }, .refs = &ref, .count = 1 };
+	char of_clone[SNAPSHOT_NAME_MAX + 1], of_nobody[SNAPSHOT_NAME_MAX + 1], young[SNAPSHOT_NAME_MAX + 1];
+	struct pool *p;
+
+	(void)state;
+	layer_hold_name(0xc10e, ref.hold, of_clone);
+	layer_hold_name(0xc10e, 0x53, of_nobody);
+	layer_hold_name(0xabcd, 0x55, young);
+	copy(NULL);
+	p = open_copy();
+	save_snapshot(p, of_clone, 11, 1);
+	save_snapshot(p, of_nobody, 12, 1);
+	save_snapshot(p, young, 13, clock_wall_ns()); /* its list is not there yet */
+	assert_int_equal(layer_list_save(p, 0xc10e, &list, &err), 0);
+	copy(NULL);
+	assert_true(has_snapshot(p, of_clone));
+	assert_false(has_snapshot(p, of_nobody));
+	assert_true(has_snapshot(p, young));
+	assert_int_equal(layer_list_remove(p, 0xc10e, &err), 0);
+	copy(NULL);
+	assert_false(has_snapshot(p, of_clone));
+	pool_close(p);
+}
+
+static void a_snapshot_that_a_listing_does_not_show_stays_in_the_target(void **state)
+{
+	struct weak_store weak;
+	struct pool *p;
+
+	(void)state;
+	weak_put_in(&weak, pool, STORE_READ_LATEST);
+	weak_lag(&weak);
+	save_snapshot(pool, "good", 7, 1);
+	copy(NULL);
+	p = open_copy();
+	save_snapshot(p, "good", 7, 1); /* by a run that was shown it */
+	copy(NULL);
+	assert_true(has_snapshot(p, "good"));
+	assert_int_equal(snapshot_remove(pool, vm.id, "good", &err), 0);
+	copy(NULL);
+	assert_false(has_snapshot(p, "good"));
+	weak_take_out(&weak, pool);
+	pool_close(p);
+}
+
 /* ---- a source in use --------------------------------------------------------------------------------------------- */
 
 /* Passes everything on, and before the n-th head does something. */
@@ -952,6 +1060,9 @@ int main(void)
 		T(a_damaged_source_is_not_copied),
 		T(a_broken_chain_is_found_though_the_segments_are_there),
 		T(a_segment_that_is_damaged_in_the_copy_is_put_anew),
+		T(a_damaged_snapshot_ends_the_copy_and_stays_in_the_target),
+		T(what_a_clone_in_the_copy_holds_stays),
+		T(a_snapshot_that_a_listing_does_not_show_stays_in_the_target),
 		T(an_image_that_is_taken_over_meanwhile_is_copied_as_of_one_moment),
 		T(an_image_that_is_deleted_meanwhile_is_left_out),
 		T(what_listings_do_not_show_yet_is_asked_for),
