@@ -81,7 +81,7 @@ static int copy_one(struct pool_copy *c, const struct catalog_entry *entry, stru
 		return 0;
 	}
 	/* Its data is deleted after its name is gone; what is in the copy by then is without a name, and no harm. */
-	if (c->whole && (rc == -ENOENT || rc == -EBADMSG) && was_deleted(c, entry->id)) {
+	if (c->whole && (rc == -ENOENT || rc == -EBADMSG || rc == -EAGAIN) && was_deleted(c, entry->id)) {
 		drop_names(c, entry->id);
 		c->report->gone++;
 		return 0;

@@ -51,7 +51,7 @@ static int read_cleaned(struct image_copy *i, struct error *err)
 }
 
 /* The head comes first, so that what it names is not past the end. */
-static int read_state_once(struct image_copy *i, struct error *err)
+static int read_log(struct image_copy *i, struct error *err)
 {
 	char key[STORE_KEY_MAX + 1];
 	int rc;
@@ -66,7 +66,28 @@ static int read_state_once(struct image_copy *i, struct error *err)
 		rc = log_view_load(i->c->from, i->image, &i->view, err);
 	if (!rc)
 		rc = find_end(i, err);
-	return rc ? rc : epoch_superseded(i->c->from, i->image, i->view.newest_epoch, err);
+	if (rc && rc != -ENOENT && rc != -EBADMSG)
+		return rc;
+	/* Who took it over meanwhile may have cleaned away, or said so, what was looked for. */
+	int newer = epoch_superseded(i->c->from, i->image, i->view.newest_epoch, err);
+	return newer ? newer : rc;
+}
+
+/* The list of layers is added to before the log leads there, and removed when it does not any more: one that was not removed
+ * meanwhile has all that the log leads to. */
+static int read_state_once(struct image_copy *i, struct error *err)
+{
+	struct layer_list before = i->layers;
+	int rc = read_log(i, err);
+
+	if (rc)
+		return rc;
+	i->layers = (struct layer_list){ 0 };
+	rc = pool_copy_layers_read(i, err);
+	if (!rc && !pool_copy_layers_extend(&i->layers, &before))
+		rc = 1;
+	layer_list_destroy(&before);
+	return rc;
 }
 
 static int read_state(struct image_copy *i, struct error *err)
@@ -75,7 +96,8 @@ static int read_state(struct image_copy *i, struct error *err)
 
 	for (int try = 0; try < STATE_TRIES && rc == 1; try++)
 		rc = read_state_once(i, err);
-	return rc == 1 ? error_set(err, -EAGAIN, "hosts keep taking the image over: run it again") : rc;
+	return rc == 1 ? error_set(err, -EAGAIN, "hosts keep taking the image over, or flattening it: run it again")
+	               : rc;
 }
 
 /* ---- what the target has ----------------------------------------------------------------------------------------- */
@@ -353,25 +375,6 @@ static int refuse_damaged(void *arg, const struct error *why)
 	return error_set(all->err, -EBADMSG, "a snapshot cannot be read: %s", error_text(why));
 }
 
-/* Whether the list of layers of a clone in the target names this hold: 1, 0, or an error. */
-static int is_held_there(struct image_copy *i, const struct snapshot *s, struct error *err)
-{
-	uint64_t holder, hold;
-	struct layer_list list;
-	int rc, used = 0;
-
-	if (!layer_hold_parse(s->info.name, &holder, &hold))
-		return 0;
-	rc = layer_list_load(i->c->to, holder, &list, err);
-	/* One that cannot be read may name it. */
-	if (rc)
-		return rc == -EBADMSG ? 1 : rc == -ENOENT ? 0 : rc;
-	for (size_t k = 0; k < list.count; k++)
-		used |= list.refs[k].image == i->image && list.refs[k].hold == hold;
-	layer_list_destroy(&list);
-	return used;
-}
-
 /* A hold comes before the list that names it. */
 static bool is_young_hold(const struct snapshot *s)
 {
@@ -399,7 +402,7 @@ static int remove_snapshot(void *arg, const struct snapshot *s)
 
 	if (hash_get(all->kept, s->info.id) || is_young_hold(s))
 		return 0;
-	rc = is_held_there(all->copy, s, all->err);
+	rc = pool_copy_hold_used(all->copy->c, s, all->err);
 	if (!rc)
 		rc = is_here(all->copy, s, all->err);
 	if (!rc)
@@ -435,10 +438,8 @@ static int check_unused(struct image_copy *i, struct error *err)
 
 static int copy_log(struct image_copy *i, struct error *err)
 {
-	int rc = check_target(i, err);
+	int rc = pool_copy_segments(i, err);
 
-	if (!rc)
-		rc = pool_copy_segments(i, err);
 	i->said.replace = true;
 	if (!rc)
 		rc = pool_copy_put_one(i->c, &i->said, err);
@@ -455,53 +456,58 @@ static int copy_log(struct image_copy *i, struct error *err)
 	return rc ? rc : check_unused(i, err);
 }
 
-/* The list of layers, and before it the logs that it leads to, which may have no names any more. */
-static int copy_layers(struct image_copy *i, struct error *err)
+/* What the image is a clone of comes first: it takes long, and what is read of the image's own log then is as new as it can be. */
+static int copy_all(struct image_copy *i, struct error *err)
 {
-	struct layer_list list;
-	int rc = layer_list_load(i->c->from, i->image, &list, err);
+	int rc = pool_copy_layers_read(i, err);
 
-	if (rc)
-		return rc == -ENOENT ? 0 : rc;
-	/* Each has a list of its own: those after the first of a group are found on the way. */
-	for (size_t k = 0; k < list.count && !rc; k++) {
-		struct catalog_entry entry = { .id = list.refs[k].image, .grain_bytes = i->grain_bytes };
-
-		if (list.refs[k].hold)
-			rc = pool_copy_image(i->c, &entry, err);
-	}
 	if (!rc)
-		rc = layer_list_save(i->c->to, i->image, &list, err);
-	layer_list_destroy(&list);
-	return rc;
+		rc = pool_copy_layers_bases(i, err);
+	if (!rc)
+		rc = read_state(i, err);
+	if (!rc)
+		rc = pool_copy_layers_bases(i, err);
+	if (!rc)
+		rc = check_target(i, err);
+	if (!rc)
+		rc = pool_copy_layers_begin(i, err);
+	/* One that was never opened for writing is a name, and a list of layers. */
+	if (!rc && i->view.newest_epoch)
+		rc = copy_log(i, err);
+	if (!rc)
+		rc = pool_copy_layers_end(i, err);
+	return rc ? rc : copy_as_it_is(i, "policy", err);
 }
 
-int pool_copy_image(struct pool_copy *c, const struct catalog_entry *entry, struct error *err)
+int pool_copy_image_again(struct pool_copy *c, const struct catalog_entry *entry, struct error *err)
 {
 	struct image_copy i = { .c = c, .image = entry->id, .grain_bytes = entry->grain_bytes };
 	int rc;
 
-	if (hash_get(c->copied, entry->id))
-		return 0;
+	i.counted = pool_copy_end_of(c, entry->id);
 	image_key(&c->from->master, i.image, &i.key);
-	rc = read_state(&i, err);
-	/* One that was never opened for writing is a name and nothing else. */
-	if (!rc && i.view.newest_epoch == 0)
-		rc = check_target(&i, err);
-	else if (!rc)
-		rc = copy_log(&i, err);
-	if (!rc)
-		rc = copy_layers(&i, err);
-	if (!rc)
-		rc = copy_as_it_is(&i, "policy", err);
-	if (!rc && hash_put(c->copied, entry->id, c))
+	rc = copy_all(&i, err);
+	if (!rc && hash_put(c->copied, entry->id, (void *)(uintptr_t)(i.end + 1)))
 		rc = -ENOMEM;
 	pool_copy_objects_free(&i.head, 1);
 	pool_copy_objects_free(&i.said, 1);
+	layer_list_destroy(&i.layers);
 	log_view_destroy(&i.view);
 	log_view_destroy(&i.there);
 	free(i.sizes);
 	free(i.there_sizes);
 	sodium_memzero(&i.key, sizeof i.key);
 	return rc;
+}
+
+int pool_copy_image(struct pool_copy *c, const struct catalog_entry *entry, struct error *err)
+{
+	return hash_get(c->copied, entry->id) ? 0 : pool_copy_image_again(c, entry, err);
+}
+
+segment_no_t pool_copy_end_of(const struct pool_copy *c, uint64_t image)
+{
+	uintptr_t copied = (uintptr_t)hash_get(c->copied, image);
+
+	return copied ? copied - 1 : 0;
 }

@@ -3,7 +3,8 @@
  * run on others.
  *
  * pool_copy.c goes through the images, pool_copy_place.c makes sure what the target is, pool_copy_names.c copies directory entries,
- * pool_copy_image.c one image, pool_copy_segments.c its segments, pool_copy_object.c small objects, many at a time.
+ * pool_copy_image.c one image, pool_copy_segments.c its segments, pool_copy_layers.c what it is a clone of, pool_copy_object.c
+ * small objects, many at a time.
  */
 #ifndef GARNER_IMAGE_POOL_COPY_PRIVATE_H
 #define GARNER_IMAGE_POOL_COPY_PRIVATE_H
@@ -11,6 +12,7 @@
 #include "image/catalog_entry.h"
 #include "image/epoch_private.h"
 #include "image/flight.h"
+#include "image/layers.h"
 #include "image/pool_copy.h"
 
 #define COPY_MARKER_KEY "copy/pool"
@@ -52,7 +54,7 @@ struct pool_copy {
 	bool whole;            /* all of the pool */
 	struct fields *format; /* of the target, when it is no pool yet */
 	struct copy_names names;
-	struct hash *copied; /* ids of images whose logs are in the target */
+	struct hash *copied; /* images whose logs are in the target, by id: the last segment, and one more */
 };
 
 /* False when the caller wants no more. */
@@ -94,20 +96,43 @@ struct image_copy {
 	uint64_t image;
 	uint32_t grain_bytes;
 	struct seal_key key;
-	struct log_view view;    /* of the source */
-	segment_no_t end;        /* the last segment to copy */
-	struct log_view there;   /* of the target, before */
-	struct copy_object head; /* read before the end was found, as is: */
-	struct copy_object said; /* what is said of cleaning */
-	segment_no_t cleaned;    /* up to here segments may be missing */
-	uint64_t *sizes;         /* [number - 1] of the source's segments; 0: not known */
-	uint64_t *there_sizes;   /* likewise the target's; 0: not listed */
+	struct log_view view;     /* of the source */
+	segment_no_t end;         /* the last segment to copy */
+	struct log_view there;    /* of the target, before */
+	struct copy_object head;  /* read before the end was found, as is: */
+	struct copy_object said;  /* what is said of cleaning */
+	segment_no_t cleaned;     /* up to here segments may be missing */
+	uint64_t *sizes;          /* [number - 1] of the source's segments; 0: not known */
+	uint64_t *there_sizes;    /* likewise the target's; 0: not listed */
+	segment_no_t counted;     /* up to here segments were reported when it was copied before */
+	struct layer_list layers; /* of the source: all that the log up to the end leads to; empty: nothing */
+	bool relist;              /* the target's list is another: the image was flattened since it was copied */
 };
 
-/* Copies an image, but not its name, and the logs that it is a clone of; nothing when that was done already. -ENOENT and -EBADMSG may mean that it is being deleted. */
+/* Copies an image, but not its name, and the logs that it is a clone of; nothing when that was done already. -ENOENT, -EBADMSG and -EAGAIN
+ * may mean that it is being deleted. */
 int pool_copy_image(struct pool_copy *c, const struct catalog_entry *entry, struct error *err);
+/* The same, also when it was done already: what came since. */
+int pool_copy_image_again(struct pool_copy *c, const struct catalog_entry *entry, struct error *err);
+/* The last segment of an image that was copied; 0: there is none, or it was not. */
+segment_no_t pool_copy_end_of(const struct pool_copy *c, uint64_t image);
 
 /* Copies the segments 1..end that the target does not have, and looks that they are there. */
 int pool_copy_segments(struct image_copy *i, struct error *err);
+
+/* ---- layers ---- */
+
+/* Reads the source's list, anew. An image that has none has an empty one. */
+int pool_copy_layers_read(struct image_copy *i, struct error *err);
+/* Whether `list` begins with all of `before`: the image was not flattened in between. */
+bool pool_copy_layers_extend(const struct layer_list *list, const struct layer_list *before);
+/* Copies the logs that the list leads to, as far as what is held of them is not in the target: they may have no names any more. -EAGAIN:
+ * the image was flattened meanwhile. */
+int pool_copy_layers_bases(struct image_copy *i, struct error *err);
+/* Before the log is copied, and after it: puts the list, or removes that of the target. -EEXIST: somebody needs what it has. */
+int pool_copy_layers_begin(struct image_copy *i, struct error *err);
+int pool_copy_layers_end(struct image_copy *i, struct error *err);
+/* Whether a snapshot of the target is what another image holds there, by its list of layers: 1, 0, or an error. */
+int pool_copy_hold_used(struct pool_copy *c, const struct snapshot *s, struct error *err);
 
 #endif

@@ -199,15 +199,20 @@ static void release(struct transfer *t)
 static int finish(struct transfer *t, bool same)
 {
 	struct pool_copy *c = t->all->i->c;
+	bool again = t->number <= t->all->i->counted;
 
 	t->all->i->sizes[t->number - 1] = t->size;
-	c->done += t->size;
-	if (same) {
-		c->report->same_segments++;
-		c->report->same_bytes += t->size;
-	} else {
+	if (!again)
+		c->done += t->size;
+	/* What has no name, or came since, was not known when the sum was made. */
+	if (c->done > c->total)
+		c->total = c->done;
+	if (!same) {
 		c->report->segments++;
 		c->report->bytes += t->size;
+	} else if (!again) {
+		c->report->same_segments++;
+		c->report->same_bytes += t->size;
 	}
 	t->all->finished++;
 	release(t);
