@@ -49,8 +49,8 @@ static int sum_segments(struct pool_copy *c, struct hash *wanted, uint64_t only,
 
 /* ---- images ------------------------------------------------------------------------------------------------------ */
 
-/* Whether no entry of the source names the image any more where one did. An error of the store counts as no. */
-static bool was_deleted(struct pool_copy *c, uint64_t id)
+/* Whether no entry is where one named the image. An error of the store counts as no. */
+static bool lost_its_names(struct pool_copy *c, uint64_t id)
 {
 	for (size_t i = 0; i < c->names.count; i++) {
 		struct catalog_entry now;
@@ -62,6 +62,23 @@ static bool was_deleted(struct pool_copy *c, uint64_t id)
 			return false;
 	}
 	return true;
+}
+
+/* One that has only been renamed has no mark in the trash, and its data. The mark goes when the data is gone. An error of the store counts as
+ * no. */
+static bool was_deleted(struct pool_copy *c, uint64_t id)
+{
+	char key[STORE_KEY_MAX + 1];
+	uint64_t size;
+	int rc;
+
+	if (!lost_its_names(c, id))
+		return false;
+	snprintf(key, sizeof key, "trash/%016" PRIx64, id);
+	rc = store_head_wait(c->from->store, key, &size, NULL);
+	if (rc)
+		snprintf(key, sizeof key, "images/%016" PRIx64 "/", id);
+	return !rc || (rc == -ENOENT && store_any(c->from->store, key, NULL) == 0);
 }
 
 static void drop_names(struct pool_copy *c, uint64_t id)

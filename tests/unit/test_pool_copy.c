@@ -961,6 +961,65 @@ static void an_image_that_is_deleted_meanwhile_is_left_out(void **state)
 	verify_copy(2, 2);
 }
 
+static bool rename_vm_late(void *arg, const char *path, uint64_t done, uint64_t total)
+{
+	struct deleting *d = arg;
+	struct catalog_entry e;
+	struct catalog *c;
+
+	(void)done;
+	(void)total;
+	if (d->done || strcmp(path, "d/vm.raw") != 0)
+		return true;
+	d->done = true;
+	c = catalog_new(pool, NULL);
+	assert_non_null(c);
+	assert_int_equal(catalog_lookup(c, NODE_ROOT, "d", 0, &e, &err), 0);
+	assert_int_equal(catalog_rename(c, e.id, "vm.raw", NODE_ROOT, "renamed", true, NULL, &err), 0);
+	catalog_free(c);
+	return true;
+}
+
+/* And cannot be copied, so that it matters whether it still is there. */
+static void an_image_that_is_renamed_meanwhile_is_not_taken_for_a_deleted_one(void **state)
+{
+	char key[STORE_KEY_MAX + 1];
+	struct deleting d = { 0 };
+
+	(void)state;
+	segment_key_format(vm.id, 4, 1, key);
+	assert_int_equal(store_put_wait(pool->store, key, "rubbish", 7, 0, &err), 0);
+	assert_int_equal(pool_copy(pool, to, NULL, &counts, rename_vm_late, &d, &err), -EBADMSG);
+	assert_non_null(strstr(error_text(&err), "d/vm.raw: segment 4"));
+	assert_true(d.done);
+	assert_int_equal(counts.gone, 0);
+}
+
+/* With its mark, when its data was gone. */
+static bool delete_vm_for_good(void *arg, const char *path, uint64_t done, uint64_t total)
+{
+	struct deleting *d = arg;
+	bool before = d->done, on = delete_vm_late(arg, path, done, total);
+	char key[STORE_KEY_MAX + 1];
+
+	snprintf(key, sizeof key, "trash/%016llx", (unsigned long long)vm.id);
+	if (d->done && !before)
+		assert_int_equal(store_remove_wait(pool->store, key, &err), 0);
+	return on;
+}
+
+static void an_image_that_is_deleted_for_good_meanwhile_is_left_out(void **state)
+{
+	struct deleting d = { 0 };
+
+	(void)state;
+	if (pool_copy(pool, to, NULL, &counts, delete_vm_for_good, &d, &err))
+		fail_msg("%s", error_text(&err));
+	assert_true(d.done);
+	assert_int_equal(counts.gone, 1);
+	verify_copy(2, 2);
+}
+
 static void what_listings_do_not_show_yet_is_asked_for(void **state)
 {
 	struct weak_store from_weak, to_weak;
@@ -1065,6 +1124,8 @@ int main(void)
 		T(a_snapshot_that_a_listing_does_not_show_stays_in_the_target),
 		T(an_image_that_is_taken_over_meanwhile_is_copied_as_of_one_moment),
 		T(an_image_that_is_deleted_meanwhile_is_left_out),
+		T(an_image_that_is_renamed_meanwhile_is_not_taken_for_a_deleted_one),
+		T(an_image_that_is_deleted_for_good_meanwhile_is_left_out),
 		T(what_listings_do_not_show_yet_is_asked_for),
 		T(a_sealed_pool_in_use_opens_elsewhere_with_its_key),
 	};
