@@ -384,6 +384,12 @@ static int keep_snapshot(void *arg, const struct snapshot *s)
 	return 0;
 }
 
+static int note_damaged(void *arg, const struct error *why)
+{
+	verify_note(arg, "a snapshot cannot be read: %s", error_text(why));
+	return 0;
+}
+
 /* What is no verdict about the image but ends everything. */
 static bool is_final(int rc)
 {
@@ -449,7 +455,7 @@ static int check_log(struct verify *v, struct error *err)
 	read_cleaned(v);
 	rc = check_layers(v, err);
 	if (!rc)
-		rc = snapshot_list(v->pool, v->image, keep_snapshot, v, err);
+		rc = snapshot_list_checked(v->pool, v->image, keep_snapshot, note_damaged, v, err);
 	if (!rc)
 		rc = log_view_load(v->pool, v->image, &v->view, err);
 	if (!rc)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* test_verify.c: a pool with an image of two terms and a checkpoint, whole, and damaged in every way that verify looks for. */
 #include "image/catalog.h"
+#include "image/snapshot.h"
 #include "image/verify.h"
 #include "lib/pool_fixture.h"
 #include "lib/weak_store.h"
@@ -371,6 +372,38 @@ static void a_damaged_entry_of_the_catalog_is_found(void **state)
 	assert_int_equal(report.segments, LAST);
 }
 
+static int damage_object(void *arg, const struct store_entry *entry)
+{
+	uint8_t bytes[4096];
+	size_t len;
+
+	(void)arg;
+	assert_int_equal(store_get_wait(pool->store, entry->key, 0, bytes, sizeof bytes, &len, &err), 0);
+	bytes[len / 2] ^= 1;
+	assert_int_equal(store_put_wait(pool->store, entry->key, bytes, len, 0, &err), 0);
+	return 0;
+}
+
+static void a_damaged_snapshot_is_found(void **state)
+{
+	struct snapshot s = {
+		.segment = LAST,
+		.grain_bytes = 4096,
+		.info = { .name = "moment", .id = 7, .origin = 7, .time_ns = 1 },
+	};
+	char prefix[STORE_KEY_MAX + 1];
+
+	(void)state;
+	make_image();
+	s.image = image;
+	assert_int_equal(snapshot_save(pool, &s, true, &err), 0);
+	verify(NULL);
+	assert_int_equal(report.errors, 0);
+	snprintf(prefix, sizeof prefix, "images/%016llx/snapshots/", (unsigned long long)image);
+	assert_int_equal(store_list_each(pool->store, prefix, NULL, damage_object, NULL, &err), 0);
+	finds("d/vm.raw: a snapshot cannot be read: object images/");
+}
+
 static void only_the_first_errors_are_told_and_all_are_counted(void **state)
 {
 	char key[STORE_KEY_MAX + 1];
@@ -483,6 +516,7 @@ int main(void)
 		T(a_checkpoint_that_the_header_does_not_know_is_found),
 		T(a_damaged_checkpoint_body_is_found),
 		T(a_damaged_entry_of_the_catalog_is_found),
+		T(a_damaged_snapshot_is_found),
 		T(only_the_first_errors_are_told_and_all_are_counted),
 		T(it_can_be_stopped_at_any_time),
 		T(segments_that_a_lagging_listing_does_not_show_are_read),
