@@ -2,7 +2,7 @@
 /* verify.c: walks the catalog and reads every image's log, a few segments in flight, in the order of their numbers. */
 #include "image/verify_private.h"
 
-#include "image/catalog_private.h"
+#include "base/report.h"
 #include "image/clean.h"
 #include "image/flight.h"
 
@@ -542,7 +542,43 @@ static int check_unnamed(struct verify *v, struct error *err)
 	return rc;
 }
 
-static int check_entries(struct verify *v, struct catalog *c, struct error *err)
+/* Where listings lag their directories may only not be shown. */
+static void note_lost(struct verify *v, struct catalog *c, const struct verify_lost *lost)
+{
+	char text[ERROR_TEXT_MAX];
+
+	for (size_t i = 0; i < lost->count; i++) {
+		const struct catalog_entry *e = &lost->list[i];
+
+		snprintf(text, sizeof text,
+		         "%s '%.200s' cannot be reached: directory %016" PRIx64
+		         ", in which it is, has no place in the tree",
+		         e->type == NODE_FILE ? "image" : "directory", e->name, e->parent);
+		if (catalog_listings_lag(c))
+			report_warning("%s, or is not listed yet", text);
+		else
+			add_text(v->report, "", text);
+	}
+}
+
+/* The images among them; one that was met by now has been moved to where it can be reached. */
+static int check_lost(struct verify *v, const struct verify_lost *lost, struct error *err)
+{
+	char path[NAME_BYTES_MAX + 32];
+	int rc = 0;
+
+	for (size_t i = 0; i < lost->count && !rc; i++) {
+		const struct catalog_entry *e = &lost->list[i];
+
+		if (e->type != NODE_FILE || hash_get(v->seen, e->id))
+			continue;
+		snprintf(path, sizeof path, "(directory %016" PRIx64 ")/%s", e->parent, e->name);
+		rc = check_image(v, path, e, err);
+	}
+	return rc;
+}
+
+static int check_entries(struct verify *v, struct catalog *c, struct verify_lost *lost, struct error *err)
 {
 	struct listed_entries entries;
 	int rc = catalog_load(c, "names/", &entries, err);
@@ -554,6 +590,10 @@ static int check_entries(struct verify *v, struct catalog *c, struct error *err)
 		else if (e->rc && e->rc != -ENOENT)
 			add_text(v->report, "", e->text ? e->text : strerror(-e->rc));
 	}
+	if (!rc)
+		rc = verify_find_lost(c, &entries, lost, err);
+	if (!rc)
+		note_lost(v, c, lost);
 	listed_entries_destroy(&entries);
 	return rc;
 }
@@ -587,6 +627,7 @@ int pool_verify(struct pool *p, const char *path, struct verify_report *report, 
 {
 	struct verify v = { .pool = p, .report = report, .progress = progress, .arg = arg, .path = "" };
 	struct pool_walk walk = { .v = &v, .err = err };
+	struct verify_lost lost = { 0 };
 	struct catalog *c = catalog_new(p, NULL);
 	struct catalog_entry entry;
 	int rc;
@@ -604,13 +645,16 @@ int pool_verify(struct pool *p, const char *path, struct verify_report *report, 
 		if (!rc)
 			rc = check_image(&v, path, &entry, err);
 	} else {
-		rc = check_entries(&v, c, err);
+		rc = check_entries(&v, c, &lost, err);
 		if (!rc)
 			rc = catalog_walk(c, each_image, &walk, err);
+		if (!rc)
+			rc = check_lost(&v, &lost, err);
 	}
 	if (!rc)
 		rc = check_unnamed(&v, err);
 out:
+	verify_lost_destroy(&lost);
 	catalog_free(c);
 	hash_free(v.seen);
 	hash_free(v.unnamed);

@@ -24,7 +24,7 @@ struct verify_report {
 /* Called now and then; `last`: the number of the image's last segment. Returns false to stop. */
 typedef bool verify_progress_fn(void *arg, const char *path, uint64_t segment, uint64_t last);
 
-/* Verifies the image at `path` (NULL: every image, and that every directory entry can be read). Returns 0 when it has
+/* Verifies the image at `path` (NULL: every image, and that every directory entry can be read and reached). Returns 0 when it has
  * looked at everything: report->errors says with what result; -EINTR when `progress` (may be NULL) ended it; -ENOENT or
  * -EISDIR for the path; or what the store says when it is away. The report is filled in any case. Blocks. */
 int pool_verify(struct pool *p, const char *path, struct verify_report *report, verify_progress_fn *progress, void *arg,

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
-/* verify_private.h: one image that is being verified. Private to src/image. */
+/* verify_private.h: one image that is being verified, and what is lost of the tree. Private to src/image. */
 #ifndef GARNER_IMAGE_VERIFY_PRIVATE_H
 #define GARNER_IMAGE_VERIFY_PRIVATE_H
 
 #include "base/hash.h"
+#include "image/catalog_private.h"
 #include "image/epoch.h"
 #include "image/layers.h"
 #include "image/snapshot.h"
@@ -64,5 +65,17 @@ enum slot_use verify_slot_use(const struct verify *v, segment_no_t number, uint3
 
 /* verify_map.c: checks the map below a root, node by node. 0, -EINTR, -ENOMEM, -ETIMEDOUT. */
 int verify_map(struct verify *v, map_entry_t root, struct error *err);
+
+/* verify_lost.c: entries that do not lie below the root, by their directories; `parent` is where each was found. */
+struct verify_lost {
+	struct catalog_entry *list;
+	size_t count;
+};
+
+/* Finds them among all entries of the pool, as they were listed, and when there are some reads all once more. `lost` is empty before, and to
+ * be destroyed in any case. 0, -ENOMEM, or the store's error. Blocks. */
+int verify_find_lost(struct catalog *c, const struct listed_entries *entries, struct verify_lost *lost,
+                     struct error *err);
+void verify_lost_destroy(struct verify_lost *lost);
 
 #endif

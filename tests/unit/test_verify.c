@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-only */
 /* test_verify.c: a pool with an image of two terms and a checkpoint, whole, and damaged in every way that verify looks for. */
-#include "image/catalog.h"
+#include "image/catalog_entry.h"
 #include "image/snapshot.h"
 #include "image/verify.h"
 #include "lib/pool_fixture.h"
@@ -404,6 +404,181 @@ static void a_damaged_snapshot_is_found(void **state)
 	finds("d/vm.raw: a snapshot cannot be read: object images/");
 }
 
+/* ---- what cannot be reached ---- */
+
+static uint64_t create_in(struct catalog *c, uint64_t parent, const char *name, enum node_type type)
+{
+	struct catalog_entry e = { .parent = parent, .type = type };
+
+	snprintf(e.name, sizeof e.name, "%s", name);
+	if (catalog_create(c, &e, &err))
+		fail_msg("%s", error_text(&err));
+	return e.id;
+}
+
+static void key_of_entry(uint64_t parent, const char *name, char key[STORE_KEY_MAX + 1])
+{
+	struct entry_place place = entry_place(pool, parent, name);
+
+	entry_key(&place, key);
+}
+
+static unsigned times_told(const char *what)
+{
+	unsigned count = 0;
+
+	for (size_t i = 0; i < report.text_count; i++)
+		count += strstr(report.text[i], what) != NULL;
+	return count;
+}
+
+/* d/sub/deep, and the image d/vm.raw; then d has no entry any more, or one that cannot be read. */
+static void what_lies_below_a_lost_directory_is_found_and_its_images_are_checked(void **state)
+{
+	char key[STORE_KEY_MAX + 1];
+
+	(void)state;
+	make_image();
+	struct catalog *c = catalog_new(pool, NULL);
+	struct catalog_entry d;
+	assert_non_null(c);
+	assert_int_equal(catalog_lookup(c, NODE_ROOT, "d", 0, &d, &err), 0);
+	uint64_t sub = create_in(c, d.id, "sub", NODE_DIRECTORY);
+	create_in(c, sub, "deep", NODE_FILE);
+	create_in(c, NODE_ROOT, "well", NODE_FILE);
+	catalog_free(c);
+	verify(NULL);
+	assert_int_equal(report.errors, 0);
+	assert_int_equal(report.images, 3);
+	key_of_entry(NODE_ROOT, "d", key);
+	for (unsigned damaged = 0; damaged < 2; damaged++) {
+		if (damaged)
+			assert_int_equal(store_put_wait(pool->store, key, "rubbish", 7, 0, &err), 0);
+		else
+			assert_int_equal(store_remove_wait(pool->store, key, &err), 0);
+		verify(NULL);
+		assert_int_equal(report.errors, 3 + damaged);
+		assert_int_equal(times_told("image 'vm.raw' cannot be reached"), 1);
+		assert_int_equal(times_told("directory 'sub' cannot be reached"), 1);
+		assert_int_equal(times_told("image 'deep' cannot be reached"), 1);
+		assert_int_equal(report.images, 3);
+		assert_int_equal(report.segments, LAST);
+	}
+	damage(9, -1);
+	verify(NULL);
+	assert_int_equal(report.errors, 5);
+	assert_int_equal(times_told("/vm.raw: segment 9: chunk 0: "), 1);
+}
+
+/* As two hosts could bring about that move them at the same moment. */
+static void directories_that_lie_in_each_other_are_found(void **state)
+{
+	struct catalog *c = catalog_new(pool, NULL);
+	struct catalog_entry a, b;
+	char key[STORE_KEY_MAX + 1];
+
+	(void)state;
+	assert_non_null(c);
+	create_in(c, NODE_ROOT, "a", NODE_DIRECTORY);
+	create_in(c, NODE_ROOT, "b", NODE_DIRECTORY);
+	assert_int_equal(catalog_lookup(c, NODE_ROOT, "a", 0, &a, &err), 0);
+	assert_int_equal(catalog_lookup(c, NODE_ROOT, "b", 0, &b, &err), 0);
+	create_in(c, a.id, "vm.raw", NODE_FILE);
+	catalog_free(c);
+	for (int i = 0; i < 2; i++) {
+		key_of_entry(NODE_ROOT, i ? "b" : "a", key);
+		assert_int_equal(store_remove_wait(pool->store, key, &err), 0);
+	}
+	a.parent = b.id;
+	b.parent = a.id;
+	assert_int_equal(entry_write(pool, &a, 0, &err), 0);
+	assert_int_equal(entry_write(pool, &b, 0, &err), 0);
+	verify(NULL);
+	assert_int_equal(report.errors, 3);
+	assert_int_equal(times_told("cannot be reached"), 3);
+	assert_int_equal(report.images, 1);
+}
+
+/* Passes everything on; the first listing does not show one key. */
+struct missing_store {
+	struct store store;
+	struct store *below;
+	char key[STORE_KEY_MAX + 1];
+	bool shown;
+};
+
+struct missing_list {
+	struct missing_store *store;
+	store_list_fn *done;
+	void *arg;
+};
+
+static void missing_get(struct store *s, const char *key, uint64_t offset, void *buf, size_t len, unsigned flags,
+                        store_length_fn *done, void *arg)
+{
+	store_get(((struct missing_store *)s)->below, key, offset, buf, len, flags, done, arg);
+}
+
+static void missing_head(struct store *s, const char *key, store_length_fn *done, void *arg)
+{
+	store_head(((struct missing_store *)s)->below, key, done, arg);
+}
+
+static void leave_out(void *arg, int status, const struct store_entry *entries, size_t count, bool more,
+                      const struct error *error)
+{
+	struct missing_list *l = arg;
+	struct store_entry *shown = calloc(count + 1, sizeof *shown);
+	size_t n = 0;
+
+	if (!shown)
+		abort();
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(entries[i].key, l->store->key) != 0)
+			shown[n++] = entries[i];
+	l->done(l->arg, status, shown, n, more, error);
+	free(shown);
+	free(l);
+}
+
+static void missing_list(struct store *s, const char *prefix, const char *after, size_t max, store_list_fn *done,
+                         void *arg)
+{
+	struct missing_store *m = (struct missing_store *)s;
+	struct missing_list *l = malloc(sizeof *l);
+
+	if (!l)
+		abort();
+	if (m->shown) {
+		free(l);
+		store_list(m->below, prefix, after, max, done, arg);
+		return;
+	}
+	*l = (struct missing_list){ m, done, arg };
+	m->shown = true;
+	store_list(m->below, prefix, after, max, leave_out, l);
+}
+
+static const struct store_ops missing_ops = { .head = missing_head, .get = missing_get, .list = missing_list };
+
+/* It was renamed while the names were listed. */
+static void a_directory_that_a_listing_missed_is_not_lost(void **state)
+{
+	struct missing_store m;
+
+	(void)state;
+	make_image();
+	m = (struct missing_store){ .store = *pool->store, .below = pool->store };
+	m.store.ops = &missing_ops;
+	key_of_entry(NODE_ROOT, "d", m.key);
+	pool->store = &m.store;
+	verify(NULL);
+	pool->store = m.below;
+	assert_true(m.shown);
+	assert_int_equal(report.errors, 0);
+	assert_int_equal(report.images, 1);
+}
+
 static void only_the_first_errors_are_told_and_all_are_counted(void **state)
 {
 	char key[STORE_KEY_MAX + 1];
@@ -517,6 +692,9 @@ int main(void)
 		T(a_damaged_checkpoint_body_is_found),
 		T(a_damaged_entry_of_the_catalog_is_found),
 		T(a_damaged_snapshot_is_found),
+		T(what_lies_below_a_lost_directory_is_found_and_its_images_are_checked),
+		T(directories_that_lie_in_each_other_are_found),
+		T(a_directory_that_a_listing_missed_is_not_lost),
 		T(only_the_first_errors_are_told_and_all_are_counted),
 		T(it_can_be_stopped_at_any_time),
 		T(segments_that_a_lagging_listing_does_not_show_are_read),
