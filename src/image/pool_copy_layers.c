@@ -7,8 +7,8 @@
  * source later harms nothing.
  *
  * In a target that is a pool already a list that goes on with the one there is put before the segments that need it. One that was begun
- * anew must never be there with what was written before, nor the old one with what comes now: then none is there in between, and
- * who opens the image is told so.
+ * anew must never be there with what was written before, nor the old one with what comes now: in between there is one that cannot be
+ * read, and who opens the image is told so.
  */
 #include "image/pool_copy_private.h"
 
@@ -157,11 +157,19 @@ static int needs_layers(void *arg, const struct snapshot *s)
 	                                                                      : 0;
 }
 
+/* A list that cannot be read: what was written before leads by one list, what comes now by another. */
 static int relist(struct image_copy *i, struct error *err)
 {
+	struct fields *f = fields_new();
+	int rc;
+
+	if (!f)
+		return -ENOMEM;
 	i->relist = true;
-	/* What is written from here on leads elsewhere. */
-	return i->layers.count ? layer_list_remove(i->c->to, i->image, err) : 0;
+	fields_add_u64(f, "copying", 1);
+	rc = image_put_object(i->c->to, i->image, "layers", OBJECT_LAYERS, f, err);
+	fields_free(f);
+	return rc;
 }
 
 /* The image was flattened. A clone of what it was before, which the source does not have any more, or not like that, needs the list still.

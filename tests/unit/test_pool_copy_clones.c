@@ -399,42 +399,71 @@ static int copy_until(unsigned steps, bool lose_answer)
 	return copy_to(NULL, holder.store);
 }
 
-/* Layer 1 is another then: who has what was written before and this list, or the other way round, would read wrong bytes. */
-static void one_that_was_flattened_and_shared_with_anew_never_reads_wrong_bytes_in_the_copy(void **state)
+/* As the copy was once. */
+static void bring_back(const char *from)
 {
+	char command[700];
+
+	renew_target();
+	snprintf(command, sizeof command, "cp -a %s/%s/. %s/copy", f.dir, from, f.dir);
+	assert_int_equal(system(command), 0); /* NOLINT */
+}
+
+static void reads_either_or_fails(const uint8_t *before, bool may_fail)
+{
+	struct engine *e = open_copy();
+
+	check_either(e, "b", before, disk[1], may_fail);
+	assert_int_equal(engine_close(e, &err), 0);
+}
+
+/* Layer 1 is another then: who has what was written before and this list, or the other way round, would read wrong bytes. */
+static void break_off_after_flattening(bool written)
+{
+	static uint8_t before[DISK];
+	struct node_attr attr;
 	char command[700];
 	int rc = -EIO;
 
-	(void)state;
 	make_disk("a", disk[0]);
 	make_disk("c", disk[2]);
 	memcpy(disk[1], disk[0], DISK);
-	clone_disk(f.engine, "a", "b", disk[1]);
+	if (written)
+		clone_disk(f.engine, "a", "b", disk[1]);
+	else
+		assert_int_equal(engine_clone(f.engine, id_of(f.engine, "a"), NODE_ROOT, "b", &attr, &err), 0);
 	copy(NULL);
 	snprintf(command, sizeof command, "cp -a %s/copy %s/old", f.dir, f.dir);
 	assert_int_equal(system(command), 0); /* NOLINT */
-	uint8_t *before = malloc(DISK);
-	assert_non_null(before);
 	memcpy(before, disk[1], DISK);
 	flatten_and_reload("b");
 	share("c", "b", disk[2], disk[1]);
 	for (unsigned steps = 0; rc; steps++) {
-		for (int lose = 0; lose < 2; lose++) {
-			renew_target();
-			snprintf(command, sizeof command, "cp -a %s/old/. %s/copy", f.dir, f.dir);
-			assert_int_equal(system(command), 0); /* NOLINT */
-			rc = copy_until(steps, lose);
-			struct engine *e = open_copy();
-			check_either(e, "b", before, disk[1], rc != 0);
-			assert_int_equal(engine_close(e, &err), 0);
-			copy(NULL);
-			verify_copy();
-			check_copy("b", disk[1]);
-		}
+		bring_back("old");
+		rc = copy_until(steps, random_once_in(&rnd, 2));
+		reads_either_or_fails(before, rc != 0);
+		/* And the next one, too. */
+		if (rc && copy_until((unsigned)random_below(&rnd, steps + 2), random_once_in(&rnd, 2)))
+			reads_either_or_fails(before, true);
+		copy(NULL);
+		verify_copy();
+		check_copy("b", disk[1]);
 		assert_true(steps < 200);
 	}
 	assert_int_equal(layers_there("b"), 1);
-	free(before);
+}
+
+static void one_that_was_flattened_and_shared_with_anew_never_reads_wrong_bytes_in_the_copy(void **state)
+{
+	(void)state;
+	break_off_after_flattening(true);
+}
+
+/* Of such a one the list says what it is when there is no log. */
+static void nor_does_one_that_had_no_log_of_its_own_when_it_was_copied(void **state)
+{
+	(void)state;
+	break_off_after_flattening(false);
 }
 
 /* In the copy somebody has made a clone of the clone. */
@@ -488,6 +517,7 @@ int main(void)
 		T(an_image_that_is_flattened_while_it_is_copied_can_be_opened_in_the_copy),
 		T(an_image_that_is_flattened_while_its_copy_is_brought_up_to_date_can_be_opened_there),
 		T(one_that_was_flattened_and_shared_with_anew_never_reads_wrong_bytes_in_the_copy),
+		T(nor_does_one_that_had_no_log_of_its_own_when_it_was_copied),
 		T(what_a_clone_in_the_copy_is_a_clone_of_stays_though_it_was_flattened_in_the_source),
 	};
 
