@@ -282,7 +282,7 @@ static void test_what_is_held_for_nobody_is_let_go_after_a_day(void **state)
 	assert_int_equal(snapshot_load_any(f.engine->pool, id, real, &there, &err), 0);
 	there.info.time_ns = 1;
 	assert_int_equal(snapshot_save(f.engine->pool, &there, false, &err), 0);
-	assert_int_equal(moment_hold(f.engine, id, NULL, catalog_new_id(), &hold, &held, &err), 0);
+	assert_int_equal(moment_hold(f.engine, id, NULL, catalog_new_id(), NULL, &hold, &held, &err), 0);
 	assert_int_equal(engine_clean(f.engine, id, &options, NULL, NULL, &result, &err), 0);
 	assert_int_equal(snapshot_load_any(f.engine->pool, id, held.info.name, &there, &err), 0);
 	there.info.time_ns -= UINT64_C(25) * 3600 * 1000000000;
