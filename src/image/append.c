@@ -76,7 +76,7 @@ int image_pace_wait(struct image *i, uint64_t bytes)
 	do {
 		struct room_wait w;
 		room_wait_init(&w);
-		rc = atomic_load(&i->failed) ? -EIO : engine_pace(i->engine, bytes, &paced, room_wake, &w);
+		rc = atomic_load(&i->failed) ? -EIO : image_pace(i, bytes, &paced, room_wake, &w);
 		if (rc == -EAGAIN)
 			room_wait(&w);
 		room_wait_destroy(&w);

@@ -137,12 +137,14 @@ static int make_image(struct engine *e, const struct beginning *b, const struct 
 	return rc ? rc : catalog_create_as(e->catalog, &clone, err);
 }
 
-/* Whether another image has the name for certain, so that `id` was not made. Whatever else came back of a put, it may have been done, or be
- * done still. */
-static bool name_is_taken(struct engine *e, uint64_t dir, const char *name, uint64_t id, int rc)
+/* Whether `id` was not made for certain: another image has the name, or the directory is gone. Whatever else came back of a put, it may have
+ * been done, or be done still. */
+static bool was_not_made(struct engine *e, uint64_t dir, const char *name, uint64_t id, int rc)
 {
 	struct catalog_entry there;
 
+	if (rc == -ENOENT || rc == -ENOTDIR)
+		return true;
 	return rc == -EEXIST && !catalog_lookup(e->catalog, dir, name, 0, &there, NULL) && there.id != id;
 }
 
@@ -155,7 +157,7 @@ int image_begin(struct engine *e, const struct beginning *b, const struct catalo
 	if (!rc)
 		return engine_getattr(e, id, attr, err);
 	/* What an image needs that may be there stays: if it is not, clean_holds.c and orphans.c find that later. The list goes first. */
-	if (begun && (!name_is_taken(e, dir, name, id, rc) || layer_list_remove(e->pool, id, NULL)))
+	if (begun && (!was_not_made(e, dir, name, id, rc) || layer_list_remove(e->pool, id, NULL)))
 		return rc;
 	moment_let_go(e, &b->held);
 	return rc;

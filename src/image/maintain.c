@@ -112,12 +112,8 @@ static void tend(struct image *i)
 				say(&err);
 		}
 	}
-	/* It has stopped: what it has here is kept, and who opens it next begins with that. */
-	if (atomic_load(&i->log) && atomic_load(&i->failed) && is_idle(i, 0))
-		image_release(i, 0, true, NULL);
 	pthread_mutex_unlock(&i->open_mutex);
-	/* What has stopped stays, so that the status can tell why, until somebody opens it. */
-	if (!atomic_load(&i->log) && !atomic_load(&i->failed) && is_idle(i, 0) && image_unload(i, false))
+	if (!atomic_load(&i->log) && is_idle(i, 0) && image_unload(i, false))
 		return;
 	image_put(i);
 }
@@ -169,8 +165,6 @@ static void *maintenance(void *arg)
 		if (images_get_all(e, &images, &count))
 			continue;
 		refill_spares(e, images, count, &pulse);
-		/* Their image may have stopped between their look and their wait. */
-		engine_wake_dirty_waiters(e);
 		for (size_t k = 0; k < count; k++)
 			image_put(images[k]);
 		free(images);

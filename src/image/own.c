@@ -404,6 +404,12 @@ int image_release(struct image *i, uint64_t deadline_ns, bool leave, struct erro
 		rc = image_changed(i) ? image_checkpoint(i, err) : 0;
 		segment_no_t last = log_close_segment(log);
 		engine_wait_begin(i->engine);
+		/* What comes into the store makes room for it. */
+		if (rc == -ENOSPC && leave && !wait_stored(i->upload, last ? last : i->last, deadline_ns)) {
+			on_need_space(i);
+			rc = image_checkpoint(i, err);
+			last = log_close_segment(log);
+		}
 		if (!rc)
 			rc = wait_stored(i->upload, last ? last : i->last, deadline_ns);
 		engine_wait_end(i->engine);

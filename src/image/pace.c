@@ -119,9 +119,10 @@ static bool fails_when_full(struct engine *e)
 	return e->options.on_full == FULL_ERROR && atomic_load(&e->store_away);
 }
 
-/* Waits for uploads to make room, or for the store to go away. */
-static int park(struct engine *e, job_fn *wake, void *arg)
+/* Waits for uploads to make room, for the store to go away, or for the image to stop. */
+static int park(struct image *i, job_fn *wake, void *arg)
 {
+	struct engine *e = i->engine;
 	struct dirty_waiter *w = malloc(sizeof *w);
 
 	if (!w)
@@ -132,20 +133,22 @@ static int park(struct engine *e, job_fn *wake, void *arg)
 	STAILQ_INSERT_TAIL(&e->dirty_waiters, w, link);
 	pthread_mutex_unlock(&e->pace_mutex);
 	/* That may have come to pass in between: then nobody else would wake us. */
-	if (atomic_load(&e->unsent) < e->options.dirty_limit || fails_when_full(e) || atomic_load(&e->stopping))
+	if (atomic_load(&e->unsent) < e->options.dirty_limit || fails_when_full(e) || atomic_load(&e->stopping) ||
+	    atomic_load(&i->failed))
 		engine_wake_dirty_waiters(e);
 	return -EAGAIN;
 }
 
-int engine_pace(struct engine *e, uint64_t len, bool *paced, job_fn *wake, void *arg)
+int image_pace(struct image *i, uint64_t len, bool *paced, job_fn *wake, void *arg)
 {
+	struct engine *e = i->engine;
 	uint64_t unsent = atomic_load_explicit(&e->unsent, memory_order_relaxed), half = e->options.dirty_limit / 2;
 
 	if (unsent <= half || e->stopping)
 		return 0;
 	if (unsent >= e->options.dirty_limit) {
 		engine_kick(e);
-		return fails_when_full(e) ? -ENOSPC : park(e, wake, arg);
+		return fails_when_full(e) ? -ENOSPC : park(i, wake, arg);
 	}
 	if (*paced)
 		return 0;

@@ -66,7 +66,7 @@ static int read_log(struct image_copy *i, struct error *err)
 		rc = log_view_load(i->c->from, i->image, &i->view, err);
 	if (!rc)
 		rc = find_end(i, err);
-	if (rc && rc != -ENOENT && rc != -EBADMSG)
+	if (rc && ((rc != -ENOENT && rc != -EBADMSG) || !i->view.newest_epoch))
 		return rc;
 	/* Who took it over meanwhile may have cleaned away, or said so, what was looked for. */
 	int newer = epoch_superseded(i->c->from, i->image, i->view.newest_epoch, err);

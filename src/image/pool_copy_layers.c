@@ -7,8 +7,9 @@
  * source later harms nothing.
  *
  * In a target that is a pool already a list that goes on with the one there is put before the segments that need it. One that was begun
- * anew must never be there with what was written before, nor the old one with what comes now: in between there is one that cannot be
- * read, and who opens the image is told so.
+ * anew must never be there with what was written before, nor the old one with what comes now. So the first segment that the target lacks
+ * is put last: until then nobody sees those behind it, and the old list stays. Where the image has no layers any more it stays until the
+ * end: the last checkpoint does not need it. Else one that cannot be read is there meanwhile, and who opens the image is told so.
  */
 #include "image/pool_copy_private.h"
 
@@ -157,15 +158,15 @@ static int needs_layers(void *arg, const struct snapshot *s)
 	                                                                      : 0;
 }
 
-/* A list that cannot be read: what was written before leads by one list, what comes now by another. */
-static int relist(struct image_copy *i, struct error *err)
+int pool_copy_layers_turn(struct image_copy *i, struct error *err)
 {
-	struct fields *f = fields_new();
+	struct fields *f = i->layers.count ? fields_new() : NULL;
 	int rc;
 
+	if (!i->layers.count)
+		return 0;
 	if (!f)
 		return -ENOMEM;
-	i->relist = true;
 	fields_add_u64(f, "copying", 1);
 	rc = image_put_object(i->c->to, i->image, "layers", OBJECT_LAYERS, f, err);
 	fields_free(f);
@@ -188,7 +189,8 @@ static int drop_old_list(struct image_copy *i, struct error *err)
 			" is a clone of it as it was before it was flattened: copy that one by its name first, "
 			"or delete it there",
 			i->c->to->store->url, needing.holder);
-	return rc ? 0 : relist(i, err);
+	i->relist = !rc;
+	return 0;
 }
 
 int pool_copy_layers_begin(struct image_copy *i, struct error *err)
@@ -199,8 +201,9 @@ int pool_copy_layers_begin(struct image_copy *i, struct error *err)
 
 	layer_list_destroy(&there);
 	/* One that cannot be read is of no use to anybody. */
+	i->relist = rc == -EBADMSG;
 	if (rc)
-		return rc == -EBADMSG ? relist(i, err) : rc;
+		return rc == -EBADMSG ? 0 : rc;
 	if (!goes_on)
 		return drop_old_list(i, err);
 	return longer ? layer_list_save(i->c->to, i->image, &i->layers, err) : 0;

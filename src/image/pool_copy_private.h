@@ -131,6 +131,8 @@ bool pool_copy_layers_extend(const struct layer_list *list, const struct layer_l
 int pool_copy_layers_bases(struct image_copy *i, struct error *err);
 /* Before the log is copied, and after it: puts the list, or removes that of the target. -EEXIST: somebody needs what it has. */
 int pool_copy_layers_begin(struct image_copy *i, struct error *err);
+/* With `relist`, before the segment is put after which the log leads by another list. */
+int pool_copy_layers_turn(struct image_copy *i, struct error *err);
 int pool_copy_layers_end(struct image_copy *i, struct error *err);
 /* Whether a snapshot of the target is what another image holds there, by its list of layers: 1, 0, or an error. */
 int pool_copy_hold_used(struct pool_copy *c, const struct snapshot *s, struct error *err);

@@ -3,6 +3,8 @@
  *
  * Of a segment that the target has in the same size only the headers are read and compared: in them are the digests, and through
  * them tags, of all the rest. What a store made of its bytes after that, garner verify finds.
+ *
+ * Where the list of layers is to be another one the first segment that is put is put last, see pool_copy_layers.c.
  */
 #include "image/pool_copy_private.h"
 #include "image/verify_private.h"
@@ -27,6 +29,7 @@ enum transfer_state {
 	TRANSFER_COMPARED,
 	TRANSFER_GETTING,
 	TRANSFER_GOT,
+	TRANSFER_HELD, /* checked, and to be put when all others are */
 	TRANSFER_PUTTING,
 	TRANSFER_PUT,
 };
@@ -59,6 +62,7 @@ struct segments {
 	pthread_mutex_t mutex;
 	pthread_cond_t changed;
 	struct transfer transfers[AT_ONCE];
+	struct transfer *held; /* HELD, or it was; NULL: none is to be */
 	segment_no_t next_begin, next_check;
 	uint64_t finished, bytes; /* segments done; bytes of buffers */
 };
@@ -319,12 +323,23 @@ static int after_compare(struct transfer *t, struct error *err)
 	return finish(t, true);
 }
 
+static void begin_put(struct transfer *t)
+{
+	struct store *to = t->all->i->c->to->store;
+	unsigned flags = STORE_UPLOAD;
+
+	if (!t->replace && to->capabilities & STORE_CREATE_ONLY)
+		flags |= STORE_PUT_CREATE_ONLY;
+	t->iov = (struct iovec){ t->object.bytes, t->size };
+	set_state(t, TRANSFER_PUTTING);
+	store_put(to, t->key, &t->iov, 1, flags, was_put, t);
+}
+
 /* The next in order was read: checked, and on its way. What is there of an epoch that the target did not have may be a host's. */
 static int after_get(struct transfer *t, struct error *err)
 {
 	struct segments *s = t->all;
 	struct store *to = s->i->c->to->store;
-	unsigned flags = STORE_UPLOAD;
 	int rc;
 
 	if (t->status)
@@ -343,12 +358,23 @@ static int after_get(struct transfer *t, struct error *err)
 	if (rc)
 		return rc;
 	s->next_check++;
-	if (!t->replace && to->capabilities & STORE_CREATE_ONLY)
-		flags |= STORE_PUT_CREATE_ONLY;
-	t->iov = (struct iovec){ t->object.bytes, t->size };
-	set_state(t, TRANSFER_PUTTING);
-	store_put(to, t->key, &t->iov, 1, flags, was_put, t);
+	if (s->i->relist && !s->held) {
+		s->held = t;
+		set_state(t, TRANSFER_HELD);
+	} else {
+		begin_put(t);
+	}
 	return 0;
+}
+
+/* All others are there: the log leads on with this one. */
+static int put_held(struct segments *s, struct error *err)
+{
+	int rc = pool_copy_layers_turn(s->i, err);
+
+	if (!rc)
+		begin_put(s->held);
+	return rc ? rc : 1;
 }
 
 /* Of a create-only put that was refused: a run before this one has put it and it was not listed, or the store has repeated the put. */
@@ -414,7 +440,8 @@ static int begin_next(struct segments *s, struct error *err)
 	}
 	if (rc)
 		return error_prefix(err, rc, "segment %" PRIu64, s->next_begin);
-	if (s->bytes && s->bytes + size + 1 > BYTES_AT_ONCE)
+	uint64_t held = s->held ? s->held->size + 1 : 0;
+	if (s->bytes > held && s->bytes - held + size + 1 > BYTES_AT_ONCE)
 		return 0;
 	rc = begin(s, t, size, err);
 	return rc ? rc : 1;
@@ -431,6 +458,8 @@ static int step(struct segments *s, struct error *err)
 		rc = after_put(&s->transfers[n], err);
 		return rc ? rc : 1;
 	}
+	if (s->held && state_of(s->held) == TRANSFER_HELD && s->finished + 1 == s->i->end)
+		return put_held(s, err);
 	rc = begin_next(s, err);
 	/* The chain of digests cannot be checked over a gap. */
 	for (; s->next_check < s->next_begin && s->next_check <= s->i->cleaned && !s->i->sizes[s->next_check - 1];

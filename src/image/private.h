@@ -359,7 +359,7 @@ void image_lock_grains(struct image *i, struct range_lock *lock, grain_no_t firs
 /* ---- pace.c: back-pressure ---- */
 
 /* Whether a write of `len` bytes may go now: 0; -EAGAIN: wake(arg) is called on the work executor later; -ENOSPC. */
-int engine_pace(struct engine *e, uint64_t len, bool *paced, job_fn *wake, void *arg);
+int image_pace(struct image *i, uint64_t len, bool *paced, job_fn *wake, void *arg);
 /* The same of one that changes nodes of the map: not -ENOSPC, and not for long. */
 int engine_pace_map(struct engine *e, bool *paced, job_fn *wake, void *arg);
 /* Bytes of slots that the image has in its log, and that have come into the store. */

@@ -384,7 +384,7 @@ static int append_in_turn(struct write_op *w)
 		if (atomic_load(&i->failed))
 			return -EIO;
 		atomic_store(&w->turn, 0);
-		rc = engine_pace(i->engine, (uint64_t)w->slots * i->grain_bytes, &w->paced, wake, w);
+		rc = image_pace(i, (uint64_t)w->slots * i->grain_bytes, &w->paced, wake, w);
 		if (!rc)
 			rc = engine_pace_map(i->engine, &w->map_paced, wake, w);
 		if (!rc)

@@ -23,6 +23,8 @@
 #define LOGIN_WAIT_MS 100
 #define DONE_THREADS 2
 #define MS 1000000ull
+/* So many tries of a long transfer may each put off the deadline from their beginning on. */
+#define FRESH_TRIES 2
 
 static const unsigned active_max[HTTP_CLASSES] = {
 	[HTTP_WAITED] = 256,
@@ -276,6 +278,9 @@ static void go_on(struct http_job *job, enum http_verdict verdict, bool sent, bo
 		return; /* the other one may still bring it */
 	}
 	job->hedge_ns = 0;
+	/* Without end, one that sends all and gets no answer would be tried for ever. */
+	if (job->fresh_tries++ < FRESH_TRIES)
+		job->reached = job->seen_reached = 0;
 	if (to_be_repeated(verdict) && job->request->once && sent && !(verdict == HTTP_JUDGE_AT_ONCE && refused))
 		verdict = HTTP_JUDGE_FAIL;
 	if (verdict == HTTP_JUDGE_AT_ONCE && job->at_once++ < HTTP_AT_ONCE_MAX)

@@ -65,8 +65,8 @@ struct http_request {
 	uint64_t offset; /* a read of a range: asked for with Range, and checked in the answer ... */
 	bool range;      /* ... when this is true */
 	/* From the submission, all tries included; 0: the engine's. Of what nobody waits for: from the first try, and before that it may
-	 * wait for its turn as long as others of its class get on; and it may take longer as long as bytes move that no try has moved
-	 * before, or a slow link would never be done with a segment. */
+	 * wait for its turn as long as others of its class get on; and it may take longer as long as bytes move, or a slow link would never
+	 * be done with a segment; after the first tries only bytes that no try has moved before. */
 	uint64_t deadline_ms;
 	/* A try during which nothing moves for so long, no byte of either side, is given up. 0: when the engine thinks so, after some
 	 * seconds. prepare() may set it for each try. */

@@ -79,7 +79,8 @@ struct http_job {
 	uint64_t backoff_ms;
 	unsigned at_once;            /* tries in a row that did not wait */
 	struct http_attempt *judged; /* whose answer judge() looks at */
-	uint64_t reached;            /* by the try that came furthest */
+	uint64_t reached;            /* by the try that came furthest, as far as it is counted */
+	unsigned fresh_tries;        /* how often that was counted anew */
 	uint64_t seen_reached;       /* the same, when the deadline was last looked at; and ... */
 	uint64_t seen_progress;      /* ... the progress of its class */
 	struct error last;           /* of the newest failed try */
