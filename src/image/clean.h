@@ -51,8 +51,11 @@ struct cleaned {
 /* -ENOENT: the image was never cleaned. */
 int cleaned_load(struct pool *p, uint64_t image, struct cleaned *c, struct error *err);
 int cleaned_save(struct pool *p, uint64_t image, const struct cleaned *c, struct error *err);
-/* Whether a map that begins at `root` may lead to what is gone. Roots are written in the order of the log. */
+/* Whether a map that begins at `root` may lead to what is gone, by what is said. Roots are written in the order of the log. */
 bool cleaned_after(const struct cleaned *c, map_entry_t root);
+/* Whether the image's, last written by the checkpoint in segment `written` (0: by none), may, also when what is said came late. Its view and
+ * the end of its log are known. */
+bool image_cleaned_after(const struct image *i, const struct cleaned *c, map_entry_t root, segment_no_t written);
 
 /* ---- mark.c ---- */
 

@@ -2,6 +2,8 @@
 /* cleaned.c: the object that says up to which checkpoint an image's log was cleaned. */
 #include "image/clean.h"
 
+#include "image/private.h"
+
 #include <errno.h>
 
 int cleaned_load(struct pool *p, uint64_t image, struct cleaned *c, struct error *err)
@@ -47,4 +49,16 @@ bool cleaned_after(const struct cleaned *c, map_entry_t root)
 	if (map_entry_layer(root) || map_entry_layer(c->root))
 		return root != c->root && map_entry_layer(root);
 	return root < c->root;
+}
+
+/* What a host says that stood still and was fenced may be put over what its successor has said, so what an older epoch says is not all that
+ * may be: then nothing was cleaned for certain only when there is no later checkpoint, by which it would have been, or the map is of the newest
+ * owner's. */
+bool image_cleaned_after(const struct image *i, const struct cleaned *c, map_entry_t root, segment_no_t written)
+{
+	const struct log_view *v = &i->view;
+	uint64_t owner = v->term_count ? v->terms[v->term_count - 1].epoch : 0;
+	uint64_t epoch = map_entry_layer(root) ? 0 : log_view_epoch_of(v, map_entry_segment(root));
+
+	return cleaned_after(c, root) || (c->epoch < owner && epoch < owner && i->end_checkpoint.segment > written);
 }

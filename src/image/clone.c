@@ -137,13 +137,13 @@ static int make_image(struct engine *e, const struct beginning *b, const struct 
 	return rc ? rc : catalog_create_as(e->catalog, &clone, err);
 }
 
-/* Whether `id` was not made for certain: another image has the name, or the directory is gone. Whatever else came back of a put, it may have
- * been done, or be done still. */
+/* Whether `id` was not made for certain: another image has the name, or there is no such directory. Whatever else came back of a put, it may
+ * have been done, or be done still. */
 static bool was_not_made(struct engine *e, uint64_t dir, const char *name, uint64_t id, int rc)
 {
 	struct catalog_entry there;
 
-	if (rc == -ENOENT || rc == -ENOTDIR)
+	if (rc == -ENOTDIR)
 		return true;
 	return rc == -EEXIST && !catalog_lookup(e->catalog, dir, name, 0, &there, NULL) && there.id != id;
 }

@@ -117,7 +117,7 @@ static int base_from_db(struct image *i, segment_no_t last, bool ours, struct er
 	if (!has_checkpoint(&st, last, ours))
 		return -ENOENT;
 	rc = cleaned_load(i->engine->pool, i->id, &cleaned, err);
-	if (rc != -ENOENT && (rc || cleaned_after(&cleaned, st.checkpoint_root)))
+	if (rc != -ENOENT && (rc || image_cleaned_after(i, &cleaned, st.checkpoint_root, st.checkpoint.segment)))
 		return rc ? rc : -ENOENT;
 	/* Flattened on another host since; it may have had nothing to write for that, so that the root is the same. */
 	rc = image_layers_need(i, st.layers, err);

@@ -407,6 +407,7 @@ int image_release(struct image *i, uint64_t deadline_ns, bool leave, struct erro
 		/* What comes into the store makes room for it. */
 		if (rc == -ENOSPC && leave && !wait_stored(i->upload, last ? last : i->last, deadline_ns)) {
 			on_need_space(i);
+			log_room_was_made(log);
 			rc = image_checkpoint(i, err);
 			last = log_close_segment(log);
 		}

@@ -612,5 +612,8 @@ int pool_copy_segments(struct image_copy *i, struct error *err)
 		rc = list_sizes(i, i->c->to->store, i->there_sizes, err);
 	if (!rc)
 		rc = copy_all(i, err);
+	/* Nothing was put: the segments are there from a copy that was broken off, and what is said of them next leads by the new list. */
+	if (!rc && i->relist)
+		rc = pool_copy_layers_turn(i, err);
 	return rc ? rc : check_sizes(i, err);
 }

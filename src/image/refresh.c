@@ -40,7 +40,7 @@ int image_refresh(struct image *i, struct error *err)
 	struct checkpoint c;
 	int rc = i->base_checkpoint < newest ? cleaned_load(i->engine->pool, i->id, &cleaned, err) : -ENOENT;
 
-	if (rc || !cleaned_after(&cleaned, i->saved.checkpoint_root))
+	if (rc || !image_cleaned_after(i, &cleaned, i->saved.checkpoint_root, i->saved.checkpoint.segment))
 		return rc == -ENOENT ? 0 : rc;
 	rc = image_read_checkpoint(i, newest, &c, err);
 	if (!rc)

@@ -484,6 +484,13 @@ void log_tend(struct log *l, uint64_t age_ns)
 	pthread_mutex_unlock(&l->mutex);
 }
 
+void log_room_was_made(struct log *l)
+{
+	pthread_mutex_lock(&l->mutex);
+	l->no_room_ns = 0;
+	pthread_mutex_unlock(&l->mutex);
+}
+
 void log_refuse_to_wait(struct log *l)
 {
 	pthread_mutex_lock(&l->mutex);

@@ -124,6 +124,8 @@ segment_no_t log_close_segment(struct log *l);
 /* To be called every now and then: closes the open segment if its first record is older than `age_ns`, and begins what could not be begun for
  * want of memory. */
 void log_tend(struct log *l, uint64_t age_ns);
+/* There may be room again: the next write tries, however short a time ago there was none. */
+void log_room_was_made(struct log *l);
 /* From now on a write for which there is no room fails with -ENOSPC, also one that waits already. For the end: nothing can be waited for. */
 void log_refuse_to_wait(struct log *l);
 

@@ -279,7 +279,7 @@ static void go_on(struct http_job *job, enum http_verdict verdict, bool sent, bo
 	}
 	job->hedge_ns = 0;
 	/* Without end, one that sends all and gets no answer would be tried for ever. */
-	if (job->fresh_tries++ < FRESH_TRIES)
+	if (job->reached && job->fresh_tries++ < FRESH_TRIES)
 		job->reached = job->seen_reached = 0;
 	if (to_be_repeated(verdict) && job->request->once && sent && !(verdict == HTTP_JUDGE_AT_ONCE && refused))
 		verdict = HTTP_JUDGE_FAIL;

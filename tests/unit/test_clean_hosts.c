@@ -309,6 +309,70 @@ static void test_a_host_with_an_old_map_begins_anew(void **state)
 	image_fixture_open(&f, 1);
 }
 
+/* One grain each of so many leaves of the map. */
+#define LEAVES 10u
+
+static void write_leaves(struct image *i, unsigned count, uint8_t value)
+{
+	uint8_t buf[GRAIN];
+
+	memset(buf, value, sizeof buf);
+	for (unsigned k = 1; k <= count; k++)
+		assert_int_equal(write_wait(i, DISK + (uint64_t)k * MAP_FANOUT * GRAIN, buf, sizeof buf), sizeof buf);
+	assert_int_equal(flush_wait(i, IMAGE_FLUSH_REMOTE), 0);
+}
+
+static void check_leaves(struct image *i, unsigned from, uint8_t value)
+{
+	uint8_t buf[GRAIN], expected[GRAIN];
+
+	memset(expected, value, sizeof expected);
+	for (unsigned k = from; k <= LEAVES; k++) {
+		assert_int_equal(read_wait(i, DISK + (uint64_t)k * MAP_FANOUT * GRAIN, buf, sizeof buf), sizeof buf);
+		assert_memory_equal(buf, expected, sizeof buf);
+	}
+}
+
+/* It stood still when it was about to say so, and its successor has cleaned and said so since. */
+static void test_what_a_fenced_host_says_late_of_its_cleaning_is_not_believed(void **state)
+{
+	struct cleaned old;
+	struct image *i;
+	uint64_t id;
+
+	(void)state;
+	i = make_disk(&id, 8);
+	assert_true(clean(f.engine, id) > 0);
+	assert_int_equal(cleaned_load(f.engine->pool, id, &old, &err), 0);
+	image_fixture_close_image(i);
+	image_fixture_close(&f);
+	/* Each host has a map as of its own last checkpoint, and writes what the other has changed since, too. */
+	for (unsigned k = 0; k < 3; k++) {
+		image_fixture_open(&f, !(k & 1));
+		i = image_fixture_open_image(f.engine, "disk");
+		write_leaves(i, k == 1 ? LEAVES : 1, (uint8_t)('a' + k));
+		if (k == 2)
+			assert_true(clean(f.engine, id) > 0);
+		image_fixture_close_image(i);
+		if (k == 2)
+			assert_int_equal(cleaned_save(f.engine->pool, id, &old, &err), 0);
+		image_fixture_close(&f);
+	}
+	image_fixture_open(&f, 0);
+	i = image_fixture_open_image(f.engine, "disk");
+	write_leaves(i, 1, 'd');
+	assert_int_equal(save_now(i, true), 0);
+	image_fixture_close_image(i);
+	image_fixture_close(&f);
+
+	image_fixture_lose_cache(&f, 1);
+	image_fixture_open(&f, 1);
+	i = image_fixture_open_image(f.engine, "disk");
+	check_disk(i, "there");
+	check_leaves(i, 2, 'b');
+	image_fixture_close_image(i);
+}
+
 static void test_the_end_of_a_cleaned_log_is_found_without_a_head(void **state)
 {
 	struct image *i;
@@ -488,6 +552,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_reader_whose_nodes_were_cleaned_away_finds_the_new_ones, set_up,
 		                                tear_down),
 		cmocka_unit_test_setup_teardown(test_a_host_with_an_old_map_begins_anew, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_what_a_fenced_host_says_late_of_its_cleaning_is_not_believed,
+		                                set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_the_end_of_a_cleaned_log_is_found_without_a_head, set_up,
 		                                tear_down),
 		cmocka_unit_test_setup_teardown(test_verify_finds_a_segment_that_should_not_have_gone, set_up,

@@ -246,7 +246,7 @@ static uint8_t read_by_opening(void)
 	uint8_t buf[GRAIN];
 	struct error err = { 0 };
 	struct node_attr attr;
-	struct image *i;
+	struct image *i = NULL;
 
 	if (engine_lookup(fixture.engine, NODE_ROOT, "disk", &attr, &err) ||
 	    image_open(fixture.engine, attr.id, IMAGE_READ, &i, &err))
