@@ -46,9 +46,9 @@ struct spy_store {
 	const char *_Atomic lose_only;                /* of keys that contain it; NULL: of any */
 	_Atomic unsigned damage_gets;                 /* so many gets bring a wrong first byte */
 	const char *_Atomic fail_removes;             /* removals of keys that contain it fail; NULL: none */
-	/* Called before each put, on the thread that asks for it; set before there are others. */
-	void (*before_put)(void *arg, const char *key);
-	void *before_put_arg;
+	/* Called before each put, on the thread that asks for it, which may be any. The argument is set first. */
+	void (*_Atomic before_put)(void *arg, const char *key);
+	void *_Atomic before_put_arg;
 	pthread_mutex_t mutex; /* guards what follows */
 	pthread_cond_t changed;
 	bool hold_puts;
@@ -102,8 +102,9 @@ static inline void spy_put(struct store *store, const char *key, const struct io
 	struct spy_held h = { .iov = iov, .iovcnt = iovcnt, .flags = flags, .done = done, .arg = arg };
 
 	snprintf(h.key, sizeof h.key, "%s", key);
-	if (s->before_put)
-		s->before_put(s->before_put_arg, key);
+	void (*before)(void *arg, const char *key) = atomic_load(&s->before_put);
+	if (before)
+		before(atomic_load(&s->before_put_arg), key);
 	atomic_fetch_add(&s->puts, 1);
 	pthread_mutex_lock(&s->mutex);
 	bool hold = s->hold_puts;

@@ -326,7 +326,7 @@ static void take_the_name(void *arg, const char *key)
 	bool *done = arg;
 
 	/* The list comes last before the name. */
-	if (*done || !strstr(key, "/layers"))
+	if (!strstr(key, "/layers") || *done)
 		return;
 	*done = true;
 	struct engine *other = image_fixture_open_beside(&f, 1);
@@ -342,8 +342,8 @@ static void what_was_not_cloned_as_the_name_was_taken_leaves_nothing(void **stat
 	(void)state;
 	uint64_t a = make_disk("a");
 	spy_on_store();
-	spy.before_put = take_the_name;
-	spy.before_put_arg = &done;
+	atomic_store(&spy.before_put_arg, &done);
+	atomic_store(&spy.before_put, take_the_name);
 	assert_int_equal(engine_clone(f.engine, a, NODE_ROOT, "b", &attr, &err), -EEXIST);
 	assert_true(done);
 	assert_int_equal(snapshot_any(f.engine->pool, a, SNAPSHOTS_FOREIGN, &err), 0);

@@ -599,7 +599,7 @@ static void clean_meanwhile(void *arg, const char *key)
 	struct clean_result result;
 	struct error why = { 0 };
 
-	if (m->done || !strstr(key, "/snapshots/"))
+	if (!strstr(key, "/snapshots/") || m->done)
 		return;
 	m->done = true;
 	struct engine *other = image_fixture_open_beside(&f, 1);
@@ -617,8 +617,8 @@ static void begin_meanwhile(struct meanwhile *m)
 {
 	spy_store_over(&m->spy, f.engine->pool->store);
 	f.engine->pool->store = &m->spy.store;
-	m->spy.before_put = clean_meanwhile;
-	m->spy.before_put_arg = m;
+	atomic_store(&m->spy.before_put_arg, m);
+	atomic_store(&m->spy.before_put, clean_meanwhile);
 }
 
 static void discard_all(struct track *t)
