@@ -323,10 +323,8 @@ static int check_table(const struct image *i, const struct layer_list *list, str
 	const struct layer_table *t = atomic_load(&i->layers);
 	bool same = !i->flat;
 
-	for (size_t k = 0; t && k < t->count && k < list->count; k++) {
-		const struct layer_ref *a = &t->layer[k].ref, *b = &list->refs[k];
-		same = same && a->image == b->image && a->epoch == b->epoch && a->last == b->last && a->hold == b->hold;
-	}
+	for (size_t k = 0; t && k < t->count && k < list->count; k++)
+		same = same && layer_ref_equal(&t->layer[k].ref, &list->refs[k]);
 	return same ? 0 : error_set(err, -ESTALE, "the image was flattened, and its layers are others now");
 }
 

@@ -29,6 +29,12 @@ struct layer_ref {
 	uint64_t hold;     /* of the first of a group: which snapshot there is held (layer_hold_name()); else 0 */
 };
 
+/* Whether both are the same part of the same log, and hold the same. */
+static inline bool layer_ref_equal(const struct layer_ref *a, const struct layer_ref *b)
+{
+	return a->image == b->image && a->epoch == b->epoch && a->last == b->last && a->hold == b->hold;
+}
+
 /* Records of a layer that go on top of the base: those of segments from... before position `to`. */
 struct layer_replay {
 	unsigned layer;

@@ -72,7 +72,7 @@ static void keep_up(struct image *i)
 		rc = image_save(i, &err);
 	/* garner.db has to grow: room in the cache is room for it. */
 	if (rc == -ENOSPC)
-		cache_make_room(e->cache, cache_limit(e->cache) / ROOM_PART);
+		engine_make_room(e);
 	if (!rc)
 		rc = image_update_head(i, &err);
 	if (rc && !atomic_load(&i->failed))

@@ -71,7 +71,7 @@ static void on_need_space(void *arg)
 {
 	struct image *i = arg;
 
-	cache_make_room(i->engine->cache, cache_limit(i->engine->cache) / ROOM_PART);
+	engine_make_room(i->engine);
 }
 
 static bool was_rush(const struct segment *s)
@@ -406,7 +406,7 @@ int image_release(struct image *i, uint64_t deadline_ns, bool leave, struct erro
 		engine_wait_begin(i->engine);
 		/* What comes into the store makes room for it. */
 		if (rc == -ENOSPC && leave && !wait_stored(i->upload, last ? last : i->last, deadline_ns)) {
-			on_need_space(i);
+			engine_make_room(i->engine);
 			log_room_was_made(log);
 			rc = image_checkpoint(i, err);
 			last = log_close_segment(log);

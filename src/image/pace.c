@@ -33,6 +33,14 @@ void engine_wake_dirty_waiters(struct engine *e)
 	}
 }
 
+/* This part of the cache is given back at a time. */
+#define ROOM_PART 8
+
+void engine_make_room(struct engine *e)
+{
+	cache_make_room(e->cache, cache_limit(e->cache) / ROOM_PART);
+}
+
 /* Added to what is unsent of an image that has stopped. */
 #define UNSENT_LET_GO (INT64_MIN / 2)
 

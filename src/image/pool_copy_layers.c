@@ -38,12 +38,9 @@ bool pool_copy_layers_extend(const struct layer_list *list, const struct layer_l
 {
 	if (list->count < before->count)
 		return false;
-	for (size_t k = 0; k < before->count; k++) {
-		const struct layer_ref *a = &list->refs[k], *b = &before->refs[k];
-
-		if (a->image != b->image || a->epoch != b->epoch || a->last != b->last || a->hold != b->hold)
+	for (size_t k = 0; k < before->count; k++)
+		if (!layer_ref_equal(&list->refs[k], &before->refs[k]))
 			return false;
-	}
 	return true;
 }
 
@@ -160,6 +157,7 @@ static int needs_layers(void *arg, const struct snapshot *s)
 
 int pool_copy_layers_turn(struct image_copy *i, struct error *err)
 {
+	i->turned = true;
 	struct fields *f = i->layers.count ? fields_new() : NULL;
 	int rc;
 

@@ -107,6 +107,7 @@ struct image_copy {
 	segment_no_t counted;     /* up to here segments were reported when it was copied before */
 	struct layer_list layers; /* of the source: all that the log up to the end leads to; empty: nothing */
 	bool relist;              /* the target's list is another: the image was flattened since it was copied */
+	bool turned;              /* pool_copy_layers_turn() was called */
 };
 
 /* Copies an image, but not its name, and the logs that it is a clone of; nothing when that was done already. -ENOENT, -EBADMSG and -EAGAIN

@@ -7,6 +7,8 @@
  * Where the list of layers is to be another one the first segment that is put is put last, see pool_copy_layers.c.
  */
 #include "image/pool_copy_private.h"
+
+#include "base/clock.h"
 #include "image/verify_private.h"
 
 #include <errno.h>
@@ -543,7 +545,6 @@ static int run(struct segments *s, struct error *err)
 
 static int init(struct segments *s, struct image_copy *i)
 {
-	pthread_condattr_t attr;
 	int rc;
 
 	s->i = i;
@@ -566,15 +567,10 @@ static int init(struct segments *s, struct image_copy *i)
 	rc = pthread_mutex_init(&s->mutex, NULL);
 	if (rc)
 		return -rc;
-	rc = pthread_condattr_init(&attr);
-	if (!rc) {
-		pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-		rc = pthread_cond_init(&s->changed, &attr);
-		pthread_condattr_destroy(&attr);
-	}
+	rc = clock_cond_init(&s->changed);
 	if (rc)
 		pthread_mutex_destroy(&s->mutex);
-	return -rc;
+	return rc;
 }
 
 static int copy_all(struct image_copy *i, struct error *err)
@@ -613,7 +609,7 @@ int pool_copy_segments(struct image_copy *i, struct error *err)
 	if (!rc)
 		rc = copy_all(i, err);
 	/* Nothing was put: the segments are there from a copy that was broken off, and what is said of them next leads by the new list. */
-	if (!rc && i->relist)
+	if (!rc && i->relist && !i->turned)
 		rc = pool_copy_layers_turn(i, err);
 	return rc ? rc : check_sizes(i, err);
 }

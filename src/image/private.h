@@ -353,9 +353,6 @@ int image_move_gathered(struct image *i, const struct gathered *g, size_t count,
 /* Locks grains; waits until that is done. range_unlock() gives them back. */
 void image_lock_grains(struct image *i, struct range_lock *lock, grain_no_t first, grain_no_t last);
 
-/* This part of the cache is given back where the local disk has no room. */
-#define ROOM_PART 8
-
 /* ---- pace.c: back-pressure ---- */
 
 /* Whether a write of `len` bytes may go now: 0; -EAGAIN: wake(arg) is called on the work executor later; -ENOSPC. */
@@ -368,6 +365,8 @@ void image_unsent_sent(struct image *i, uint64_t bytes);
 /* What is left, and what is added from now on, does not count any more: nothing of it will be sent, and others' writes do not wait for it. */
 void image_unsent_let_go(struct image *i);
 void engine_wake_dirty_waiters(struct engine *e);
+/* Gives a part of the cache back, as the local disk has no room. Blocks on it. */
+void engine_make_room(struct engine *e);
 /* Somebody begins or ceases to wait for the store: packing is urgent meanwhile. */
 void engine_wait_begin(struct engine *e);
 void engine_wait_end(struct engine *e);
